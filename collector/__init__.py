@@ -1,0 +1,1 @@
+"""Everything that brings readings in; the only writer of the schema ``telemetry``."""

@@ -1,0 +1,1 @@
+"""Payload formats: bytes and topic in, readings or a reason out. Pure."""

@@ -1,0 +1,1 @@
+"""Turns ``sensors.json`` into MQTT traffic, and runs the demonstration."""

@@ -1,0 +1,1 @@
+"""The database: migrations, its two editions, the local server."""

@@ -1,0 +1,38 @@
+"""Connections: libpq's own PG* variables say where, one place wraps the driver's errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from timescale.errors import DatabaseError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(*, autocommit: bool = True, application_name: str = "sensor-warehouse") -> Connection:
+    """Open a connection to the database that ``PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE`` name.
+
+    The session speaks UTC. Raises :class:`DatabaseError` with the mend when the server can't be reached.
+    """
+    try:
+        connection = psycopg.connect(
+            autocommit=autocommit, application_name=application_name, connect_timeout=10, options="-c timezone=UTC"
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DatabaseError(
+            f"no connection to the database: {reason}. "
+            "Start one (`timescale serve`, or docker compose) and set PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE."
+        ) from error
+    return connection
+
+
+@contextmanager
+def wrapped(doing: str) -> Iterator[None]:
+    """Turn the driver's errors inside the block into a :class:`DatabaseError` that says what was being done."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise DatabaseError(f"{doing}: {str(error).strip()}") from error
