@@ -1,0 +1,30 @@
+"""Fixtures: real MQTT brokers. Tests share one process and keep apart by topics and client ids of their own."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from simulator.broker import LocalBroker, executable
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory) -> Iterator[LocalBroker]:
+    """Start the preferred broker installed: mosquitto, else nats-server."""
+    with LocalBroker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["mosquitto", "nats"])
+def any_broker(request, tmp_path_factory) -> Iterator[LocalBroker]:
+    """Start each broker installed, one after the other; a missing one is skipped by name."""
+    if executable(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    with LocalBroker(tmp_path_factory.mktemp(request.param), kind=request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def unique() -> str:
+    """Make a name no other test has, for topics and client ids on a shared broker."""
+    return f"t{secrets.token_hex(6)}"
