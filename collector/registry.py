@@ -187,7 +187,7 @@ def load(path: Path) -> Registry:
         text = path.read_bytes()
     except OSError as error:
         raise SettingError(
-            f"can't read the registry {path}: {error.strerror}. Set COLLECTOR_REGISTRY to the path of your sensors.json."
+            f"can't read the registry {path}: {error.strerror}. Set COLLECTOR_REGISTRY to your sensors.json."
         ) from error
     return parse(text, source=str(path))
 

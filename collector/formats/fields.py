@@ -1,0 +1,158 @@
+"""Format ``fields``: JSON objects whose members are found by JSON Pointers (see ``registry.FieldsFormat``)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from collector.formats import json_payload
+from collector.formats.json_payload import MISSING
+from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
+from collector.message import Decoded, Message, NoReadingError, Reading, Reason, UndecodableError, summed
+from collector.registry import Sensor
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pointer:
+    """A compiled JSON Pointer."""
+
+    path: tuple[str, ...]
+    key: str | None
+    """The only step, where there is one: most pointers name a member, and a dictionary look-up is all they need."""
+
+    @classmethod
+    def compile(cls, text: str) -> "_Pointer":
+        path = json_payload.steps(text)
+        return cls(path, path[0] if len(path) == 1 else None)
+
+    def find(self, item: dict[str, Any]) -> Any:
+        return item.get(self.key, MISSING) if self.key is not None else json_payload.find(item, self.path)
+
+    def find_in(self, item: dict[str, Any], document: Any) -> Any:
+        """Look in ``item``, then beside its list: what the readings of a message share often stands there once."""
+        found = self.find(item)
+        return json_payload.find(document, self.path) if found is MISSING and item is not document else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    quantity: str
+    series_id: int
+    convert: Callable[[Any], float]
+    pointer: _Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One sensor, ready for decoding."""
+
+    zone: ZoneInfo | None
+    since: int
+    wide: tuple[_Series, ...]
+    narrow: Mapping[str, _Series]
+
+
+class FieldsDecoder:
+    """Decodes the messages of ``sensors``, which share one topic and one format.
+
+    ``series_ids`` maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may lie
+    ahead of its message's arrival.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], series_ids: Mapping[tuple[str, str], int], max_future: int) -> None:
+        form = sensors[0].format
+        self._sources = {sensor.device: _source(sensor, series_ids) for sensor in sensors}
+        self._only = next(iter(self._sources.values())) if len(sensors) == 1 else None
+        self._max_future = max_future
+        self._readings = _Pointer.compile(form.readings)
+        self._device = _Pointer.compile(form.device or "")
+        self._quantity = None if form.quantity is None else _Pointer.compile(form.quantity)
+        self._value = _Pointer.compile(form.value)
+        self._time = None if form.time is None else _Pointer.compile(form.time)
+        self._time_unit = form.time_unit
+
+    def decode(self, message: Message) -> Decoded:
+        """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        document = json_payload.load(message.payload)
+        if message.retained and self._time is None:
+            raise NoReadingError("retained, and without a time of its own")
+        items = json_payload.find(document, self._readings.path) if self._readings.path else document
+        if items is MISSING:
+            raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
+        readings: list[Reading] = []
+        held: list[tuple[Reason, str]] = []
+        for item in items if type(items) is list else (items,):
+            values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
+            try:
+                source = self._source(item, document)
+                values = self._values(item, source)
+                time = self._instant(item, document, source, message.received)
+            except UnusableError as error:
+                held.extend([(error.reason, error.detail)] * len(values))
+                continue
+            for series, raw in values:
+                try:
+                    readings.append((series.series_id, time, series.convert(raw)))
+                except UnusableError as error:
+                    held.append((error.reason, f"{series.quantity}: {error.detail}"))
+        if not readings and not held:
+            raise NoReadingError("an empty list")
+        return Decoded(readings, summed(held) if held else [])
+
+    def _source(self, item: Any, document: Any) -> _Source:
+        if type(item) is not dict:
+            raise UnusableError(Reason.MALFORMED, f"{shown(item)} where an object is due")
+        if self._only is not None:
+            return self._only
+        device = self._device.find_in(item, document)
+        source = self._sources.get(device if type(device) is str else str(device))
+        if source is None:
+            raise UnusableError(
+                Reason.UNKNOWN_SENSOR, "names no device" if device is MISSING else f"device {shown(device)}"
+            )
+        return source
+
+    def _values(self, item: dict[str, Any], source: _Source) -> Sequence[tuple[_Series, Any]]:
+        name = self._quantity.find(item) if self._quantity is not None else MISSING
+        if type(name) is str:
+            series = source.narrow.get(name)
+            if series is None:
+                raise UnusableError(Reason.UNKNOWN_QUANTITY, f"quantity {shown(name)}")
+            raw = self._value.find(item)
+            return ((series, None if raw is MISSING else raw),)
+        values = [(series, raw) for series in source.wide if (raw := series.pointer.find(item)) is not MISSING]
+        if not values:
+            raise UnusableError(Reason.UNKNOWN_QUANTITY, f"none of its quantities among {shown(list(item)[:8])}")
+        return values
+
+    def _instant(self, item: dict[str, Any], document: Any, source: _Source, received: int) -> int:
+        if self._time is None:
+            return received
+        raw = self._time.find_in(item, document)
+        if raw is MISSING or raw is None:
+            raise UnusableError(Reason.MISSING_TIME, "no time in the payload")
+        time = iso8601(raw, source.zone) if self._time_unit == "iso8601" else epoch(raw, self._time_unit)
+        if not source.since <= time <= received + self._max_future:
+            check_time(time, source.since, received + self._max_future)
+        return time
+
+
+_NO_VALUE: Any = (None, None)
+"""Stands for the one would-be reading of an item that is refused before its values are known."""
+
+
+def _source(sensor: Sensor, series_ids: Mapping[tuple[str, str], int]) -> _Source:
+    series = [
+        _Series(
+            name,
+            series_ids[sensor.sensor_id, name],
+            boolean if quantity.kind == "boolean" else number,
+            _Pointer((name,), name) if quantity.pointer is None else _Pointer.compile(quantity.pointer),
+        )
+        for name, quantity in sensor.quantities.items()
+    ]
+    since = (sensor.since - _EPOCH) // datetime.resolution
+    return _Source(sensor.zone, since, tuple(series), {one.quantity: one for one in series})

@@ -1,0 +1,111 @@
+"""Numbers and instants as devices write them, and why some are none."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from collector.message import Reason
+
+
+class UnusableError(ValueError):
+    """A value or time that can't make a reading."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def number(raw: Any) -> float:
+    """Return ``raw`` as a float; raises :class:`UnusableError`.
+
+    Text, booleans and null are no numbers. An integer that a double can't hold exactly (beyond 2^53, not every
+    one can be) is refused rather than altered.
+    """
+    kind = type(raw)
+    if kind is float:
+        if raw - raw != 0.0:
+            raise UnusableError(Reason.NOT_FINITE, f"{raw} is not a finite number")
+        return raw  # type: ignore[no-any-return]
+    if kind is int:
+        try:
+            value = float(raw)
+        except OverflowError:
+            raise UnusableError(Reason.NOT_FINITE, "an integer too large for a double") from None
+        if value != raw:
+            raise UnusableError(Reason.NOT_EXACT, f"{raw} has no exact double; it would become {value:.0f}")
+        return value
+    raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where a number is due")
+
+
+def boolean(raw: Any) -> float:
+    """Return true as 1 and false as 0; raises :class:`UnusableError` on everything else."""
+    if raw is True:
+        return 1.0
+    if raw is False:
+        return 0.0
+    raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
+
+
+def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
+    """Return the instant ``raw`` names (ISO 8601 text) in microseconds since 1970; raises :class:`UnusableError`.
+
+    ``zone`` is where times without an offset belong; without it they are refused.
+    """
+    if type(raw) is not str:
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where an ISO 8601 text is due")
+    return _iso8601(raw, zone)
+
+
+@lru_cache(maxsize=8192)  # the readings of one message and of one second often share their text
+def _iso8601(text: str, zone: ZoneInfo | None) -> int:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(text)} is not an ISO 8601 time") from None
+    if instant.tzinfo is None:
+        if zone is None:
+            raise UnusableError(
+                Reason.TIME_WITHOUT_ZONE,
+                f"{shown(text)} has no zone: send Z or an offset, or set the sensor's timezone",
+            )
+        instant = instant.replace(tzinfo=zone)
+    try:
+        return round(instant.timestamp() * 1_000_000)
+    except (OverflowError, ValueError):
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(text)} is out of the calendar") from None
+
+
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+
+
+def epoch(raw: Any, unit: str) -> int:
+    """Return ``raw``, a number of ``unit`` (s, ms, us, ns) since 1970, in microseconds; raises :class:`UnusableError`."""
+    if type(raw) not in (int, float) or raw - raw != 0:
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {unit} since 1970 is due")
+    return int(raw // 1_000) if unit == "ns" else round(raw * _MICROSECONDS[unit])
+
+
+def check_time(time: int, earliest: int, latest: int) -> None:
+    """Raise :class:`UnusableError` unless ``earliest <= time <= latest``, all in microseconds since 1970."""
+    if time < earliest:
+        raise UnusableError(Reason.TIME_TOO_OLD, f"{date(time)} is before {date(earliest)}")
+    if time > latest:
+        raise UnusableError(
+            Reason.TIME_IN_FUTURE, f"{date(time)} is after {date(latest)}, the latest allowed on arrival"
+        )
+
+
+def date(microseconds: int) -> str:
+    """Return ``microseconds`` since 1970 as text, whatever they are."""
+    try:
+        return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{microseconds} µs since 1970"
+
+
+def shown(raw: Any) -> str:
+    """Return ``raw`` short enough for a message, with nothing in it that a terminal or a text column minds."""
+    text = ascii(raw[:60] + "…" if isinstance(raw, str) and len(raw) > 60 else raw)  # noqa: PLR2004 - a line's worth
+    return text if len(text) <= 160 else text[:160] + "…"  # noqa: PLR2004

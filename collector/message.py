@@ -1,0 +1,78 @@
+"""What goes in and what comes out: messages, readings, and why something is not a reading. Pure values."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """One message as it arrived."""
+
+    topic: str
+    payload: bytes
+    received: int
+    """When it arrived: microseconds since 1970-01-01 UTC."""
+    retained: bool = False
+    """Set by the broker on what it kept from before we subscribed."""
+    delivery: int = 0
+    """The source's own handle for acknowledging it (MQTT packet identifier; 0: nothing to acknowledge)."""
+
+
+Reading = tuple[int, int, float]
+"""series_id, time (microseconds since 1970-01-01 UTC), value. A bare tuple: one is made for every value."""
+
+
+class Reason(StrEnum):
+    """Why a message or a reading is in quarantine; the values are what ``telemetry.quarantine.reason`` holds."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_SENSOR = "unknown_sensor"
+    UNKNOWN_QUANTITY = "unknown_quantity"
+    WRONG_TYPE = "wrong_type"
+    NOT_FINITE = "not_finite"
+    NOT_EXACT = "not_exact"
+    MISSING_TIME = "missing_time"
+    UNREADABLE_TIME = "unreadable_time"
+    TIME_WITHOUT_ZONE = "time_without_zone"
+    TIME_TOO_OLD = "time_too_old"
+    TIME_IN_FUTURE = "time_in_future"
+    CONFLICTING_VALUE = "conflicting_value"
+    REFUSED_BY_DATABASE = "refused_by_database"
+    DEFECT = "defect"
+
+
+class Rejection(NamedTuple):
+    """Readings of one message that are held back for one reason; ``readings`` 0 means the message as a whole."""
+
+    reason: Reason
+    detail: str
+    readings: int = 0
+
+
+class Decoded(NamedTuple):
+    """What a message held."""
+
+    readings: list[Reading]
+    rejections: list[Rejection]
+
+
+def summed(held: list[tuple[Reason, str]]) -> list[Rejection]:
+    """Return one rejection a reason: the first detail, and how many readings it holds back.
+
+    One row a reading would let a single message of 20,000 bad readings write its payload 20,000 times.
+    """
+    details: dict[Reason, list[str]] = {}
+    for reason, detail in held:
+        details.setdefault(reason, []).append(detail)
+    return [Rejection(reason, found[0], len(found)) for reason, found in details.items()]
+
+
+class UndecodableError(Exception):
+    """A message as a whole can't be understood: the one error a format raises."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.rejection = Rejection(reason, detail)
+
+
+class NoReadingError(Exception):
+    """A message holds no reading by its nature; it is counted as ignored."""
