@@ -1,0 +1,358 @@
+"""A local server: PostgreSQL in a data directory of its own, on 127.0.0.1, with a generated password."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, get_args
+
+import psycopg
+
+from timescale.account import account
+from timescale.binaries import Binaries, Choice, Edition, built_with, find_binaries
+from timescale.errors import DatabaseError, SettingError
+
+__all__ = ["Binaries", "LocalServer", "find_binaries"]
+
+DEFAULT_DATA = Path(".local/postgres")
+DEFAULT_PORT = 5432
+DATABASE = "warehouse"
+_USER = "postgres"
+_PASSWORD_FILE = "warehouse-password"  # noqa: S105 - a file's name
+_EDITION_FILE = "warehouse-edition"
+_STOP_SECONDS = 60.0
+_START_SECONDS = 600.0
+"""Recovery after a crash replays up to max_wal_size: minutes on a slow disk, and no reason to give up."""
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "jit": "off",  # plans over many chunks: compiling costs more than it saves
+    "logging_collector": "on",
+    "log_directory": "log",
+    "log_filename": "postgresql-%a.log",  # a week, then over again
+    "log_truncate_on_rotation": "on",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "0",
+}
+_TIMESCALEDB_SETTINGS = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "max_worker_processes": "27",  # the launcher, a scheduler per database, 16 jobs, and room for parallel queries
+}
+
+
+class LocalServer:
+    """A PostgreSQL server that this process starts and stops.
+
+    ``data`` is the directory wanted for the data (see :meth:`timescale.account.Account.directory`), ``port`` the TCP
+    port: None takes 5432 or, when that is taken, a free one; 0 any free one. ``settings`` go to the server with
+    ``-c``, over the defaults.
+    """
+
+    def __init__(
+        self,
+        data: Path = DEFAULT_DATA,
+        edition: Choice = "auto",
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._account = account()
+        self.data = self._account.directory(data)
+        self.binaries = self._choose(edition)
+        self._bin_dir = self._account.programs(self.binaries.bin_dir)
+        self._wanted_port = port
+        self._settings = dict(settings or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        """The TCP port, once started."""
+
+    @property
+    def edition(self) -> Edition:
+        """The edition that a new database on this server gets."""
+        return self.binaries.edition
+
+    def environment(self) -> dict[str, str]:
+        """Return libpq's variables for the database ``warehouse`` of this server."""
+        return {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": _USER,
+            "PGPASSWORD": (self.data / _PASSWORD_FILE).read_text(encoding="ascii").strip(),
+            "PGDATABASE": DATABASE,
+        }
+
+    def start(self) -> None:
+        """Start the server and return when it answers; makes the data directory and the database when new."""
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        self._check_not_running()
+        for attempt in range(5):
+            self.port = self._choose_port()
+            try:
+                self._launch()
+                break
+            except _PortTakenError:
+                # Taken between our look and the server's: only a port asked for by number is worth an error.
+                if self._wanted_port or attempt == 4:  # noqa: PLR2004
+                    raise
+        self._create_database()
+
+    def stop(self) -> None:
+        """Stop the server: open transactions are rolled back, what is committed is on the disk."""
+        if self._process is None:
+            return
+        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (recovers at the next start).
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+            try:
+                self._process.wait(_STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._process = None
+
+    def kill(self) -> None:
+        """Kill the server and all its children at once, as a power cut would (for tests of crashes)."""
+        if self._process is None:
+            return
+        # Stopped first, so that it makes no child between our look and its end.
+        self._process.send_signal(signal.SIGSTOP)
+        children = _children(self._process.pid)
+        for pid in (self._process.pid, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        while any(_alive(pid) for pid in children):  # they are init's to bury; the next start waits for none of them
+            time.sleep(0.005)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` for the server to end by itself; tell whether it has."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def complaint(self) -> str:
+        """Return the last lines of the server's log that say what went wrong."""
+        logs = [path for path in (self.data / "log").glob("*") if path.is_file()]
+        newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)
+        lines = newest.read_text(encoding="utf-8", errors="replace").splitlines()[-30:] if newest else []
+        telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "could not"))]
+        return "\n".join((telling or lines)[-5:])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _choose(self, edition: Choice) -> Binaries:
+        """Return the binaries for a new directory, or those that an old one needs."""
+        if edition not in get_args(Choice):
+            raise SettingError(f"no edition {edition!r}; choose one of {', '.join(get_args(Choice))}.")
+        try:
+            major = int((self.data / "PG_VERSION").read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return find_binaries(edition)
+        try:
+            made_by = (self.data / _EDITION_FILE).read_text(encoding="ascii").strip()
+        except FileNotFoundError as error:
+            raise SettingError(
+                f"{self.data} holds a PostgreSQL {major} that `timescale serve` has not made. Choose another directory "
+                "with --data, or start that server by its own means and set PGHOST and the rest."
+            ) from error
+        if edition not in {"auto", made_by}:
+            raise SettingError(
+                f"{self.data} holds a database of the edition {made_by}, not {edition}. "
+                f"Leave out --edition, or choose another directory with --data."
+            )
+        binaries = find_binaries("timescaledb" if made_by == "timescaledb" else "postgresql")
+        if binaries.major != major:
+            raise SettingError(
+                f"{self.data} was made by PostgreSQL {major}, but here is {binaries}. Install PostgreSQL {major} "
+                "again, or start afresh in another directory with --data, or move the data over with pg_upgrade "
+                "or pg_dump and pg_restore."
+            )
+        return binaries
+
+    def _initialise(self) -> None:
+        if self.data.exists() and any(self.data.iterdir()):
+            raise SettingError(
+                f"{self.data} is not empty and holds no PostgreSQL data. Choose another directory with --data."
+            )
+        # Made aside and renamed when it is whole: a start that is cut short leaves nothing half made.
+        partial = Path(tempfile.mkdtemp(prefix=f".{self.data.name}-", dir=self.data.parent))
+        try:
+            self._account.own(partial)
+            password = secrets.token_urlsafe(24)
+            with tempfile.NamedTemporaryFile("w", encoding="ascii") as file:
+                file.write(password)
+                file.flush()
+                self._account.own(Path(file.name))
+                command: list[str | Path] = [
+                    self._bin_dir / "initdb",
+                    f"--pgdata={partial}",
+                    f"--username={_USER}",
+                    f"--pwfile={file.name}",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--no-locale",  # text sorts alike on every machine and in both editions
+                    "--data-checksums",
+                    *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
+                ]
+                done = subprocess.run(
+                    command, check=False, capture_output=True, text=True, errors="replace", **self._account.process()
+                )
+            if done.returncode:
+                raise DatabaseError(f"initdb failed in {self.data}: {done.stderr.strip()}")
+            for name, text in ((_PASSWORD_FILE, password), (_EDITION_FILE, self.edition)):
+                path = partial / name
+                path.touch(mode=0o600)
+                path.write_text(text + "\n", encoding="ascii")
+                self._account.own(path)
+            partial.rename(self.data)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _check_not_running(self) -> None:
+        """Refuse a second server on the same data; clear away what a killed one has left."""
+        path = self.data / "postmaster.pid"
+        try:
+            pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
+        except FileNotFoundError:
+            return
+        if not _alive(pid) or not _runs_in(pid, self.data):
+            # PostgreSQL clears a stale file itself unless another process has got the number since.
+            path.unlink(missing_ok=True)
+            return
+        raise DatabaseError(
+            f"a server with process id {pid} already runs on {self.data}. Use that one, "
+            f"stop it (`kill -INT {pid}`), or choose another directory with --data."
+        )
+
+    def _choose_port(self) -> int:
+        # A second start keeps the port of the first, so that clients find the server again.
+        wanted = self.port or (DEFAULT_PORT if self._wanted_port is None else self._wanted_port)
+        for port in (wanted, 0):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                    return int(probe.getsockname()[1])
+                except OSError:
+                    if self._wanted_port:
+                        raise _taken(port) from None
+        raise DatabaseError("no free TCP port on 127.0.0.1")
+
+    def _launch(self) -> None:
+        settings = dict(_SETTINGS)
+        if self.edition == "timescaledb":
+            settings |= _TIMESCALEDB_SETTINGS
+        if built_with(self.binaries, "lz4"):
+            settings["wal_compression"] = "lz4"
+        settings |= {**self._settings, "port": str(self.port)}
+        command: list[str | Path] = [self._bin_dir / "postgres", "-D", self.data]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **self._account.process(),
+        )  # fmt: skip
+        # Anything that goes wrong while we wait, a second Ctrl-C included, must not leave a server behind.
+        try:
+            self._await(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers(process.pid):
+            if process.poll() is not None:
+                complaint = self.complaint()
+                if "could not bind" in complaint:
+                    raise _taken(self.port)
+                raise DatabaseError(f"PostgreSQL did not start in {self.data}: {complaint}")
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"PostgreSQL does not answer after {_START_SECONDS:.0f} s; its log is in {self.data / 'log'}."
+                )
+            time.sleep(0.02)
+
+    def _answers(self, pid: int) -> bool:
+        # The file says "ready" only for the server whose process id stands in it: no stranger on the port deceives us.
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")
+            return int(lines[0]) == pid and lines[7].strip() == "ready"
+        return False
+
+    def _create_database(self) -> None:
+        where = {**self.environment(), "PGDATABASE": "postgres"}
+        try:
+            with psycopg.connect(
+                host=where["PGHOST"], port=self.port, user=_USER, password=where["PGPASSWORD"], dbname="postgres",
+                autocommit=True,
+            ) as connection:  # fmt: skip
+                known = connection.execute("select 1 from pg_database where datname = %s", (DATABASE,)).fetchone()
+                if known is None:
+                    connection.execute(f"create database {DATABASE}")
+        except psycopg.Error as error:
+            self.stop()
+            raise DatabaseError(f"can't create the database {DATABASE}: {str(error).strip()}") from error
+
+
+class _PortTakenError(DatabaseError):
+    """Another program listens on the port."""
+
+
+def _taken(port: int) -> _PortTakenError:
+    return _PortTakenError(f"port {port} is taken by another program. Choose another with --port, or leave it out.")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _runs_in(pid: int, data: Path) -> bool:
+    """Tell whether process ``pid`` is the server of ``data``: a postmaster's working directory is its data."""
+    try:
+        return Path(f"/proc/{pid}/cwd").resolve(strict=True) == data.resolve()
+    except OSError:  # not Linux, or another user's
+        named = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], check=False, capture_output=True, text=True)
+        return "postgres" in named.stdout
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    pairs = (line.split() for line in listed.splitlines())
+    return [int(child) for child, parent in pairs if int(parent) == pid]
