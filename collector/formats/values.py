@@ -81,7 +81,7 @@ _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def epoch(raw: Any, unit: str) -> int:
-    """Return ``raw``, a number of ``unit`` (s, ms, us, ns) since 1970, in microseconds; raises :class:`UnusableError`."""
+    """Return ``raw``, a number of s, ms, us or ns since 1970, in microseconds; raises :class:`UnusableError`."""
     if type(raw) not in (int, float) or raw - raw != 0:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {unit} since 1970 is due")
     return int(raw // 1_000) if unit == "ns" else round(raw * _MICROSECONDS[unit])

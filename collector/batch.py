@@ -1,0 +1,154 @@
+"""A batch: what one transaction will hold — rows, quarantine and accounts. Pure."""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from collector.formats.values import date
+from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError, summed
+
+Decode = Callable[[Message], Decoded]
+
+ROW = struct.Struct(">hiqiiidiq")
+"""One row (time, series_id, value, received_at) of PostgreSQL's binary COPY format: the number of fields, then
+length and value of each (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format")."""
+
+_pack = ROW.pack
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+TRAILER = struct.pack(">h", -1)
+
+POSTGRES_EPOCH = 946_684_800_000_000
+"""2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970."""
+
+
+class Quarantined(NamedTuple):
+    """One row for ``telemetry.quarantine``."""
+
+    message: Message
+    rejection: Rejection
+
+
+@dataclass
+class Accounts:
+    """How many went where; the same names as the columns of ``telemetry.intake``."""
+
+    messages: int = 0
+    decoded: int = 0
+    ignored: int = 0
+    quarantined_messages: int = 0
+    readings: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    quarantined_readings: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every message and every reading went somewhere, exactly once."""
+        return (
+            self.messages == self.decoded + self.ignored + self.quarantined_messages
+            and self.readings == self.stored + self.duplicate + self.quarantined_readings
+        )
+
+    def add(self, other: "Accounts") -> None:
+        """Add ``other`` to this, column by column."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+class Batch:
+    """Messages and what became of them, up to the database.
+
+    ``rows`` is the body of a binary COPY; ``accounts`` lacks only what the database alone can say: which rows are
+    new.
+    """
+
+    __slots__ = ("_ends", "accounts", "messages", "quarantined", "rows", "size")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.rows = bytearray()
+        self.quarantined: list[Quarantined] = []
+        self.accounts = Accounts()
+        self.size = 0
+        """Bytes of payloads held, the measure by which memory is bounded."""
+        self._ends: list[int] = []
+
+    @classmethod
+    def of(cls, messages: Iterable[Message], decode: Decode) -> "Batch":
+        """Return a batch of ``messages``."""
+        batch = cls()
+        for message in messages:
+            batch.add(message, decode)
+        return batch
+
+    def add(self, message: Message, decode: Decode) -> None:
+        """Decode ``message`` and count what it holds."""
+        accounts = self.accounts
+        accounts.messages += 1
+        self.messages.append(message)
+        self.size += len(message.payload)
+        try:
+            readings, rejections = decode(message)
+        except NoReadingError:
+            accounts.ignored += 1
+        except UndecodableError as error:
+            accounts.quarantined_messages += 1
+            self.quarantined.append(Quarantined(message, error.rejection))
+        else:
+            accounts.decoded += 1
+            accounts.readings += len(readings)
+            # Milliseconds are enough for an arrival, and the columnstore keeps them in less room than microseconds.
+            arrival = message.received // 1_000 * 1_000 - POSTGRES_EPOCH
+            for series_id, time, value in readings:
+                self.rows += _pack(4, 8, time - POSTGRES_EPOCH, 4, series_id, 8, value, 8, arrival)
+            for rejection in rejections:
+                accounts.readings += rejection.readings
+                accounts.quarantined_readings += rejection.readings
+                self.quarantined.append(Quarantined(message, rejection))
+        self._ends.append(len(self.rows))
+
+    def refuse(self, rejection: Rejection) -> "Batch":
+        """Return this batch of one message with all of its rows held back for ``rejection``'s reason."""
+        refused = Batch()
+        readings = self.row_count
+
+        def hold(_: Message) -> Decoded:
+            return Decoded([], [rejection._replace(readings=readings)])
+
+        refused.add(self.messages[0], hold)
+        refused.quarantined = [*self.quarantined, *refused.quarantined]
+        for held in self.quarantined:
+            refused.accounts.readings += held.rejection.readings
+            refused.accounts.quarantined_readings += held.rejection.readings
+        return refused
+
+    @property
+    def row_count(self) -> int:
+        """How many readings wait for the database."""
+        return len(self.rows) // ROW.size
+
+    def readings(self) -> Iterator[tuple[Reading, Message]]:
+        """Yield every row as a reading, with the message it came in."""
+        for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):
+            message = self.messages[bisect_right(self._ends, index * ROW.size)]
+            yield (series_id, time + POSTGRES_EPOCH, value), message
+
+
+def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Quarantined]:
+    """Return the quarantine rows for readings of ``batch`` whose stored value is another.
+
+    ``refused`` maps (series_id, time) of the conflicts to the value that is stored.
+    """
+    held: dict[int, list[tuple[Reason, str]]] = {}
+    origin: dict[int, Message] = {}
+    for (series_id, time, value), message in batch.readings():
+        stored = refused.get((series_id, time))
+        if stored is not None and stored != value:
+            origin[id(message)] = message
+            held.setdefault(id(message), []).append(
+                (Reason.CONFLICTING_VALUE, f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}")
+            )
+    return [Quarantined(origin[key], rejection) for key, found in held.items() for rejection in summed(found)]

@@ -1,0 +1,206 @@
+"""Readings from MQTT: QoS 1, a session that outlives the process, acknowledged after the commit."""
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.reasoncodes import ReasonCode
+
+from collector.batch import Batch
+from collector.message import Message
+from collector.mqtt_client import BulkClient
+from collector.pipeline import Pipeline
+from collector.settings import CollectorSettings, MqttSettings
+from timescale.errors import SettingError, WarehouseError
+
+log = structlog.get_logger()
+
+_REFUSALS = {
+    "Bad user name or password",
+    "Not authorized",
+    "Client identifier not valid",
+    "Unsupported protocol version",
+}
+_LONGEST_PAUSE = 30.0
+
+
+class BrokerError(WarehouseError):
+    """The broker refuses this client; trying again would not help."""
+
+
+class MqttSource:
+    """Feeds a pipeline from a broker; :meth:`run` holds the calling thread until :meth:`stop`."""
+
+    def __init__(self, mqtt: MqttSettings, settings: CollectorSettings, subscribe: tuple[str, ...]) -> None:
+        self.subscribe = subscribe
+        self.connections = 0
+        self._mqtt = mqtt
+        self._settings = settings
+        self._subscribed: tuple[str, ...] = ()
+        self._committed: deque[list[Message]] = deque()
+        self._stopping = threading.Event()
+        self._refused: BrokerError | None = None
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    def committed(self, batch: Batch) -> None:
+        """Take note that ``batch`` is safe; its messages are acknowledged by the loop. From any thread."""
+        self._committed.append(batch.messages)
+        self._wake()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return: it reads no more, writes what it has read, acknowledges and says goodbye."""
+        self._stopping.set()
+        self._wake()
+
+    def run(self, pipeline: Pipeline) -> bool:
+        """Bring messages to ``pipeline`` until :meth:`stop`; return whether all that was read has been committed.
+
+        Connects again by itself, ever more slowly. Raises :class:`BrokerError` where the broker refuses this client
+        at its first connection, and what ended the pipeline's writer, if something did.
+        """
+        client = self._new_client(pipeline)
+        pause = 0.5
+        while not self._stopping.is_set():
+            try:
+                client.reconnect()
+            except OSError as error:
+                where = f"{self._mqtt.host}:{self._mqtt.port}"
+                log.warning("broker away", broker=where, reason=str(error), next_try_seconds=pause)
+            else:
+                before = self.connections
+                self._converse(client, pipeline)
+                if self.connections > before:
+                    pause = 0.5
+            if self._refused is not None:
+                pipeline.stop(self._settings.drain_seconds)
+                raise self._refused
+            if self._stopping.wait(pause):
+                break
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        clean = pipeline.stop(self._settings.drain_seconds)
+        if pipeline.failure is not None:
+            raise pipeline.failure
+        self._say_goodbye(client)
+        return clean
+
+    def _new_client(self, pipeline: Pipeline) -> BulkClient:
+        client = BulkClient(self._settings.client_id, pipeline.add)
+        mqtt = self._mqtt
+        if mqtt.username is not None:
+            client.username_pw_set(mqtt.username, mqtt.password)
+        if mqtt.ca_file is not None:
+            try:
+                client.tls_set(
+                    ca_certs=str(mqtt.ca_file),
+                    certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
+                    keyfile=str(mqtt.key_file) if mqtt.key_file else None,
+                )
+            except (OSError, ValueError) as error:
+                raise SettingError(f"MQTT_CA_FILE, MQTT_CERT_FILE or MQTT_KEY_FILE can't be used: {error}") from error
+        client.connect_timeout = 10.0
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.connect_async(mqtt.host, mqtt.port, self._settings.keepalive_seconds)
+        return client
+
+    def _converse(self, client: BulkClient, pipeline: Pipeline) -> None:
+        """Serve one connection until it ends or we are stopping."""
+        while not self._stopping.is_set() and (sock := client.socket()) is not None:
+            if pipeline.failure is not None:
+                self._stopping.set()
+                return
+            self._acknowledge(client)
+            self._subscribe_anew(client)
+            paused = pipeline.full
+            pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+            reading: list[Any] = [self._wake_read] if paused else [self._wake_read, sock]
+            writing = [sock] if client.want_write() else []
+            try:
+                readable, writable, _ = select.select(reading, writing, [], 0 if pending and not paused else 1.0)
+            except (OSError, ValueError):  # the socket was closed under us
+                client.loop_misc()
+                return
+            if self._wake_read in readable:
+                self._drain_wakes()
+            if not paused and (sock in readable or pending):
+                client.loop_read()
+                pipeline.notify()
+            if sock in writable:
+                client.loop_write()
+            if paused:
+                client.expect_silence()
+            client.loop_misc()
+
+    def _acknowledge(self, client: BulkClient) -> None:
+        while self._committed:
+            client.acknowledge(message.delivery for message in self._committed.popleft())
+
+    def _subscribe_anew(self, client: BulkClient) -> None:
+        """Follow a registry whose topic filters have changed."""
+        if self._subscribed and self._subscribed != self.subscribe:
+            gone = set(self._subscribed) - set(self.subscribe)
+            if gone:
+                client.unsubscribe([self._filter(topic) for topic in sorted(gone)])
+            self._subscribe(client)
+
+    def _subscribe(self, client: Client) -> None:
+        self._subscribed = self.subscribe
+        client.subscribe([(self._filter(topic), 1) for topic in self.subscribe])
+
+    def _filter(self, topic: str) -> str:
+        group = self._settings.share_group
+        return f"$share/{group}/{topic}" if group else topic
+
+    def _on_connect(self, client: Client, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
+        if code.is_failure:
+            if self.connections == 0 and str(code) in _REFUSALS:
+                self._refused = BrokerError(
+                    f"the broker at {self._mqtt.host}:{self._mqtt.port} refuses this client: {code}. "
+                    "Check MQTT_USERNAME, MQTT_PASSWORD and COLLECTOR_CLIENT_ID."
+                )
+            log.error("broker refuses", reason=str(code))
+            return
+        self.connections += 1
+        log.info(
+            "connected to broker",
+            broker=f"{self._mqtt.host}:{self._mqtt.port}",
+            client_id=self._settings.client_id,
+            session="resumed" if flags.session_present else "new",
+        )
+        self._subscribe(client)
+
+    def _on_subscribe(self, _: Client, __: Any, ___: int, codes: list[ReasonCode], ____: Any) -> None:
+        if any(code.is_failure for code in codes):
+            log.error("broker refuses a subscription; check its access rules", filters=list(self._subscribed))
+
+    def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
+        if code.is_failure and not self._stopping.is_set():
+            log.warning("connection to broker lost", reason=str(code))
+
+    def _say_goodbye(self, client: BulkClient) -> None:
+        if client.socket() is None:
+            return
+        self._acknowledge(client)
+        client.disconnect()
+        deadline = time.monotonic() + 5
+        while (sock := client.socket()) is not None and client.want_write() and time.monotonic() < deadline:
+            select.select([], [sock], [], 1.0)
+            client.loop_write()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # enough wakes are waiting already
+            self._wake_write.send(b"\0")
+
+    def _drain_wakes(self) -> None:
+        with suppress(BlockingIOError):
+            self._wake_read.recv(4096)

@@ -1,0 +1,162 @@
+"""A paho-mqtt client that reads many packets at a time and acknowledges many at a time.
+
+paho-mqtt 2.2 spends a subscriber's time on three ``recv`` calls, one ``select`` and several locks a packet. Here one
+``recv`` brings all that has arrived, PUBLISH packets are read in place, and every other packet goes to paho as
+before: connection, session, keep-alive, TLS and subscriptions stay its business. The packet layout is that of MQTT
+3.1.1, sections 2.2 and 3.3. See docs/decisions/0003-reading-mqtt-in-bulk.md for figures and what it rests on.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from paho.mqtt.client import PUBACK, Client, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from collector.message import Message
+
+RECEIVE_BYTES = 256 * 1024
+_PUBLISH = 0x30
+_PUBACK = 0x4002_0000
+"""PUBACK (4 << 4), remaining length 2, then the packet identifier: four bytes, so an array of integers is a packet."""
+_TOPICS_KEPT = 100_000
+_LONGEST_HEADER = 5
+
+
+def _long_length(buffer: bytes, position: int) -> tuple[int, int]:
+    """Return where the body of the packet at ``position`` begins, and its length; (0, 0) while bytes are missing."""
+    length = shift = 0
+    for body in range(position + 1, min(position + _LONGEST_HEADER, len(buffer))):
+        byte = buffer[body]
+        length |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:  # noqa: PLR2004 - the high bit is clear in the last byte
+            return body + 1, length
+    if len(buffer) >= position + _LONGEST_HEADER:
+        raise ValueError("a remaining length of more than four bytes")
+    return 0, 0
+
+
+class BulkClient(Client):
+    """An MQTT 3.1.1 client with a persistent session whose messages go to ``deliver`` and await ``acknowledge``.
+
+    A message's ``delivery`` is its packet identifier together with the number of the connection it came over: a
+    broker may give the identifier to another message on the next one.
+    """
+
+    def __init__(self, client_id: str, deliver: Callable[[Message], None]) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2, client_id, clean_session=False, protocol=MQTTv311, manual_ack=True
+        )
+        self._deliver = deliver
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._needed = 2
+        self._topics: dict[bytes, str] = {}
+        self._connection_bits = 0
+
+    def reconnect(self) -> MQTTErrorCode:
+        """Connect (again); what had been read of a packet belongs to the old connection and is dropped."""
+        self._chunks, self._have, self._needed = [], 0, 2
+        self._connection_bits += 1 << 16
+        return super().reconnect()
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's signature
+        """Read once from the socket and handle all packets that are complete."""
+        try:
+            data = self._sock_recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        except OSError:
+            data = b""
+        if not data:
+            return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        self._last_bytes_received = time.monotonic()
+        self._chunks.append(data)
+        self._have += len(data)
+        if self._have < self._needed:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
+        try:
+            done, result = self._handle(buffer)
+        except (IndexError, ValueError):
+            result = MQTTErrorCode.MQTT_ERR_PROTOCOL
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return self._loop_rc_handle(result)
+        rest = buffer[done:]
+        self._chunks, self._have = ([rest] if rest else []), len(rest)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:
+        """Handle the complete packets in ``buffer``; return how many bytes they were, and paho's verdict."""
+        received = time.time_ns() // 1000
+        deliver, topics, connection_bits = self._deliver, self._topics, self._connection_bits
+        position, end = 0, len(buffer)
+        self._needed = 2
+        while end - position >= 2:  # noqa: PLR2004 - command and the first byte of the length
+            command = buffer[position]
+            body, length = position + 2, buffer[position + 1]
+            if length > 127:  # noqa: PLR2004 - the high bit says that another byte of the length follows
+                body, length = _long_length(buffer, position)
+                if not body:
+                    self._needed = end - position + 1
+                    break
+            stop = body + length
+            if stop > end:
+                self._needed = stop - position
+                break
+            if command & 0xF0 == _PUBLISH:
+                topic_end = body + 2 + (buffer[body] << 8 | buffer[body + 1])
+                raw = buffer[body + 2 : topic_end]
+                mid = 0
+                payload = topic_end
+                if command & 0x06:
+                    mid = connection_bits | buffer[topic_end] << 8 | buffer[topic_end + 1]
+                    payload = topic_end + 2
+                topic = topics.get(raw)
+                if topic is None:
+                    topic = self._topic(raw)
+                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid))
+            else:
+                result = self._control(command, buffer[body:stop])
+                if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    return stop, result
+            position = stop
+        return position, MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _topic(self, raw: bytes) -> str:
+        # Kept, since decoding a topic costs as much as the rest of a packet; bounded, since a broker may send any.
+        if len(self._topics) >= _TOPICS_KEPT:
+            self._topics.clear()
+        topic = self._topics[raw] = raw.decode("utf-8", "surrogateescape")
+        return topic
+
+    def _control(self, command: int, body: bytes) -> MQTTErrorCode:
+        packet: Any = {
+            "command": command,
+            "have_remaining": 1,
+            "remaining_count": [],
+            "remaining_mult": 1,
+            "remaining_length": len(body),
+            "packet": bytearray(body),
+            "to_process": 0,
+            "pos": 0,
+        }
+        self._in_packet = packet
+        return self._packet_handle()
+
+    def acknowledge(self, deliveries: Iterable[int]) -> None:
+        """Send a PUBACK for each of ``deliveries``, in one write. Only from the thread that runs the loop.
+
+        Those of an earlier connection are passed over: what they stand for comes again.
+        """
+        current = self._connection_bits
+        acks = [_PUBACK | delivery & 0xFFFF for delivery in deliveries if delivery & ~0xFFFF == current]
+        if acks:
+            self._packet_queue(PUBACK, struct.pack(f">{len(acks)}I", *acks), 0, 1)
+
+    def expect_silence(self) -> None:
+        """Keep the connection although nothing is read: call before ``loop_misc`` while reading is paused."""
+        # PINGRESPs wait unread in the socket; paho must go on sending PINGREQs instead of giving up.
+        self._ping_t = 0.0

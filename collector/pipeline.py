@@ -1,0 +1,131 @@
+"""Group commit: messages gather in one batch while the last one is being written."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from collector.batch import Accounts, Batch, Decode
+from collector.message import Message
+from collector.writer import Writer, write_patiently
+
+
+@dataclass
+class Progress:
+    """What happened since the last summary."""
+
+    accounts: Accounts = field(default_factory=Accounts)
+    batches: int = 0
+    largest: int = 0
+    slowest_seconds: float = 0.0
+    """Longest time from a message's arrival to its commit."""
+
+
+class Pipeline:
+    """Hands what one thread adds to a writer thread, a batch at a time.
+
+    No timer delays a batch: the writer takes whatever has gathered the moment it is free, so that a quiet stream has
+    its readings committed at once and a busy one pays for few transactions. Memory is bounded by two batches, the
+    one that gathers and the one that is being written; :attr:`full` says when to stop adding.
+
+    ``committed`` is called in the writer thread with each batch that has been committed. ``before_batch`` is called
+    in the writer thread before each batch is written, and about once a second when nothing arrives.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        decode: Decode,
+        *,
+        committed: Callable[[Batch], None],
+        before_batch: Callable[[], None] = lambda: None,
+        max_messages: int,
+        max_bytes: int,
+    ) -> None:
+        self.decode = decode
+        """Used for messages that are added from now on; replaced when the registry changes."""
+        self.progress = Progress()
+        self.failure: BaseException | None = None
+        self._writer = writer
+        self._committed = committed
+        self._before_batch = before_batch
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._batch = Batch()
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        self._stopping = threading.Event()
+        self._abandon = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def add(self, message: Message) -> None:
+        """Decode ``message`` for the next transaction; call :meth:`notify` after the last of several."""
+        with self._lock:
+            self._batch.add(message, self.decode)
+
+    def notify(self) -> None:
+        """Wake the writer: something has been added."""
+        if self._batch.messages:
+            self._arrived.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may; the source must stop reading until ``committed`` is called again."""
+        batch = self._batch
+        return len(batch.messages) >= self._max_messages or batch.size + len(batch.rows) >= self._max_bytes
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for their transaction to begin."""
+        return len(self._batch.messages)
+
+    def take_progress(self) -> Progress:
+        """Return what happened since the last call."""
+        with self._lock:
+            taken, self.progress = self.progress, Progress()
+        return taken
+
+    def stop(self, seconds: float) -> bool:
+        """Write what waits, for ``seconds`` at most, and end; return whether all of it was committed."""
+        self._stopping.set()
+        self._arrived.set()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._abandon.set()
+            self._thread.join()
+        return self.failure is None and not self._batch.messages and not self._abandon.is_set()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._arrived.wait(timeout=1.0)
+                self._before_batch()
+                with self._lock:
+                    self._arrived.clear()
+                    batch = self._batch
+                    if batch.messages:
+                        self._batch = Batch()
+                if batch.messages:
+                    if not self._write(batch):
+                        return
+                elif self._stopping.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - the source's thread raises it: nothing may end unseen
+            self.failure = error
+        finally:
+            self._writer.close()
+
+    def _write(self, batch: Batch) -> bool:
+        accounts = write_patiently(self._writer, batch, self.decode, stop=self._abandon.wait)
+        if accounts is None:
+            return False
+        with self._lock:
+            progress = self.progress
+            progress.accounts.add(accounts)
+            progress.batches += 1
+            progress.largest = max(progress.largest, len(batch.messages))
+            waited = time.time() - batch.messages[0].received / 1e6
+            progress.slowest_seconds = max(progress.slowest_seconds, waited)
+        self._committed(batch)
+        return True

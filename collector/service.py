@@ -1,0 +1,172 @@
+"""``collector run``: registry, source, pipeline and database put together."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from collector import register, registry
+from collector.batch import Accounts
+from collector.decoder import Decoder
+from collector.mqtt import MqttSource
+from collector.pipeline import Pipeline
+from collector.settings import CollectorSettings, MqttSettings
+from collector.writer import Writer
+from timescale import database
+from timescale.errors import DatabaseError, SettingError
+
+log = structlog.get_logger()
+
+
+class RegistryWatch:
+    """Follows the registry file: a changed file is read, written to the database and decoded by.
+
+    A file with mistakes changes nothing; they are logged, and the registry that was in force stays.
+    """
+
+    def __init__(self, path: Path, max_future_seconds: float) -> None:
+        self.path = path
+        self.registry = registry.load(path)
+        self._max_future_seconds = max_future_seconds
+        self._seen = self._stamp()
+        self._looked = time.monotonic()
+        self._pending = False
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+    def forget(self) -> None:
+        """Take the file as changed the next time: what :meth:`changed` announced could not be done."""
+        self._pending = True
+
+    def synchronise(self, connection: database.Connection) -> Decoder:
+        """Write the registry to the database; return the decoder for it."""
+        done = register.synchronise(connection, self.registry)
+        if done.written or done.retired:
+            log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
+        return Decoder(self.registry, done.series_ids, max_future_seconds=self._max_future_seconds)
+
+    def changed(self) -> bool:
+        """Look at the file, once a second at most; return whether another registry is now in force."""
+        if time.monotonic() - self._looked < 1:
+            return False
+        self._looked = time.monotonic()
+        stamp = self._stamp()
+        if stamp is None or stamp == self._seen:
+            pending, self._pending = self._pending, False
+            return pending
+        self._seen = stamp
+        try:
+            found = registry.load(self.path)
+        except SettingError as error:
+            log.error("registry has mistakes; the one in force stays", mistakes=str(error))  # noqa: TRY400 - no traceback
+            return False
+        different = self._pending or found != self.registry
+        self.registry, self._pending = found, False
+        return different
+
+
+def run(settings: CollectorSettings, mqtt: MqttSettings) -> int:
+    """Collect from MQTT until SIGTERM or SIGINT; return the exit status.
+
+    0: all that was read has been committed and acknowledged. 1: the database stayed away while stopping; what was
+    not committed was not acknowledged either, and the broker keeps it.
+    """
+    stopping = threading.Event()
+    source: MqttSource | None = None
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        if source is not None:
+            source.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+    watch = RegistryWatch(settings.registry, settings.max_future_seconds)
+    writer = Writer("mqtt", settings.client_id)
+    decoder = _first(lambda: watch.synchronise(writer.connection()), stopping)
+    if decoder is None:
+        return 0
+    source = MqttSource(mqtt, settings, watch.registry.subscribe)
+
+    def follow_registry() -> None:
+        if not watch.changed():
+            return
+        try:
+            pipeline.decode = watch.synchronise(writer.connection()).decode
+        except (DatabaseError, psycopg.Error) as error:
+            watch.forget()
+            writer.close()
+            log.warning("registry not written yet", reason=str(error).strip().splitlines()[0])
+        else:
+            source.subscribe = watch.registry.subscribe
+
+    pipeline = Pipeline(
+        writer,
+        decoder.decode,
+        committed=source.committed,
+        before_batch=follow_registry,
+        max_messages=settings.max_batch_messages,
+        max_bytes=settings.max_batch_megabytes * 1_000_000,
+    )
+    if stopping.is_set():
+        source.stop()
+    summary = threading.Thread(
+        target=_summarise, args=(pipeline, settings.summary_seconds, stopping), name="summary", daemon=True
+    )
+    summary.start()
+    try:
+        clean = source.run(pipeline)
+    finally:
+        stopping.set()
+        summary.join()
+    if not clean:
+        log.error("stopped while the database was away; what is not committed stays with the broker")
+    return 0 if clean else 1
+
+
+def _first(connect: Callable[[], Decoder], stopping: threading.Event) -> Decoder | None:
+    """Return what ``connect`` returns, once the database is there; None when told to stop before."""
+    pause = 0.5
+    while not stopping.is_set():
+        try:
+            return connect()
+        except DatabaseError as error:
+            log.warning("waiting for the database", reason=str(error), next_try_seconds=pause)
+            stopping.wait(pause)
+            pause = min(pause * 2, 10.0)
+    return None
+
+
+def _summarise(pipeline: Pipeline, seconds: float, stopping: threading.Event) -> None:
+    """Log one line a period, and one for the rest when stopping."""
+    begun = time.monotonic()
+    total = Accounts()
+    while True:
+        last = stopping.wait(seconds)
+        now = time.monotonic()
+        progress = pipeline.take_progress()
+        total.add(progress.accounts)
+        counts = {name: count for name, count in vars(progress.accounts).items() if count}
+        log.info(
+            "collected" if counts or last else "nothing arrived",
+            **counts,
+            readings_per_second=round(progress.accounts.readings / max(now - begun, 0.001), 1),
+            transactions=progress.batches,
+            largest_batch=progress.largest,
+            slowest_ms=round(progress.slowest_seconds * 1000),
+            waiting=pipeline.waiting,
+            total_readings=total.readings,
+        )
+        begun = now
+        if last:
+            return

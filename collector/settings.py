@@ -1,0 +1,75 @@
+"""Settings from the environment, all checked before the first connection."""
+
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from timescale.errors import SettingError
+
+
+class MqttSettings(BaseSettings):
+    """The broker: MQTT_HOST, MQTT_PORT, …"""  # noqa: D400
+
+    model_config = SettingsConfigDict(env_prefix="MQTT_", extra="ignore", hide_input_in_errors=True)
+
+    host: str = Field("localhost", min_length=1, description="Host of the MQTT broker.")
+    port: int = Field(1883, ge=1, le=65_535, description="Its port; usually 1883, 8883 with TLS.")
+    username: str | None = Field(None, description="User name, where the broker asks for one.")
+    password: str | None = Field(None, description="Password, where the broker asks for one.", repr=False)
+    ca_file: Path | None = Field(None, description="Certificates (PEM) to trust; setting it turns TLS on.")
+    cert_file: Path | None = Field(None, description="This client's certificate (PEM), where the broker asks for one.")
+    key_file: Path | None = Field(None, description="The key of MQTT_CERT_FILE (PEM).")
+
+
+class CollectorSettings(BaseSettings):
+    """The collector: COLLECTOR_REGISTRY, COLLECTOR_CLIENT_ID, …"""  # noqa: D400
+
+    model_config = SettingsConfigDict(env_prefix="COLLECTOR_", extra="ignore")
+
+    registry: Path = Field(Path("sensors.json"), description="The registry of sensors.")
+    client_id: str = Field(
+        default_factory=lambda: f"sensor-warehouse-{socket.gethostname()}"[:65],
+        min_length=1,
+        max_length=65,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Name of this collector at the broker and in the accounts. Keep it: the broker holds this client's "
+        "messages while it is away. Collectors that run side by side need different ones.",
+    )
+    share_group: str | None = Field(
+        None,
+        pattern=r"^[^/+#]+$",
+        description="Collectors of one group share the load ($share/<group>/…); mosquitto and others, not NATS.",
+    )
+    keepalive_seconds: int = Field(30, ge=5, le=3600, description="MQTT keep-alive.")
+    max_future_seconds: float = Field(
+        300, ge=0, description="How far ahead of its arrival a reading's time may be (clocks that run fast)."
+    )
+    max_batch_messages: int = Field(20_000, ge=1, description="Most messages that wait for one transaction.")
+    max_batch_megabytes: int = Field(32, ge=1, description="Most payload and row data that waits for one transaction.")
+    summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
+    drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for the database before giving up.")
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(model: type[Settings], **overrides: Any) -> Settings:
+    """Return the settings of ``model`` from the environment; raises :class:`SettingError` that lists every mistake."""
+    try:
+        return model(**overrides)
+    except ValidationError as error:
+        raise SettingError("\n".join(["wrong settings", *mistakes(model, error)])) from error
+
+
+def mistakes(model: type[BaseSettings], error: ValidationError) -> list[str]:
+    """Return one line a mistake: the variable, what is wrong, what it is for."""
+    prefix = model.model_config.get("env_prefix", "")
+    lines = []
+    for detail in error.errors(include_url=False, include_input=False):
+        name = str(detail["loc"][0]) if detail["loc"] else ""
+        about = model.model_fields[name].description if name in model.model_fields else ""
+        lines.append(f"  {prefix}{name.upper()}: {detail['msg'].removeprefix('Value error, ')}. {about}")
+    return lines

@@ -1,0 +1,216 @@
+"""The one place that writes readings: a batch, its quarantine and its accounts in one transaction."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
+from collector.message import Message, Reason, Rejection
+from timescale import database
+from timescale.errors import DatabaseError
+
+log = structlog.get_logger()
+
+_COPY_READINGS = "copy telemetry.reading (time, series_id, value, received_at) from stdin (format binary)"
+_COPY_INCOMING = "copy pg_temp.incoming (time, series_id, value, received_at) from stdin (format binary)"
+_INCOMING = """
+create temporary table if not exists incoming
+    (time timestamptz, series_id integer, value double precision, received_at timestamptz)
+on commit delete rows
+"""
+_MERGE = """
+insert into telemetry.reading (time, series_id, value, received_at)
+select time, series_id, value, received_at from pg_temp.incoming
+on conflict do nothing
+"""
+# One day at a time, with the day's bounds as constants: so the planner leaves out all other chunks of the hypertable.
+_SAME = """
+select count(*) from pg_temp.incoming as i inner join telemetry.reading as r using (series_id, time)
+where i.value = r.value and i.time >= %(start)s and i.time < %(end)s and r.time >= %(start)s and r.time < %(end)s
+"""
+_OTHER = """
+select distinct i.series_id, i.time, r.value
+from pg_temp.incoming as i inner join telemetry.reading as r using (series_id, time)
+where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time >= %(start)s and r.time < %(end)s
+"""
+_QUARANTINE = """
+insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_COUNTS = tuple(vars(Accounts()))
+_INTAKE = f"""
+insert into telemetry.intake as a (bucket, source, collector, {", ".join(_COUNTS)})
+values (date_trunc('minute', now(), 'UTC'), %s, %s, {", ".join(["%s"] * len(_COUNTS))})
+on conflict (bucket, source, collector) do update set
+    {", ".join(f"{name} = a.{name} + excluded.{name}" for name in _COUNTS)}
+"""  # noqa: S608 - names of ours
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400_000_000
+
+
+class UnbalancedError(DatabaseError):
+    """The database's answers don't add up to what was sent; nothing was committed."""
+
+
+class Writer:
+    """Writes batches over one connection, which it opens when it needs it and again when it breaks.
+
+    ``source`` and ``collector`` are the columns of ``telemetry.intake``: the way readings came (mqtt, kafka, file,
+    replay) and which process brought them. Not for use by several threads.
+    """
+
+    def __init__(
+        self, source: str, collector: str, connect: Callable[[], database.Connection] = database.connect
+    ) -> None:
+        self._source = source
+        self._collector = collector
+        self._connect = connect
+        self._connection: database.Connection | None = None
+        self._collided = False
+
+    def write(self, batch: Batch, decode: Decode) -> Accounts:
+        """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
+
+        ``decode`` is what the batch was made with: when the database refuses a value, the batch is cut in two until
+        the message that holds it stands alone, and that goes to quarantine.
+        """
+        try:
+            return self._commit(batch)
+        except (errors.DataError, errors.IntegrityError) as error:
+            if len(batch.messages) == 1:
+                if not batch.rows:
+                    raise  # not a reading's fault
+                detail = str(error).splitlines()[0][:500]
+                return self._commit(batch.refuse(Rejection(Reason.REFUSED_BY_DATABASE, detail)))
+            accounts = Accounts()
+            middle = len(batch.messages) // 2
+            for half in (batch.messages[:middle], batch.messages[middle:]):
+                accounts.add(self.write(Batch.of(half, decode), decode))
+            return accounts
+
+    def _commit(self, batch: Batch) -> Accounts:
+        connection = self.connection()
+        if batch.rows and not self._collided:
+            try:
+                with connection.transaction():
+                    self._copy(connection, _COPY_READINGS, batch)
+                    return self._account(connection, batch, batch.row_count, 0, [])
+            except errors.UniqueViolation:
+                # Some of it is there already. Sources that repeat themselves do so for a while: the merge, which
+                # takes twice as long as the copy but does not fail, is used until a batch comes through it whole.
+                self._collided = True
+        with connection.transaction():
+            stored, duplicate, held = self._merge(connection, batch) if batch.rows else (0, 0, [])
+            accounts = self._account(connection, batch, stored, duplicate, held)
+        self._collided = self._collided and stored < batch.row_count
+        return accounts
+
+    @staticmethod
+    def _copy(connection: database.Connection, statement: str, batch: Batch) -> None:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(HEADER)
+            copy.write(bytes(batch.rows))
+            copy.write(TRAILER)
+
+    def _merge(self, connection: database.Connection, batch: Batch) -> tuple[int, int, list[Quarantined]]:
+        """Store the rows that are new; return (stored, duplicate, conflicts)."""
+        connection.execute(_INCOMING)
+        self._copy(connection, _COPY_INCOMING, batch)
+        stored = connection.execute(_MERGE).rowcount
+        if stored == batch.row_count:
+            return stored, 0, []
+        same = 0
+        other: dict[tuple[int, int], float] = {}
+        for day in sorted({row[2] // _DAY for row in ROW.iter_unpack(batch.rows)}):
+            start = _EPOCH + timedelta(microseconds=POSTGRES_EPOCH + day * _DAY)
+            bounds = {"start": start, "end": start + timedelta(days=1)}
+            with psycopg.ClientCursor(connection) as cursor:  # constants in the text, see _SAME
+                same += cursor.execute(_SAME, bounds).fetchall()[0][0]
+                for series_id, when, value in cursor.execute(_OTHER, bounds):
+                    other[series_id, (when - _EPOCH) // timedelta(microseconds=1)] = value
+        return stored, same - stored, conflicts(batch, other) if other else []
+
+    def _account(
+        self,
+        connection: database.Connection,
+        batch: Batch,
+        stored: int,
+        duplicate: int,
+        held: list[Quarantined],
+    ) -> Accounts:
+        quarantined = [*batch.quarantined, *held]
+        accounts = Accounts(**vars(batch.accounts))
+        accounts.stored = stored
+        accounts.duplicate = duplicate
+        accounts.quarantined_readings += sum(row.rejection.readings for row in held)
+        if not accounts.balanced:
+            raise UnbalancedError(f"the accounts of a batch don't balance, nothing of it was stored: {accounts}")
+        with connection.cursor() as cursor:
+            if quarantined:
+                cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])
+            # Last, because collectors that share a name wait for each other from here to the commit.
+            cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
+        return accounts
+
+    def connection(self) -> database.Connection:
+        """Return the connection, opened if need be."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; the next write opens another."""
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _row(source: str, message: Message, rejection: Rejection) -> Sequence[Any]:
+    return (
+        _EPOCH + timedelta(microseconds=message.received),
+        source,
+        text(message.topic),
+        message.payload,
+        message.retained,
+        rejection.reason.value,
+        text(rejection.detail),
+        rejection.readings,
+    )
+
+
+def text(raw: str) -> str:
+    """Return ``raw`` as PostgreSQL's text can hold it: no NUL, no lone surrogates."""
+    return raw.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def write_patiently(writer: Writer, batch: Batch, decode: Decode, stop: Callable[[float], bool]) -> Accounts | None:
+    """Write ``batch``, trying again for as long as the database refuses for a reason that is not the batch's own.
+
+    ``stop(pause)`` waits ``pause`` seconds and says whether to give up; then None is returned and nothing is stored.
+    A stall can be mended and a silent drop cannot: so an unknown error holds the batch as a lost connection does.
+    """
+    pause = 0.1
+    since = time.monotonic()
+    while True:
+        try:
+            accounts = writer.write(batch, decode)
+        except (psycopg.Error, DatabaseError) as error:
+            writer.close()
+            log.warning(
+                "database away, holding", reason=str(error).strip().splitlines()[0], messages=len(batch.messages)
+            )
+            if stop(pause):
+                return None
+            pause = min(pause * 2, 5.0)
+        else:
+            if pause > 0.1:  # noqa: PLR2004 - it was away
+                log.info("database back", away_seconds=round(time.monotonic() - since, 1))
+            return accounts
