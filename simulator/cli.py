@@ -1,0 +1,145 @@
+"""Console command ``simulator``."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from collector import registry as registries
+from simulator import faults, play, runner, settings, spans
+from timescale import command
+from timescale.command import option
+from timescale.errors import SettingError
+
+app = command.new_app("Plays the sensors of the registry: publishes what they would measure to an MQTT broker.")
+
+_MOST_PER_SECOND = 1000  # payloads carry milliseconds: more readings would fall on the same times
+
+
+@app.command()
+def run(
+    sensors: Annotated[int | None, option("--sensors", min=1, help="Play the first so many sensors.")] = None,
+    sensor: Annotated[list[str] | None, option("--sensor", help="Play this sensor; may be repeated.")] = None,
+    rate: Annotated[
+        float | None, option("--rate", help="Readings a second and sensor; default: the registry's intervals.")
+    ] = None,
+    history: Annotated[str | None, option("--history", help="First fill the past, for example 24h.")] = None,
+    history_interval: Annotated[str, option("--history-interval", help="Time between readings of the past.")] = "60s",
+    once: Annotated[bool, option("--once", help="Stop when the past is filled.")] = False,  # noqa: FBT002
+    duration: Annotated[str | None, option("--duration", help="Stop after so much live time, for example 10m.")] = None,
+    batch: Annotated[int, option("--batch", min=1, max=10_000, help="Readings of a sensor in one message.")] = 1,
+    form: Annotated[str, option("--form", help="wide: each type's own payload; narrow: {sensor, value}.")] = "wide",
+    fault: Annotated[str | None, option("--faults", help="lost=0.01,late=0.05:90s,skew=SENSOR:+120s,… or all.")] = None,
+    seed: Annotated[int | None, option("--seed", help="Same seed, same readings; default SIMULATOR_SEED or 1.")] = None,
+) -> None:
+    """Publish readings with QoS 1 until told to stop (Ctrl-C, SIGTERM, --duration, --once)."""
+    mistakes = _Mistakes()
+    environment = mistakes.collect("", settings.load)
+    past = mistakes.collect("--history: ", lambda: spans.seconds(history) if history else 0.0)
+    step = mistakes.collect("--history-interval: ", lambda: _positive(history_interval))
+    live = mistakes.collect("--duration: ", lambda: spans.seconds(duration) if duration else float("inf"))
+    if rate is not None and not 0 < rate <= _MOST_PER_SECOND:
+        mistakes.add(f"--rate {rate:g}: between 0 and {_MOST_PER_SECOND} readings a second; for more, add --sensors")
+    if form not in {"wide", "narrow"}:
+        mistakes.add(f"--form {form}: wide or narrow")
+    if once and not history:
+        mistakes.add("--once stops when the past is filled: say how much of it with --history 24h")
+    if sensors is not None and sensor:
+        mistakes.add("--sensors and --sensor: give one of them")
+    registry = environment and mistakes.collect("", lambda: registries.load(environment.registry))
+    chosen = registry and mistakes.collect("", lambda: play.choose(registry, sensors, sensor or []))
+    spec = faults.Spec()
+    if fault is not None and registry:
+        known = [one.sensor_id for one in chosen or registry.sensors]
+        spec = mistakes.collect("", lambda: faults.parse(fault, known)) or spec
+    seeded = seed if seed is not None else environment.simulator.seed if environment else 1
+    players = chosen and mistakes.collect("", lambda: play.players(chosen, seeded, rate))
+    mistakes.check()
+    assert environment
+    assert players
+    assert past is not None
+    assert step is not None
+    assert live is not None
+    plan = runner.Plan(
+        players=players,
+        history=past,
+        history_interval=step,
+        duration=0.0 if once else live,
+        batch=batch,
+        form="narrow" if form == "narrow" else "wide",
+        faults=spec,
+        seed=seeded,
+    )
+    with stop_signals() as stopped:
+        result = runner.run(plan, environment, stopped.is_set)
+    print(f"published {result.published:,} messages of {len(players)} sensors; all acknowledged")
+    if fault is not None:
+        print("faults: " + ", ".join(f"{name} {count:,}" for name, count in sorted(result.tally.items())))
+
+
+@app.command()
+def registry(
+    sensors: Annotated[int, option("--sensors", min=1, help="How many sensors to play it shall have.")],
+) -> None:
+    """Print a registry with so many sensors, made by repeating those of COLLECTOR_REGISTRY."""
+    path = settings.load().registry
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SettingError(f"can't read the registry {path}: {error.strerror}. Set COLLECTOR_REGISTRY.") from error
+    sys.stdout.write(play.enlarged(text, sensors, str(path)))
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set; a second one of them ends the program at once."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: Any) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+Found = TypeVar("Found")
+
+
+class _Mistakes:
+    """All that is wrong with a command line and its environment, told at once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+
+    def collect(self, what: str, read: Callable[[], Found]) -> Found | None:
+        try:
+            return read()
+        except (SettingError, ValueError) as error:
+            self._lines.append(f"{what}{error}")
+            return None
+
+    def check(self) -> None:
+        if self._lines:
+            raise SettingError("\n".join(self._lines))
+
+
+def _positive(text: str) -> float:
+    if (found := spans.seconds(text)) > 0:
+        return found
+    raise ValueError("must be more than nothing: write one like 60s")
+
+
+def main() -> None:
+    """Run the command."""
+    command.run(app, "simulator")

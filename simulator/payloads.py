@@ -1,0 +1,131 @@
+"""Readings as the bytes a device publishes, in the format its registry entry declares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from collector.registry import FieldsFormat, Sensor
+from timescale.errors import SettingError
+
+Form = Literal["wide", "narrow"]
+Value = float | bool | str
+
+_TICKS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one sensor measured at one time (seconds since 1970-01-01 UTC, exact to the millisecond)."""
+
+    sensor: Sensor
+    seconds: float
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One MQTT message: what is published, where, and when (``due``, seconds since 1970-01-01 UTC)."""
+
+    sensor_id: str
+    topic: str
+    payload: bytes
+    due: float
+    readings: int
+
+
+def tag(type_name: str) -> str:
+    """Return how a device names its kind in its payloads: ``heart_rate_meter`` is ``Heart Rate Meter``."""
+    return type_name.replace("_", " ").title()
+
+
+def timestamp(seconds: float) -> str:
+    """Return ISO 8601 in UTC with milliseconds: ``2026-01-31T23:59:59.250Z``."""
+    instant = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def message(samples: Sequence[Sample], form: Form = "wide") -> Message:
+    """Return one message with all ``samples``, which are of one sensor; more than one make a JSON array.
+
+    ``wide`` has the quantities as members, ``narrow`` one object ``{device_id, timestamp, sensor, value}`` for each.
+    Raises :class:`SettingError` where the sensor's format has no place for what is to be said.
+    """
+    sensor = samples[0].sensor
+    objects = [built for sample in samples for built in (_wide(sample) if form == "wide" else _narrow(sample))]
+    content: Any = objects[0] if len(objects) == 1 else objects
+    for step in reversed(_steps(sensor.format.readings)):
+        content = {step: content}
+    return Message(
+        sensor_id=sensor.sensor_id,
+        topic=sensor.topic,
+        payload=orjson.dumps(content),
+        due=samples[-1].seconds,
+        readings=sum(len(sample.values) for sample in samples),
+    )
+
+
+def _wide(sample: Sample) -> list[dict[str, Any]]:
+    built = _head(sample)
+    for name, value in sample.values.items():
+        pointer = sample.sensor.quantities[name].pointer
+        _put(built, f"/{_escaped(name)}" if pointer is None else pointer, value, sample.sensor)
+    built.setdefault("tag", tag(sample.sensor.type))
+    return [built]
+
+
+def _narrow(sample: Sample) -> list[dict[str, Any]]:
+    layout = sample.sensor.format
+    if layout.quantity is None:
+        raise SettingError(
+            f"{sample.sensor.sensor_id}: its format has no quantity pointer, so it can't be narrow; use --form wide"
+        )
+    objects = []
+    for name, value in sample.values.items():
+        built = _head(sample)
+        _put(built, layout.quantity, name, sample.sensor)
+        _put(built, layout.value, value, sample.sensor)
+        objects.append(built)
+    return objects
+
+
+def _head(sample: Sample) -> dict[str, Any]:
+    layout = sample.sensor.format
+    built: dict[str, Any] = {}
+    if layout.device is not None:
+        _put(built, layout.device, sample.sensor.device, sample.sensor)
+    if layout.time is not None:
+        _put(built, layout.time, _time(sample.seconds, layout), sample.sensor)
+    return built
+
+
+def _time(seconds: float, layout: FieldsFormat) -> str | float:
+    if layout.time_unit == "iso8601":
+        return timestamp(seconds)
+    if layout.time_unit == "s":
+        return round(seconds, 3)
+    # Through whole milliseconds, because a double can't hold nanoseconds since 1970.
+    return round(seconds * 1000) * (_TICKS[layout.time_unit] // 1000)
+
+
+def _put(built: dict[str, Any], pointer: str, value: Any, sensor: Sensor) -> None:
+    """Set what the JSON Pointer names; intermediate objects are made, intermediate arrays are not."""
+    steps = _steps(pointer)
+    if not steps:
+        raise SettingError(f"{sensor.sensor_id}: a pointer to the whole document leaves no place for anything else")
+    place = built
+    for step in steps[:-1]:
+        place = place.setdefault(step, {})
+        if not isinstance(place, dict):
+            raise SettingError(f"{sensor.sensor_id}: {pointer} lies inside another value; change one of the pointers")
+    place[steps[-1]] = value
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
