@@ -1,0 +1,74 @@
+"""``timescale``: the database's console command."""
+
+import shlex
+import signal
+from pathlib import Path
+from typing import Annotated
+
+from timescale import command
+from timescale.binaries import Choice
+from timescale.errors import DatabaseError
+from timescale.migrate import Migration
+from timescale.migrate import migrate as run_migrations
+from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
+
+app = command.new_app("The database: run it locally, migrate it, look at it.")
+
+
+@app.command()
+def serve(
+    data: Annotated[Path, command.option("--data", help="Directory for the data; made when new.")] = DEFAULT_DATA,
+    port: Annotated[
+        int | None,
+        command.option("--port", min=1, max=65535, help=f"TCP port; without it {DEFAULT_PORT}, or a free one."),
+    ] = None,
+    edition: Annotated[
+        Choice, command.option("--edition", help="auto takes TimescaleDB Community where it is installed.")
+    ] = "auto",
+) -> None:
+    """Run a local database server on 127.0.0.1 until Ctrl-C or SIGTERM.
+
+    A PostgreSQL with TimescaleDB Community is used when one is installed, else the bundled PostgreSQL.
+    """
+    stopping = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with LocalServer(data, edition, port) as server:
+        print(f"# {server.binaries}, data in {server.data}")
+        print("# Copy these lines into another terminal; then `timescale migrate`, `psql`.")
+        for name, value in server.environment().items():
+            print(f"export {name}={shlex.quote(value)}")
+        print("# Running. Ctrl-C stops it.", flush=True)
+        while not stopping:
+            if server.wait(0.2):
+                raise DatabaseError(f"the server has ended by itself:\n{server.complaint()}")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database that PG* name to the schema of this code; running it again changes nothing.
+
+    TIMESCALE_EDITION (auto, timescaledb, postgresql) chooses for a fresh database; TIMESCALE_RETENTION_DAYS drops raw
+    readings after so many days (unset: never), the means stay.
+    """
+    print(describe(run_migrations()))
+
+
+def describe(done: Migration) -> str:
+    """Say what a migration has done, for people."""
+    lines = [f"applied {name}" for name in done.applied]
+    if not done.applied:
+        lines.append("nothing to apply")
+    kept = "for ever" if done.keep_days is None else f"for {done.keep_days} days"
+    lines.append(f"edition {done.edition}, revision {done.after}; raw readings are kept {kept}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the console command."""
+    command.run(app, "timescale")

@@ -1,0 +1,167 @@
+"""Brings a database to the schema of this code: Alembic keeps the revision, plain SQL files do the work."""
+
+import os
+from dataclasses import dataclass
+from typing import get_args
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from timescale.binaries import Choice, Edition
+from timescale.database import Connection, connect, wrapped
+from timescale.errors import DatabaseError, SettingError
+from timescale.scripts import HERE, VERSION_SCHEMA, VERSION_TABLE, define
+
+_LOCK = 7233911046158836
+"""Key of the advisory lock that keeps two migrations apart; any number that nobody else uses."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What one run of :func:`migrate` has done."""
+
+    edition: Edition
+    before: str | None
+    """Revision found; None: the database was empty."""
+    after: str
+    applied: tuple[str, ...]
+    """The migrations applied, as ``0001 The registry.``"""
+    keep_days: int | None
+    """For how many days raw readings are kept; None: for ever."""
+
+
+def migrate(to: str = "head") -> Migration:
+    """Bring the database that ``PG*`` name to revision ``to``; running it again changes nothing.
+
+    All of it happens in one transaction. Raises :class:`SettingError` for a wrong setting before it connects, and
+    :class:`DatabaseError` when the database is newer than this code or can't be migrated.
+    """
+    choice, keep_days = _edition_setting(), _retention_setting()
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
+        # Held by a session of its own until everything is done: a second migration waits here and then finds no work.
+        guard.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
+        before = revision(guard)
+        known = [script.revision for script in scripts.walk_revisions()]
+        if before is not None and before not in known:
+            raise DatabaseError(
+                f"the database is at revision {before}, which this version of the code does not know (it knows up to "
+                f"{head}): the database is newer than the code. Upgrade the code; nothing has been changed."
+            )
+        chosen = edition(guard) if before is not None else _choose(guard, choice)
+        guard.execute("create schema if not exists telemetry")
+        with _engine().connect() as connection, connection.begin():
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            config.attributes |= {"connection": connection, "driver_connection": driver, "edition": chosen}
+            command.upgrade(config, to)
+            after = revision(driver) or ""
+            if after == head:
+                define(driver, chosen)
+                driver.execute("update telemetry.retention set keep_days = %s", (keep_days,))
+        if chosen == "timescaledb":
+            _set_defaults(guard)
+    applied = [
+        f"{script.revision} {script.doc}"
+        for script in reversed(list(scripts.walk_revisions()))
+        if (before or "") < script.revision <= after
+    ]
+    return Migration(chosen, before, after, tuple(applied), keep_days)
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the revision of the database, or None when it has not been migrated."""
+    if _one(connection, "select to_regclass(%s) is null", f"{VERSION_SCHEMA}.{VERSION_TABLE}"):
+        return None
+    row = connection.execute("select version_num from telemetry.revision").fetchone()
+    return None if row is None else str(row[0])
+
+
+def edition(connection: Connection) -> Edition:
+    """Return the edition of a migrated database; reads only."""
+    if revision(connection) is None:
+        raise DatabaseError("the database has not been migrated. Run `timescale migrate`.")
+    if not _one(connection, "select exists (select from pg_catalog.pg_extension where extname = 'timescaledb')"):
+        return "postgresql"
+    # A database at a revision before the readings has no hypertable yet, but its extension tells.
+    if _one(connection, "select to_regclass('telemetry.reading') is null"):
+        return "timescaledb"
+    is_hypertable = _one(
+        connection,
+        "select exists (select from timescaledb_information.hypertables "
+        "where hypertable_schema = 'telemetry' and hypertable_name = 'reading')",
+    )
+    return "timescaledb" if is_hypertable else "postgresql"
+
+
+def _choose(connection: Connection, choice: Choice) -> Edition:
+    """Choose the edition of a fresh database, and create the extension where it is TimescaleDB."""
+    if choice == "postgresql":
+        return "postgresql"
+    available = _one(
+        connection, "select exists (select from pg_catalog.pg_available_extensions where name = 'timescaledb')"
+    )
+    if not available:
+        if choice == "timescaledb":
+            raise DatabaseError(
+                "this server has no TimescaleDB. Install its Community edition, or set TIMESCALE_EDITION=postgresql."
+            )
+        return "postgresql"
+    if "timescaledb" not in str(_one(connection, "select current_setting('shared_preload_libraries')")):
+        raise DatabaseError(
+            "TimescaleDB is installed on this server but not loaded. Add timescaledb to shared_preload_libraries and "
+            "restart the server, or set TIMESCALE_EDITION=postgresql to do without."
+        )
+    connection.execute("create extension if not exists timescaledb schema public")
+    licence = _one(connection, "select current_setting('timescaledb.license')")
+    if licence != "timescale":
+        raise DatabaseError(
+            f"the TimescaleDB of this server is the Apache edition (timescaledb.license is {licence}): continuous "
+            "aggregates are missing from it. Install the Community edition, or set TIMESCALE_EDITION=postgresql."
+        )
+    return "timescaledb"
+
+
+def _set_defaults(connection: Connection) -> None:
+    """Set what every session of this database needs with TimescaleDB."""
+    # Late readings land in the columnstore, where a batch of them may touch more than the default 100,000 rows.
+    name = _one(connection, "select pg_catalog.quote_ident(current_database())")
+    connection.execute(
+        f"alter database {name} set timescaledb.max_tuples_decompressed_per_dml_transaction = 0".encode()
+    )
+
+
+def _engine() -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(autocommit=False, application_name="timescale-migrate"),
+        poolclass=sqlalchemy.NullPool,
+    )  # fmt: skip
+
+
+def _edition_setting() -> Choice:
+    wanted = os.environ.get("TIMESCALE_EDITION") or "auto"
+    for choice in get_args(Choice):
+        if wanted == choice:
+            return choice  # type: ignore[no-any-return]
+    raise SettingError(f"TIMESCALE_EDITION={wanted}: there is {', '.join(get_args(Choice))}.")
+
+
+def _retention_setting() -> int | None:
+    wanted = os.environ.get("TIMESCALE_RETENTION_DAYS") or None
+    if wanted is None:
+        return None
+    if not wanted.isdecimal() or not 2 <= int(wanted) <= 36_500:  # noqa: PLR2004 - said in the message
+        raise SettingError(
+            f"TIMESCALE_RETENTION_DAYS={wanted}: a whole number of days from 2 to 36500, or unset to keep all readings."
+        )
+    return int(wanted)
+
+
+def _one(connection: Connection, query: str, *values: str) -> object:
+    row = connection.execute(query.encode(), values or None).fetchone()
+    return None if row is None else row[0]

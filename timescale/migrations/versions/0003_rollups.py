@@ -1,0 +1,8 @@
+"""Means per minute, hour and day."""
+
+from timescale.scripts import migration
+
+revision = "0003"
+down_revision = "0002"
+
+upgrade = migration("0003_rollups")

@@ -1,0 +1,8 @@
+"""Quarantine and accounts."""
+
+from timescale.scripts import migration
+
+revision = "0004"
+down_revision = "0003"
+
+upgrade = migration("0004_accounts")

@@ -1,0 +1,8 @@
+"""How long raw readings are kept."""
+
+from timescale.scripts import migration
+
+revision = "0005"
+down_revision = "0004"
+
+upgrade = migration("0005_retention")

@@ -1,0 +1,8 @@
+"""Results of quality scans."""
+
+from timescale.scripts import migration
+
+revision = "0006"
+down_revision = "0005"
+
+upgrade = migration("0006_quality")

@@ -1,0 +1,90 @@
+-- Dropping a chunk marks its time as changed. A refresh that reached back there would find no raw readings and erase
+-- the means; that is why the lowest level is refreshed only from dropped_before on, and both procedures hold one lock.
+-- Procedures that commit can't have a search_path of their own (PostgreSQL forbids it): all names are qualified.
+create or replace procedure telemetry.refresh_rollups(job_id integer default null, config jsonb default null)
+language plpgsql
+as $$
+declare
+    lock_key constant bigint := 7233911046158837;
+    kept_from timestamptz;
+    until timestamptz := pg_catalog.now() - coalesce(config ->> 'end_offset', '10 minutes')::interval;
+begin
+    perform pg_catalog.pg_advisory_lock(lock_key);
+    -- A refresh rewrites buckets whose chunk is in the columnstore: as many rows as it takes, not the default 100,000.
+    perform pg_catalog.set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false);
+    select retention.dropped_before into kept_from from telemetry.retention;
+    commit;
+    call public.refresh_continuous_aggregate('telemetry.reading_1m', kept_from, until);
+    call public.refresh_continuous_aggregate('telemetry.reading_1h', null, until);
+    call public.refresh_continuous_aggregate('telemetry.reading_1d', null, until);
+    perform pg_catalog.pg_advisory_unlock(lock_key);
+end
+$$;
+
+comment on procedure telemetry.refresh_rollups is
+'Job: brings reading_1m, reading_1h and reading_1d, in this order, up to date wherever readings have changed.';
+
+create or replace procedure telemetry.apply_retention(job_id integer default null, config jsonb default null)
+language plpgsql
+as $$
+declare
+    lock_key constant bigint := 7233911046158837;
+    drop_before timestamptz;
+begin
+    select pg_catalog.date_trunc('day', pg_catalog.now() - pg_catalog.make_interval(days => keep_days), 'UTC')
+        - interval '1 day'
+    into drop_before
+    from telemetry.retention;
+
+    if drop_before is null then
+        return;
+    end if;
+    call telemetry.refresh_rollups();
+    perform pg_catalog.pg_advisory_lock(lock_key);
+    update telemetry.retention set dropped_before = greatest(dropped_before, drop_before);
+    commit;
+    perform public.drop_chunks('telemetry.reading', older_than => drop_before);
+    commit;
+    perform pg_catalog.pg_advisory_unlock(lock_key);
+end
+$$;
+
+comment on procedure telemetry.apply_retention is
+'Job: drops chunks of raw readings older than telemetry.retention.keep_days; the means over them stay.';
+
+create or replace procedure telemetry.purge_settled(job_id integer default null, config jsonb default null)
+language plpgsql
+set search_path = pg_catalog
+as $$
+begin
+    perform telemetry.purge_quarantine(coalesce(config ->> 'settled_for', '90 days')::interval);
+end
+$$;
+
+comment on procedure telemetry.purge_settled is
+'Job: deletes quarantine rows that were settled 90 days ago.';
+
+-- Added once: who alters a schedule with alter_job keeps it.
+do $$
+declare
+    wanted record;
+    job integer;
+begin
+    for wanted in
+        select *
+        from (values
+            ('refresh_rollups', interval '30 seconds', interval '30 seconds', '{"end_offset": "10 minutes"}'::jsonb),
+            ('apply_retention', interval '1 hour', interval '10 minutes', null),
+            ('purge_settled', interval '1 day', interval '1 hour', '{"settled_for": "90 days"}'::jsonb)
+        ) as jobs (name, every, retry_after, config)
+        where not exists (
+            select 1
+            from timescaledb_information.jobs as existing
+            where existing.proc_schema = 'telemetry' and existing.proc_name = jobs.name
+        )
+    loop
+        job := public.add_job(format('telemetry.%I', wanted.name)::regproc, wanted.every, config => wanted.config);
+        perform public.alter_job(job, retry_period => wanted.retry_after);
+    end loop;
+end
+$$;
