@@ -220,7 +220,8 @@ class _Motor:
         start = (number + 0.1 * chance.uniform(draws, 0)) * self.period
         duration = self.period * self.duty * (0.9 + 0.2 * chance.uniform(draws, 1))
         level = self.base + self.rise * (0.9 + 0.2 * chance.uniform(draws, 2))
-        return start, start + duration, level
+        # Whole milliseconds: the truth is what it says after any conversion, too.
+        return round(start, 3), round(start + duration, 3), level
 
     def cycles(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
         for number in range(int(start // self.period) - 1, int(end // self.period) + 1):
