@@ -14,9 +14,14 @@ begin
     perform pg_catalog.set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false);
     select retention.dropped_before into kept_from from telemetry.retention;
     commit;
+    -- Each level is committed before the next: what a refresh has changed is written down for the level above only at
+    -- its commit, and inside a procedure its last part would stay open.
     call public.refresh_continuous_aggregate('telemetry.reading_1m', kept_from, until);
+    commit;
     call public.refresh_continuous_aggregate('telemetry.reading_1h', null, until);
+    commit;
     call public.refresh_continuous_aggregate('telemetry.reading_1d', null, until);
+    commit;
     perform pg_catalog.pg_advisory_unlock(lock_key);
 end
 $$;

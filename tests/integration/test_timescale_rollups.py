@@ -1,0 +1,155 @@
+"""Means per minute, hour and day: exact whatever the order, age and number of writers."""
+
+import random
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fix_database import Database
+
+Reading = tuple[datetime, int, float]
+LEVELS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+COLUMNS = "bucket, series_id, mean, minimum, maximum, first_value, last_value, sum_value, sample_count"
+
+
+def copy(connection, readings: Iterable[Reading]) -> None:
+    """Insert readings the way the collector does."""
+    with connection.cursor().copy("copy telemetry.reading (time, series_id, value, received_at) from stdin") as into:
+        for time, series, value in readings:
+            into.write_row((time, series, value, time))
+
+
+def expected(readings: Iterable[Reading], width: timedelta) -> list[tuple]:
+    """Compute a level from all readings, by brute force."""
+    buckets: dict[tuple[int, datetime], list[tuple[datetime, float]]] = {}
+    for time, series, value in readings:
+        buckets.setdefault((series, EPOCH + (time - EPOCH) // width * width), []).append((time, value))
+    rows = []
+    for (series, bucket), samples in sorted(buckets.items()):
+        values = [value for _, value in sorted(samples)]
+        mean = pytest.approx(sum(values) / len(values))
+        total = pytest.approx(sum(values))
+        rows.append((bucket, series, mean, min(values), max(values), values[0], values[-1], total, len(values)))
+    return rows
+
+
+def found(database: Database, level: str) -> list[tuple]:
+    """Read a level from the database."""
+    with database.connect() as connection:
+        return connection.execute(
+            f"select {COLUMNS} from telemetry.reading_{level} order by series_id, bucket"
+        ).fetchall()
+
+
+def some_readings(seed: int, count: int = 1500) -> list[Reading]:
+    """Three series over a few days of the past and up to now, in random order."""
+    chance = random.Random(seed)
+    end = datetime.now(tz=UTC)
+    spans = [timedelta(minutes=30), timedelta(days=3), timedelta(days=60)]
+    times = {(end - chance.random() * chance.choice(spans), chance.randint(1, 3)) for _ in range(count)}
+    readings = [(time, series, chance.gauss(20, 5)) for time, series in times]
+    chance.shuffle(readings)
+    return readings
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_level_equals_brute_force_after_shuffled_batches(database, seed):
+    """Late and unordered readings in several batches give the means of all readings."""
+    readings = some_readings(seed)
+    cuts = sorted(random.Random(seed).sample(range(len(readings)), 5))
+    with database.connect() as connection:
+        for start, end in zip([0, *cuts], [*cuts, len(readings)], strict=True):
+            copy(connection, readings[start:end])
+            database.refresh()
+    for level, width in LEVELS.items():
+        assert found(database, level) == expected(readings, width)
+
+
+def test_two_writers_at_once_neither_deadlock_nor_lose(database):
+    """Two sessions that insert into the same buckets at the same time give the means of all readings."""
+    readings = some_readings(7)
+    failures: list[Exception] = []
+    together = threading.Barrier(2)
+
+    def write(part: list[Reading]) -> None:
+        try:
+            with database.connect() as connection:
+                for start in range(0, len(part), 200):
+                    together.wait()
+                    copy(connection, part[start : start + 200])
+        except Exception as error:  # noqa: BLE001 - a thread's failure must reach the test
+            failures.append(error)
+            together.abort()
+
+    half = len(readings) // 2
+    threads = [threading.Thread(target=write, args=(part,)) for part in (readings[:half], readings[half : 2 * half])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    database.refresh()
+    for level, width in LEVELS.items():
+        assert found(database, level) == expected(readings[: 2 * half], width)
+
+
+def test_a_reading_rolled_back_leaves_no_trace(database):
+    """What is not committed is in no mean."""
+    with database.connect(autocommit=False) as connection:
+        copy(connection, [(datetime.now(tz=UTC), 1, 5.0)])
+        connection.rollback()
+    assert [found(database, level) for level in LEVELS] == [[], [], []]
+
+
+def test_the_newest_reading_is_in_all_levels_at_once(database):
+    """No refresh stands between an insert and its means when it is less than ten minutes late."""
+    now = datetime.now(tz=UTC)
+    database.refresh()
+    with database.connect() as connection:
+        copy(connection, [(now - timedelta(minutes=9), 1, 1.0), (now, 1, 3.0)])
+    assert [sum(row[-1] for row in found(database, level)) for level in LEVELS] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_the_job_brings_two_year_old_readings_into_every_level(database):
+    """Readings two years late, next to ones already there, reach all levels by one run of the scheduled job."""
+    old = datetime.now(tz=UTC) - timedelta(days=730)
+    early, late = (old, 1, 10.0), (old + timedelta(microseconds=1), 1, 30.0)
+    run_job = """
+        select job_id, schedule_interval from timescaledb_information.jobs where proc_name = 'refresh_rollups'
+    """
+    with database.connect() as connection:
+        job, interval = connection.execute(run_job).fetchone()
+        copy(connection, [early])
+        connection.execute("call public.run_job(%s)", (job,))
+        copy(connection, [late])
+        connection.execute("call public.run_job(%s)", (job,))
+    assert interval <= timedelta(minutes=1)
+    for level, width in LEVELS.items():
+        assert found(database, level) == expected([early, late], width)
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_late_readings_reach_the_levels_through_the_columnstore(database):
+    """Readings that fall into a compressed chunk are in the means like any others."""
+    readings = [reading for reading in some_readings(11) if reading[0] < datetime.now(tz=UTC) - timedelta(days=1)]
+    with database.connect() as connection:
+        copy(connection, readings[::2])
+        database.refresh()
+        connection.execute("select public.compress_chunk(c, true) from public.show_chunks('telemetry.reading') as c")
+        copy(connection, readings[1::2])
+    database.refresh()
+    for level, width in LEVELS.items():
+        assert found(database, level) == expected(readings, width)
+
+
+def test_values_that_would_overflow_a_sum_are_refused(database):
+    """NaN, the infinities and absurdly large values can't enter: one of them would fail every refresh."""
+    import psycopg
+
+    with database.connect() as connection:
+        for value in (float("nan"), float("inf"), float("-inf"), 1.7e308):
+            with pytest.raises(psycopg.errors.CheckViolation):
+                copy(connection, [(datetime.now(tz=UTC), 1, value)])
