@@ -182,6 +182,8 @@ class MqttSource:
     def _on_subscribe(self, _: Client, __: Any, ___: int, codes: list[ReasonCode], ____: Any) -> None:
         if any(code.is_failure for code in codes):
             log.error("broker refuses a subscription; check its access rules", filters=list(self._subscribed))
+        else:
+            log.info("subscribed", filters=list(self._subscribed))
 
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
         if code.is_failure and not self._stopping.is_set():
