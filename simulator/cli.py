@@ -5,11 +5,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from collector import registry as registries
-from simulator import faults, play, runner, settings, spans
+from simulator import demo, faults, play, runner, settings, spans
 from timescale import command
+from timescale.binaries import Choice
 from timescale.command import option
 from timescale.errors import SettingError
 
@@ -92,17 +94,35 @@ def registry(
     sys.stdout.write(play.enlarged(text, sensors, str(path)))
 
 
+@app.command("demo")
+def demo_(
+    once: Annotated[bool, option("--once", help="One pass; status 0 only if all of it worked.")] = False,  # noqa: FBT002
+    sensors: Annotated[int | None, option("--sensors", min=1, help="Play so many sensors.")] = None,
+    edition: Annotated[Choice, option("--edition", help="The database: auto takes TimescaleDB if there.")] = "auto",
+    broker: Annotated[
+        Literal["auto", "mosquitto", "nats"], option("--broker", help="auto takes mosquitto if there.")
+    ] = "auto",
+    directory: Annotated[str, option("--directory", help="Where everything it makes goes.")] = ".local",
+) -> None:
+    """Start database, broker, collector and sensors on this machine, and show what SQL sees, until Ctrl-C."""
+    with stop_signals(insist=False) as stopped:
+        demo.run(demo.Options(Path(directory), once, sensors, edition, broker), stopped.is_set)
+
+
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set; a second one of them ends the program at once."""
+def stop_signals(*, insist: bool = True) -> Iterator[threading.Event]:
+    """Give an event that SIGTERM, SIGINT and SIGHUP set.
+
+    A second one ends the program at once, unless ``insist`` is False: where other programs are to be ended first.
+    """
     stopped = threading.Event()
 
     def stop(_number: int, _frame: Any) -> None:
-        if stopped.is_set():
+        if stopped.is_set() and insist:
             raise KeyboardInterrupt
         stopped.set()
 
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         yield stopped
     finally:

@@ -1,0 +1,194 @@
+"""What the demonstration asks the database, and how it says it."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from simulator.payloads import message
+from simulator.play import Player
+from simulator.publisher import Publisher
+from timescale.database import Connection
+from timescale.errors import WarehouseError
+
+_PROBES = 5
+
+MEANS = """
+select distinct on (series.sensor_id, series.quantity)
+    series.sensor_id, series.quantity, reading_1m.bucket, reading_1m.mean, series.unit, reading_1m.sample_count
+from telemetry.reading_1m
+inner join telemetry.series on reading_1m.series_id = series.series_id
+where reading_1m.bucket >= %s
+order by series.sensor_id, series.quantity, reading_1m.bucket desc
+"""
+
+ACCOUNTS = """
+select
+    messages, decoded, ignored, quarantined_messages, readings, stored, duplicate, quarantined_readings, balanced
+from telemetry.accounting
+"""
+
+OPEN = "select count(*) from telemetry.quarantine where replayed_at is null and discarded_at is null"
+
+COUNT = "select count(*) from telemetry.reading"
+
+FOUND = "select true from telemetry.readings where sensor_id = %s and quantity = %s and time = to_timestamp(%s)"
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The row of ``telemetry.accounting``."""
+
+    messages: int
+    decoded: int
+    ignored: int
+    quarantined_messages: int
+    readings: int
+    stored: int
+    duplicate: int
+    quarantined_readings: int
+    balanced: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{'balanced' if self.balanced else 'NOT BALANCED'}: "
+            f"{self.messages:,} messages = {self.decoded:,} decoded + {self.ignored:,} ignored "
+            f"+ {self.quarantined_messages:,} quarantined; {self.readings:,} readings = {self.stored:,} stored "
+            f"+ {self.duplicate:,} duplicate + {self.quarantined_readings:,} quarantined"
+        )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One row of ``telemetry.reading_1m`` with its names."""
+
+    sensor_id: str
+    quantity: str
+    bucket: datetime
+    mean: float
+    unit: str
+    sample_count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What there is after a demonstration, and what of it is not as it should be."""
+
+    edition: str
+    broker: str
+    rows: int
+    accounts: Accounts
+    quarantined: int
+    delay_seconds: float | None
+    means: Sequence[Mean]
+    missing: Sequence[str]
+
+    def complaints(self) -> list[str]:
+        """Return what is wrong; an empty list is success."""
+        found = []
+        if not self.rows:
+            found.append("no reading is stored")
+        if not self.accounts.balanced:
+            found.append("the accounts do not balance: see telemetry.accounting")
+        if self.missing:
+            found.append(f"no one-minute mean for {', '.join(self.missing)}")
+        if self.delay_seconds is None:
+            found.append("the delay from publish to SQL could not be measured")
+        return found
+
+    def text(self) -> str:
+        """Return it for people."""
+        delay = "not measured" if self.delay_seconds is None else f"{self.delay_seconds * 1000:.0f} ms"
+        lines = [
+            f"Database    {self.edition}",
+            f"Broker      {self.broker}",
+            f"Readings    {self.rows:,} stored",
+            f"Accounts    {self.accounts}",
+            f"Quarantine  {self.quarantined:,} open",
+            f"Delay       {delay} from publish to SQL (median of {_PROBES} readings)",
+            "",
+            "Latest one-minute means",
+        ]
+        table = [("sensor", "quantity", "minute (UTC)", "mean", "unit", "readings")]
+        table += [
+            (one.sensor_id, one.quantity, f"{one.bucket:%Y-%m-%d %H:%M}", f"{one.mean:.2f}", one.unit,
+             str(one.sample_count))
+            for one in self.means
+        ]  # fmt: skip
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+        right = {3, 5}
+        lines += [
+            "  "
+            + "  ".join(
+                cell.rjust(width) if column in right else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in table
+        ]
+        return "\n".join(lines)
+
+
+def accounts(connection: Connection) -> Accounts:
+    """Return the accounts as they stand."""
+    return Accounts(*_row(connection, ACCOUNTS))
+
+
+def summarise(
+    connection: Connection,
+    players: Sequence[Player],
+    since: datetime,
+    delay_seconds: float | None,
+    edition: str,
+    broker: str,
+) -> Summary:
+    """Return the summary; ``since`` is the earliest minute whose mean counts as the latest."""
+    means = [Mean(*row) for row in connection.execute(MEANS, (since,)).fetchall()]
+    have = {(one.sensor_id, one.quantity) for one in means}
+    wanted = [(player.sensor.sensor_id, name) for player in players for name in player.signals]
+    (quarantined,) = _row(connection, OPEN)
+    (rows,) = _row(connection, COUNT)
+    return Summary(
+        edition=edition,
+        broker=broker,
+        rows=rows,
+        accounts=accounts(connection),
+        quarantined=quarantined,
+        delay_seconds=delay_seconds,
+        means=means,
+        missing=[f"{sensor} {quantity}" for sensor, quantity in wanted if (sensor, quantity) not in have],
+    )
+
+
+def stored(connection: Connection, player: Player, seconds: float) -> bool:
+    """Return whether the reading of ``player`` at ``seconds`` since 1970-01-01 UTC is in SQL."""
+    name = next(iter(player.signals))
+    return connection.execute(FOUND, (player.sensor.sensor_id, name, seconds)).fetchone() is not None
+
+
+def measure_delay(connection: Connection, publisher: Publisher, player: Player) -> float | None:
+    """Return the median seconds from publishing a reading to finding it by SQL; None where one does not come.
+
+    The readings are true ones of ``player``, at times between its own.
+    """
+    delays = []
+    for _ in range(_PROBES):
+        seconds = round(time.time() * 1000) / 1000
+        probe = message([player.sample(seconds)])
+        begin = time.perf_counter()
+        publisher.publish(probe.topic, probe.payload)
+        while not stored(connection, player, seconds):
+            publisher.idle(0.001)
+            if time.perf_counter() - begin > 10:  # noqa: PLR2004 - seconds; the goal is one
+                return None
+        delays.append(time.perf_counter() - begin)
+        publisher.drain()
+    return statistics.median(delays)
+
+
+def _row(connection: Connection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise WarehouseError("the database gave no answer: is it the warehouse's?")
+    return row
