@@ -4,8 +4,14 @@ import sys
 from enum import StrEnum
 from typing import Annotated
 
-from collector import logs, registry, settings
+import typer
+
+from collector import logs, quarantine, register, registry, settings, tables
+from collector.decoder import Decoder
+from collector.message import Reason
 from collector.settings import CollectorSettings, MqttSettings
+from collector.writer import Writer
+from timescale import database
 from timescale.command import new_app, option, run
 from timescale.errors import SettingError
 
@@ -49,6 +55,72 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     collector, mqtt = settings.load(CollectorSettings), settings.load(MqttSettings)
     logs.configure()
     sys.exit(service.run(collector, mqtt))
+
+
+quarantine_app = new_app("Look at, replay or discard what could not become a reading.")
+app.add_typer(quarantine_app, name="quarantine")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    reason: Annotated[Reason | None, option("--reason", help="Only what is held back for this reason.")] = None,
+    limit: Annotated[int, option("--limit", help="How many rows to show, latest first.", min=1)] = 20,
+) -> None:
+    """Show what is open: how much for each reason, and the latest rows."""
+    with database.connect() as connection, database.wrapped("reading the quarantine"):
+        per_reason = quarantine.summary(connection)
+        rows = quarantine.listed(connection, reason, limit)
+    if not per_reason:
+        print("the quarantine is empty")
+        return
+    tables.show("Open, by reason", ("reason", "rows", "readings", "earliest", "latest"), per_reason)
+    tables.show("Latest", ("id", "received", "source", "topic", "reason", "detail", "readings", "bytes"), rows)
+
+
+@quarantine_app.command("show")
+def quarantine_show(row_id: Annotated[int, typer.Argument(metavar="ID", help="The row's id.")]) -> None:
+    """Show one row with its payload."""
+    with database.connect() as connection, database.wrapped("reading the quarantine"):
+        row = quarantine.show(connection, row_id)
+    payload: bytes = row.pop("payload")
+    for name, value in row.items():
+        if value is not None:
+            print(f"{name:>14}  {value}")
+    print(f"{'payload':>14}  {len(payload)} bytes")
+    try:
+        print(payload.decode())
+    except UnicodeDecodeError:
+        print(payload.hex(" "))
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    reason: Annotated[Reason | None, option("--reason", help="Only messages held back for this reason.")] = None,
+) -> None:
+    """Send open messages through the registry as it is now; what becomes readings is settled, once."""
+    collector = settings.load(CollectorSettings)
+    found = registry.load(collector.registry)
+    writer = Writer("replay", collector.client_id)
+    total = quarantine.Replay()
+    with database.wrapped("replaying the quarantine"):
+        series_ids = register.synchronise(writer.connection(), found).series_ids
+        decoder = Decoder(found, series_ids, max_future_seconds=collector.max_future_seconds)
+        for done in quarantine.replay(writer, decoder.decode, reason):
+            total.messages += done.messages
+            total.readings += done.readings
+            total.unchanged += done.unchanged
+    writer.close()
+    print(f"{total.messages} messages replayed, {total.readings} readings stored, {total.unchanged} messages unchanged")
+
+
+@quarantine_app.command("discard")
+def quarantine_discard(
+    row_ids: Annotated[list[int], typer.Argument(metavar="ID…", help="The rows' ids.")],
+) -> None:
+    """Mark rows as never to be replayed; they stay readable until they are purged."""
+    with database.connect() as connection, database.wrapped("discarding"):
+        quarantine.discard(connection, row_ids)
+    print(f"{len(row_ids)} discarded")
 
 
 def main() -> None:

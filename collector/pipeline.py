@@ -86,6 +86,10 @@ class Pipeline:
             taken, self.progress = self.progress, Progress()
         return taken
 
+    def join(self) -> None:
+        """Return when the writer has ended, which :meth:`stop` makes it do."""
+        self._thread.join()
+
     def stop(self, seconds: float) -> bool:
         """Write what waits, for ``seconds`` at most, and end; return whether all of it was committed."""
         self._stopping.set()

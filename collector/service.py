@@ -74,67 +74,97 @@ class RegistryWatch:
         return different
 
 
+class Collector:
+    """One running collector; :meth:`run` holds the calling thread."""
+
+    def __init__(self, settings: CollectorSettings, mqtt: MqttSettings) -> None:
+        self._settings = settings
+        self._watch = RegistryWatch(settings.registry, settings.max_future_seconds)
+        self._writer = Writer("mqtt", settings.client_id)
+        self._source = MqttSource(mqtt, settings, self._watch.registry.subscribe)
+        self._pipeline: Pipeline
+        self._stopping = threading.Event()
+
+    def stop(self, *_: object) -> None:
+        """End :meth:`run`, in an orderly way; from a signal handler or any thread."""
+        self._stopping.set()
+        self._source.stop()
+
+    def run(self) -> bool:
+        """Collect until :meth:`stop`; return whether all that was read has been committed and acknowledged."""
+        decoder = _patiently(lambda: self._watch.synchronise(self._writer.connection()), self._stopping)
+        if decoder is None:
+            return True
+        self._pipeline = Pipeline(
+            self._writer,
+            decoder.decode,
+            committed=self._source.committed,
+            before_batch=self._follow_registry,
+            max_messages=self._settings.max_batch_messages,
+            max_bytes=self._settings.max_batch_megabytes * 1_000_000,
+        )
+        summary = threading.Thread(target=self._summarise, name="summary", daemon=True)
+        summary.start()
+        try:
+            return self._source.run(self._pipeline)
+        finally:
+            self._stopping.set()
+            summary.join()
+
+    def _follow_registry(self) -> None:
+        if not self._watch.changed():
+            return
+        try:
+            self._pipeline.decode = self._watch.synchronise(self._writer.connection()).decode
+        except (DatabaseError, psycopg.Error) as error:
+            self._watch.forget()
+            self._writer.close()
+            log.warning("registry not written yet", reason=str(error).strip().splitlines()[0])
+        else:
+            self._source.subscribe = self._watch.registry.subscribe
+
+    def _summarise(self) -> None:
+        """Log one line a period, and one for the rest when stopping."""
+        begun = time.monotonic()
+        total = Accounts()
+        last = False
+        while not last:
+            last = self._stopping.wait(self._settings.summary_seconds)
+            if last:
+                self._pipeline.join()
+            now = time.monotonic()
+            progress = self._pipeline.take_progress()
+            total.add(progress.accounts)
+            counts = {name: count for name, count in vars(progress.accounts).items() if count}
+            log.info(
+                "collected" if counts else "nothing arrived",
+                **counts,
+                readings_per_second=round(progress.accounts.readings / max(now - begun, 0.001), 1),
+                transactions=progress.batches,
+                largest_batch=progress.largest,
+                slowest_ms=round(progress.slowest_seconds * 1000),
+                waiting=self._pipeline.waiting,
+                total_readings=total.readings,
+            )
+            begun = now
+
+
 def run(settings: CollectorSettings, mqtt: MqttSettings) -> int:
     """Collect from MQTT until SIGTERM or SIGINT; return the exit status.
 
     0: all that was read has been committed and acknowledged. 1: the database stayed away while stopping; what was
     not committed was not acknowledged either, and the broker keeps it.
     """
-    stopping = threading.Event()
-    source: MqttSource | None = None
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        if source is not None:
-            source.stop()
-
+    collector = Collector(settings, mqtt)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-
-    watch = RegistryWatch(settings.registry, settings.max_future_seconds)
-    writer = Writer("mqtt", settings.client_id)
-    decoder = _first(lambda: watch.synchronise(writer.connection()), stopping)
-    if decoder is None:
+        signal.signal(number, collector.stop)
+    if collector.run():
         return 0
-    source = MqttSource(mqtt, settings, watch.registry.subscribe)
-
-    def follow_registry() -> None:
-        if not watch.changed():
-            return
-        try:
-            pipeline.decode = watch.synchronise(writer.connection()).decode
-        except (DatabaseError, psycopg.Error) as error:
-            watch.forget()
-            writer.close()
-            log.warning("registry not written yet", reason=str(error).strip().splitlines()[0])
-        else:
-            source.subscribe = watch.registry.subscribe
-
-    pipeline = Pipeline(
-        writer,
-        decoder.decode,
-        committed=source.committed,
-        before_batch=follow_registry,
-        max_messages=settings.max_batch_messages,
-        max_bytes=settings.max_batch_megabytes * 1_000_000,
-    )
-    if stopping.is_set():
-        source.stop()
-    summary = threading.Thread(
-        target=_summarise, args=(pipeline, settings.summary_seconds, stopping), name="summary", daemon=True
-    )
-    summary.start()
-    try:
-        clean = source.run(pipeline)
-    finally:
-        stopping.set()
-        summary.join()
-    if not clean:
-        log.error("stopped while the database was away; what is not committed stays with the broker")
-    return 0 if clean else 1
+    log.error("stopped while the database was away; what is not committed stays with the broker")
+    return 1
 
 
-def _first(connect: Callable[[], Decoder], stopping: threading.Event) -> Decoder | None:
+def _patiently(connect: Callable[[], Decoder], stopping: threading.Event) -> Decoder | None:
     """Return what ``connect`` returns, once the database is there; None when told to stop before."""
     pause = 0.5
     while not stopping.is_set():
@@ -145,28 +175,3 @@ def _first(connect: Callable[[], Decoder], stopping: threading.Event) -> Decoder
             stopping.wait(pause)
             pause = min(pause * 2, 10.0)
     return None
-
-
-def _summarise(pipeline: Pipeline, seconds: float, stopping: threading.Event) -> None:
-    """Log one line a period, and one for the rest when stopping."""
-    begun = time.monotonic()
-    total = Accounts()
-    while True:
-        last = stopping.wait(seconds)
-        now = time.monotonic()
-        progress = pipeline.take_progress()
-        total.add(progress.accounts)
-        counts = {name: count for name, count in vars(progress.accounts).items() if count}
-        log.info(
-            "collected" if counts or last else "nothing arrived",
-            **counts,
-            readings_per_second=round(progress.accounts.readings / max(now - begun, 0.001), 1),
-            transactions=progress.batches,
-            largest_batch=progress.largest,
-            slowest_ms=round(progress.slowest_seconds * 1000),
-            waiting=pipeline.waiting,
-            total_readings=total.readings,
-        )
-        begun = now
-        if last:
-            return
