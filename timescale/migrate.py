@@ -39,10 +39,8 @@ def migrate(to: str = "head") -> Migration:
     :class:`DatabaseError` when the database is newer than this code or can't be migrated.
     """
     choice, keep_days = _edition_setting(), _retention_setting()
-    config = Config()
-    config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
     with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
         # Held by a session of its own until everything is done: a second migration waits here and then finds no work.
         guard.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
@@ -51,7 +49,7 @@ def migrate(to: str = "head") -> Migration:
         if before is not None and before not in known:
             raise DatabaseError(
                 f"the database is at revision {before}, which this version of the code does not know (it knows up to "
-                f"{head}): the database is newer than the code. Upgrade the code; nothing has been changed."
+                f"{head()}): the database is newer than the code. Upgrade the code; nothing has been changed."
             )
         chosen = edition(guard) if before is not None else _choose(guard, choice)
         guard.execute("create schema if not exists telemetry")
@@ -61,7 +59,7 @@ def migrate(to: str = "head") -> Migration:
             config.attributes |= {"connection": connection, "driver_connection": driver, "edition": chosen}
             command.upgrade(config, to)
             after = revision(driver) or ""
-            if after == head:
+            if after == head():
                 define(driver, chosen)
                 driver.execute("update telemetry.retention set keep_days = %s", (keep_days,))
         if chosen == "timescaledb":
@@ -72,6 +70,11 @@ def migrate(to: str = "head") -> Migration:
         if (before or "") < script.revision <= after
     ]
     return Migration(chosen, before, after, tuple(applied), keep_days)
+
+
+def head() -> str:
+    """Return the newest revision that this code knows."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def revision(connection: Connection) -> str | None:
@@ -117,13 +120,15 @@ def _choose(connection: Connection, choice: Choice) -> Edition:
             "TimescaleDB is installed on this server but not loaded. Add timescaledb to shared_preload_libraries and "
             "restart the server, or set TIMESCALE_EDITION=postgresql to do without."
         )
-    connection.execute("create extension if not exists timescaledb schema public")
-    licence = _one(connection, "select current_setting('timescaledb.license')")
-    if licence != "timescale":
-        raise DatabaseError(
-            f"the TimescaleDB of this server is the Apache edition (timescaledb.license is {licence}): continuous "
-            "aggregates are missing from it. Install the Community edition, or set TIMESCALE_EDITION=postgresql."
-        )
+    # Its licence shows only once the extension is there; refused, it goes again with the transaction.
+    with connection.transaction():
+        connection.execute("create extension if not exists timescaledb schema public")
+        licence = _one(connection, "select current_setting('timescaledb.license')")
+        if licence != "timescale":
+            raise DatabaseError(
+                f"the TimescaleDB of this server is the Apache edition (timescaledb.license is {licence}): continuous "
+                "aggregates are missing from it. Install the Community edition, or set TIMESCALE_EDITION=postgresql."
+            )
     return "timescaledb"
 
 
@@ -134,6 +139,12 @@ def _set_defaults(connection: Connection) -> None:
     connection.execute(
         f"alter database {name} set timescaledb.max_tuples_decompressed_per_dml_transaction = 0".encode()
     )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
+    return config
 
 
 def _engine() -> sqlalchemy.Engine:

@@ -1,0 +1,217 @@
+"""The schema: documented in full, the same by every way to it, and quick where it counts."""
+
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fix_database import Database, point_to
+
+from timescale import migrate
+from timescale.errors import DatabaseError, SettingError
+from timescale.server import LocalServer
+
+UNCOMMENTED = """
+    with schemas as (
+        select oid, nspname from pg_catalog.pg_namespace where nspname in ('telemetry', 'quality')
+    ),
+    relations as (
+        select r.oid, s.nspname || '.' || r.relname as name from pg_catalog.pg_class as r
+        join schemas as s on r.relnamespace = s.oid where r.relkind in ('r', 'v', 'm', 'p', 'f')
+    )
+    select nspname from schemas where pg_catalog.obj_description(oid, 'pg_namespace') is null
+    union all
+    select name from relations where pg_catalog.obj_description(oid, 'pg_class') is null
+    union all
+    select r.name || '.' || a.attname from relations as r join pg_catalog.pg_attribute as a on a.attrelid = r.oid
+    where a.attnum > 0 and not a.attisdropped and pg_catalog.col_description(r.oid, a.attnum) is null
+    union all
+    select p.oid::regprocedure::text from pg_catalog.pg_proc as p
+    join schemas as s on p.pronamespace = s.oid where pg_catalog.obj_description(p.oid, 'pg_proc') is null
+"""
+# Procedures that commit may not have settings of their own; they qualify every name instead.
+COMMITTING = {"refresh_rollups", "apply_retention"}
+NINE = [
+    "bucket", "series_id", "mean", "minimum", "maximum", "first_value", "last_value", "sum_value", "sample_count",
+]  # fmt: skip
+
+
+def dump(database: Database) -> str:
+    """Return the schema as pg_dump writes it, without what differs from run to run."""
+    program = database.server.binaries.bin_dir / "pg_dump"
+    done = subprocess.run(
+        [program, "--schema-only"], env=database.environment, check=True, capture_output=True, text=True
+    )
+    return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE)
+
+
+def test_every_object_has_a_comment(database):
+    """Schemas, tables, views, columns and functions say what they are."""
+    with database.connect() as connection:
+        assert connection.execute(UNCOMMENTED).fetchall() == []
+
+
+def test_functions_do_not_depend_on_the_callers_search_path(database):
+    """Every function fixes its search_path, except procedures that commit, which can't."""
+    with database.connect() as connection:
+        loose = connection.execute(
+            "select proname from pg_catalog.pg_proc where pronamespace = 'telemetry'::regnamespace "
+            "and not coalesce(proconfig::text like '%search_path=%', false)"
+        ).fetchall()
+    assert {name for (name,) in loose} <= COMMITTING
+
+
+def test_an_upgraded_database_equals_a_fresh_one(fresh_database, servers):
+    """Migrating one revision at a time ends in the schema that a fresh database gets at once."""
+    fresh = servers.create(fresh_database.edition, template="template")
+    for number in range(1, 1000):
+        if migrate.migrate(f"{number:04}").after == migrate.head():
+            break
+    migrate.migrate()
+    assert dump(fresh_database) == dump(fresh)
+    servers.drop(fresh)
+
+
+def test_a_database_newer_than_the_code_is_refused(database):
+    """An unknown revision is named, with the mend, and nothing is touched."""
+    with database.connect() as connection:
+        connection.execute("update telemetry.revision set version_num = '9999'")
+    with pytest.raises(DatabaseError, match=r"revision 9999.*newer than the code\. Upgrade the code"):
+        migrate.migrate()
+
+
+def test_a_failed_migration_leaves_nothing(fresh_database, monkeypatch):
+    """All migrations and definitions are one transaction."""
+
+    def fail(*_: object) -> None:
+        raise DatabaseError("a broken definition")
+
+    monkeypatch.setattr(migrate, "define", fail)
+    with pytest.raises(DatabaseError, match="a broken definition"):
+        migrate.migrate()
+    with fresh_database.connect() as connection:
+        assert migrate.revision(connection) is None
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_the_edition_of_a_fresh_database_can_be_chosen_and_then_stays(fresh_database, monkeypatch):
+    """A server with TimescaleDB can hold a plain database, which keeps its edition whatever the setting says later."""
+    monkeypatch.setenv("TIMESCALE_EDITION", "postgresql")
+    assert migrate.migrate().edition == "postgresql"
+    monkeypatch.setenv("TIMESCALE_EDITION", "timescaledb")
+    assert migrate.migrate().edition == "postgresql"
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_the_apache_edition_is_refused(server_folder, edition, servers, monkeypatch):
+    """A server that runs TimescaleDB under the Apache licence has no continuous aggregates, and that is said."""
+    servers.get(edition)
+    settings = {"fsync": "off", "timescaledb.license": "apache"}
+    with LocalServer(server_folder / "data", edition, 0, settings) as server:
+        point_to(monkeypatch, server.environment())
+        with pytest.raises(DatabaseError, match=r"Apache edition.*continuous aggregates are missing"):
+            migrate.migrate()
+
+
+@pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
+def test_timescaledb_can_not_be_had_where_it_is_not(fresh_database, monkeypatch):
+    """Asking a plain server for TimescaleDB is an error with its mend."""
+    monkeypatch.setenv("TIMESCALE_EDITION", "timescaledb")
+    with pytest.raises(DatabaseError, match="has no TimescaleDB"):
+        migrate.migrate()
+
+
+def test_an_unknown_edition_is_refused(monkeypatch):
+    """A mistyped edition is named with the ones there are."""
+    monkeypatch.setenv("TIMESCALE_EDITION", "oracle")
+    with pytest.raises(SettingError, match=r"TIMESCALE_EDITION=oracle.*auto, timescaledb, postgresql"):
+        migrate.migrate()
+
+
+def test_an_unmigrated_database_has_no_edition(fresh_database):
+    """Asking an empty database says what to run."""
+    with fresh_database.connect() as connection, pytest.raises(DatabaseError, match="Run `timescale migrate`"):
+        migrate.edition(connection)
+
+
+@pytest.mark.parametrize("level", ["1m", "1h", "1d"])
+def test_levels_have_the_same_columns_on_both_editions(database, level):
+    """The nine public columns, in their order."""
+    with database.connect() as connection:
+        cursor = connection.execute(f"select * from telemetry.reading_{level}")
+        types = [column.type_code for column in cursor.description]
+        assert [column.name for column in cursor.description] == NINE
+    # timestamptz, int4, six times float8, int8
+    assert types == [1184, 23, 701, 701, 701, 701, 701, 701, 20]
+
+
+@pytest.fixture
+def filled(database):
+    """Two series with a reading a second for three hours, and their registry entries."""
+    with database.connect() as connection:
+        connection.execute(
+            "insert into telemetry.sensor (sensor_id, type, site, area, topic, since) "
+            "values ('s1', 'thermostat', 'north', 'hall', 't/1', '2000-01-01')"
+        )
+        connection.execute(
+            "insert into telemetry.series (sensor_id, quantity, unit, interval_seconds) "
+            "values ('s1', 'temperature', 'Cel', 1), ('s1', 'humidity', '%', 1)"
+        )
+        connection.execute(
+            "insert into telemetry.reading select time, series_id, extract(second from time), time "
+            "from generate_series('2026-01-01 00:00+00'::timestamptz, '2026-01-01 02:59:59+00', '1 second') as time "
+            "cross join telemetry.series order by time"
+        )
+    return database
+
+
+def test_window_means_over_any_window(filled):
+    """Windows of 45 minutes counted from an odd start, cut off at the end, hold the right numbers."""
+    query = "select * from telemetry.window_means(%s, %s, %s)"
+    start = datetime(2026, 1, 1, 0, 7, 30, tzinfo=UTC)
+    with filled.connect() as connection:
+        rows = connection.execute(query, (start, start + timedelta(minutes=100), timedelta(minutes=45))).fetchall()
+    assert [(row[0] - start, row[1], row[-1]) for row in rows] == [
+        (timedelta(minutes=window * 45), series, count)
+        for window, count in enumerate([2700, 2700, 600])
+        for series in (1, 2)
+    ]
+    assert rows[0][2:] == ("s1", "temperature", "Cel", 29.5, 0.0, 59.0, 2700)
+
+
+def test_readings_come_with_their_names(filled):
+    """The view joins every reading to its sensor and series."""
+    query = "select sensor_id, quantity, unit, site, area, value, series_id from telemetry.readings where time = %s"
+    with filled.connect() as connection:
+        rows = connection.execute(
+            query + " order by series_id", (datetime(2026, 1, 1, 1, 0, 5, tzinfo=UTC),)
+        ).fetchall()
+    assert rows == [
+        ("s1", "temperature", "Cel", "north", "hall", 5.0, 1),
+        ("s1", "humidity", "%", "north", "hall", 5.0, 2),
+    ]
+
+
+def test_all_series_of_the_last_minutes_are_found_by_the_brin_index(filled):
+    """A few minutes of all series don't read the whole table."""
+    query = "explain select * from telemetry.reading where time >= %s and time < %s"
+    start = datetime(2026, 1, 1, 2, 49, tzinfo=UTC)
+    with filled.connect() as connection:
+        connection.execute("vacuum analyze telemetry.reading")
+        plan = "\n".join(row for (row,) in connection.execute(query, (start, start + timedelta(minutes=10))))
+    assert "reading_time_brin" in plan
+
+
+def test_one_series_is_found_by_its_key(filled):
+    """One series over an hour is read through the primary key, and its minutes through theirs."""
+    filled.refresh()
+    start = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    with filled.connect() as connection:
+        connection.execute("vacuum analyze")
+        for relation, column in (("reading", "time"), ("reading_1m", "bucket")):
+            query = (
+                f"explain select * from telemetry.{relation} where series_id = 1 and {column} >= %s and {column} < %s"
+            )
+            plan = "\n".join(row for (row,) in connection.execute(query, (start, start + timedelta(minutes=9))))
+            assert "Index Scan" in plan, plan
+            assert "series_id" in plan
