@@ -28,6 +28,7 @@ DATABASE = "warehouse"
 _USER = "postgres"
 _PASSWORD_FILE = "warehouse-password"  # noqa: S105 - a file's name
 _EDITION_FILE = "warehouse-edition"
+_START_LOG = "start.log"
 _STOP_SECONDS = 60.0
 _START_SECONDS = 600.0
 """Recovery after a crash replays up to max_wal_size: minutes on a slow disk, and no reason to give up."""
@@ -76,6 +77,7 @@ class LocalServer:
         self._wanted_port = port
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._launched = 0.0
         self.port = 0
         """The TCP port, once started."""
 
@@ -90,7 +92,7 @@ class LocalServer:
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.port),
             "PGUSER": _USER,
-            "PGPASSWORD": (self.data / _PASSWORD_FILE).read_text(encoding="ascii").strip(),
+            "PGPASSWORD": (self.data / _PASSWORD_FILE).read_text(encoding="utf-8").strip(),
             "PGDATABASE": DATABASE,
         }
 
@@ -152,9 +154,10 @@ class LocalServer:
 
     def complaint(self) -> str:
         """Return the last lines of the server's log that say what went wrong."""
-        logs = [path for path in (self.data / "log").glob("*") if path.is_file()]
-        newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)
-        lines = newest.read_text(encoding="utf-8", errors="replace").splitlines()[-30:] if newest else []
+        # What goes wrong before the log's own process runs, such as a wrong setting, stands in start.log.
+        logs = [self.data / _START_LOG, *sorted((self.data / "log").glob("*"), key=lambda path: path.stat().st_mtime)]
+        recent = [path for path in logs if path.exists() and path.stat().st_mtime >= self._launched]
+        lines = [line for path in recent for line in path.read_text("utf-8", "replace").splitlines()[-30:]]
         telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "could not"))]
         return "\n".join((telling or lines)[-5:])
 
@@ -172,11 +175,11 @@ class LocalServer:
         if edition not in get_args(Choice):
             raise SettingError(f"no edition {edition!r}; choose one of {', '.join(get_args(Choice))}.")
         try:
-            major = int((self.data / "PG_VERSION").read_text(encoding="ascii"))
+            major = int((self.data / "PG_VERSION").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return find_binaries(edition)
         try:
-            made_by = (self.data / _EDITION_FILE).read_text(encoding="ascii").strip()
+            made_by = (self.data / _EDITION_FILE).read_text(encoding="utf-8").strip()
         except FileNotFoundError as error:
             raise SettingError(
                 f"{self.data} holds a PostgreSQL {major} that `timescale serve` has not made. Choose another directory "
@@ -206,7 +209,7 @@ class LocalServer:
         try:
             self._account.own(partial)
             password = secrets.token_urlsafe(24)
-            with tempfile.NamedTemporaryFile("w", encoding="ascii") as file:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
                 file.write(password)
                 file.flush()
                 self._account.own(Path(file.name))
@@ -229,7 +232,7 @@ class LocalServer:
             for name, text in ((_PASSWORD_FILE, password), (_EDITION_FILE, self.edition)):
                 path = partial / name
                 path.touch(mode=0o600)
-                path.write_text(text + "\n", encoding="ascii")
+                path.write_text(text + "\n", encoding="utf-8")
                 self._account.own(path)
             partial.rename(self.data)
         finally:
@@ -275,10 +278,12 @@ class LocalServer:
         command: list[str | Path] = [self._bin_dir / "postgres", "-D", self.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            **self._account.process(),
-        )  # fmt: skip
+        self._launched = time.time() - 1
+        with (self.data / _START_LOG).open("wb") as log:
+            self._account.own(self.data / _START_LOG)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._account.process()
+            )
         # Anything that goes wrong while we wait, a second Ctrl-C included, must not leave a server behind.
         try:
             self._await(self._process)
