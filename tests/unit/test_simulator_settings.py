@@ -1,0 +1,36 @@
+"""The simulator's environment."""
+
+import pytest
+
+from simulator import settings
+from timescale.errors import SettingError
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch):
+    """Take away what the environment of the tests may hold."""
+    for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "CA_FILE", "CERT_FILE", "KEY_FILE"):
+        monkeypatch.delenv(f"MQTT_{name}", raising=False)
+    for name in ("SIMULATOR_SEED", "SIMULATOR_WINDOW", "COLLECTOR_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults():
+    """Without any setting it is a broker on this machine and the registry beside us."""
+    found = settings.load()
+    assert (found.mqtt.host, found.mqtt.port, found.simulator.seed, str(found.registry)) == (
+        "localhost", 1883, 1, "sensors.json",
+    )  # fmt: skip
+
+
+def test_every_mistake_at_once(monkeypatch):
+    """Wrong values, missing files and settings that need each other are told together."""
+    monkeypatch.setenv("SIMULATOR_SEED", "one")
+    monkeypatch.setenv("MQTT_PASSWORD", "secret")
+    monkeypatch.setenv("MQTT_CERT_FILE", "nowhere.pem")
+    with pytest.raises(SettingError) as caught:
+        settings.load()
+    message = str(caught.value)
+    for part in ("SIMULATOR_SEED", "set MQTT_USERNAME", "no such file nowhere.pem", "belong together"):
+        assert part in message
+    assert "secret" not in message
