@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,10 +65,11 @@ class Batch:
     new.
     """
 
-    __slots__ = ("_ends", "accounts", "messages", "quarantined", "rows", "size")
+    __slots__ = ("_added", "_ends", "accounts", "messages", "quarantined", "rows", "size")
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self._added: list[Message] = []
+        self.messages: Sequence[Message] = self._added
         self.rows = bytearray()
         self.quarantined: list[Quarantined] = []
         self.accounts = Accounts()
@@ -84,11 +85,33 @@ class Batch:
             batch.add(message, decode)
         return batch
 
+    @classmethod
+    def prepared(
+        cls,
+        messages: Sequence[Message],
+        rows: bytearray,
+        ends: list[int],
+        quarantined: list[Quarantined],
+        accounts: Accounts,
+    ) -> "Batch":
+        """Return a batch that was decoded elsewhere and takes no more; ``messages`` may be made when looked at.
+
+        ``ends`` says for each message up to which byte of ``rows`` its readings and those before it stand.
+        """
+        batch = cls()
+        batch.messages = messages
+        batch.rows = rows
+        batch.quarantined = quarantined
+        batch.accounts = accounts
+        batch.size = len(rows)
+        batch._ends = ends
+        return batch
+
     def add(self, message: Message, decode: Decode) -> None:
         """Decode ``message`` and count what it holds."""
         accounts = self.accounts
         accounts.messages += 1
-        self.messages.append(message)
+        self._added.append(message)
         self.size += len(message.payload)
         try:
             readings, rejections = decode(message)
@@ -130,11 +153,10 @@ class Batch:
         """How many readings wait for the database."""
         return len(self.rows) // ROW.size
 
-    def readings(self) -> Iterator[tuple[Reading, Message]]:
-        """Yield every row as a reading, with the message it came in."""
+    def readings(self) -> Iterator[tuple[Reading, int]]:
+        """Yield every row as a reading, with the position of the message it came in."""
         for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):
-            message = self.messages[bisect_right(self._ends, index * ROW.size)]
-            yield (series_id, time + POSTGRES_EPOCH, value), message
+            yield (series_id, time + POSTGRES_EPOCH, value), bisect_right(self._ends, index * ROW.size)
 
 
 def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Quarantined]:
@@ -143,12 +165,14 @@ def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Qu
     ``refused`` maps (series_id, time) of the conflicts to the value that is stored.
     """
     held: dict[int, list[tuple[Reason, str]]] = {}
-    origin: dict[int, Message] = {}
-    for (series_id, time, value), message in batch.readings():
+    for (series_id, time, value), position in batch.readings():
         stored = refused.get((series_id, time))
         if stored is not None and stored != value:
-            origin[id(message)] = message
-            held.setdefault(id(message), []).append(
+            held.setdefault(position, []).append(
                 (Reason.CONFLICTING_VALUE, f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}")
             )
-    return [Quarantined(origin[key], rejection) for key, found in held.items() for rejection in summed(found)]
+    return [
+        Quarantined(batch.messages[position], rejection)
+        for position, found in held.items()
+        for rejection in summed(found)
+    ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from collector import topics, units
 from timescale.errors import SettingError
@@ -24,6 +24,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 SCHEMA_FILE = Path(__file__).parent / "sensors.schema.json"
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$"
 
 
@@ -42,9 +43,19 @@ def _zone(text: str) -> str:
 def _instant(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("has no zone: end it with Z or an offset such as +02:00")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of the calendar; leave it out for 2000-01-01") from None
 
 
+def _text(text: str) -> str:
+    if _UNSTORABLE.search(text):
+        raise ValueError("holds a NUL character or half a surrogate pair, which no database text can hold; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, Field(pattern=_NAME)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 """A JSON Pointer (RFC 6901): ``/a/b`` names member b of member a, the empty string the whole document."""
@@ -56,7 +67,7 @@ Instant = Annotated[datetime, AfterValidator(_instant)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class FieldsFormat(_Strict):
@@ -106,17 +117,17 @@ class SensorEntry(_Strict):
 
     sensor_id: Name
     type: Name
-    site: str = Field(min_length=1)
-    area: str = Field(min_length=1)
+    site: Text = Field(min_length=1)
+    area: Text = Field(min_length=1)
     latitude: float | None = Field(None, ge=-90, le=90, description="Degrees north, WGS 84.")
     longitude: float | None = Field(None, ge=-180, le=180, description="Degrees east, WGS 84.")
     topic: Topic = Field(description="The MQTT topic it publishes on.")
-    device: str | None = Field(None, description="What it calls itself in its payloads; default its sensor_id.")
+    device: Text | None = Field(None, description="What it calls itself in its payloads; default its sensor_id.")
     timezone: TimeZone | None = Field(None, description="Zone of times it writes without one; default: none, refused.")
     since: Annotated[Instant, Field(strict=False)] | None = Field(
         None, description="No reading is older; default 2000-01-01."
     )
-    description: str = ""
+    description: Text = ""
     format: FieldsFormat | None = Field(None, description="Instead of its type's format.")
     quantities: dict[Name, Quantity] | None = Field(None, description="Instead of, or beside, its type's quantities.")
 
@@ -213,16 +224,17 @@ def parse(text: bytes, source: str = "sensors.json") -> Registry:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise RegistryError(source, [Mistake("", place, f"not JSON: {error.msg}")]) from error
+    except ValueError as error:  # an integer of more than 4,300 digits
+        raise RegistryError(source, [Mistake("", "", f"not JSON that can be read: {error}")]) from error
     except RecursionError as error:
         raise RegistryError(source, [Mistake("", "", "nested too deeply to be a registry")]) from error
 
     # Each type and sensor is checked by itself, so that one broken entry does not hide what is wrong in the others.
     shell, types, entries = _parts(document, mistakes)
-    if shell is None:
-        raise RegistryError(source, mistakes)
     sensors = list(_resolve(entries, types, document, mistakes))
-    mistakes.extend(_cross_check(shell, entries, sensors))
-    if mistakes:
+    mistakes.extend(_empty_ranges(types, entries))
+    mistakes.extend(_cross_check(_filters(document), entries, sensors))
+    if mistakes or shell is None:
         raise RegistryError(source, mistakes)
     return Registry(subscribe=tuple(shell.subscribe), sensors=tuple(sensor for _, sensor in sensors))
 
@@ -237,9 +249,10 @@ def _parts(
     if isinstance(rest, dict):
         if isinstance(rest.get("types"), dict):
             for name, raw in rest["types"].items():
-                if not re.match(_NAME, name):
-                    mistakes.append(Mistake(f"/types/{name}", repr(name), _NAME_MEND))
-                if (part := _validated(SensorType, raw, f"/types/{name}", mistakes)) is not None:
+                where = f"/types/{_step(name)}"
+                if not re.fullmatch(_NAME, name):
+                    mistakes.append(Mistake(where, repr(name), _NAME_MEND))
+                if (part := _validated(SensorType, raw, where, mistakes)) is not None:
                     types[name] = part
             rest["types"] = {}
         if isinstance(rest.get("sensors"), list):
@@ -253,11 +266,12 @@ def _parts(
 def _resolve(
     entries: list[tuple[int, SensorEntry]], types: dict[str, SensorType], document: Any, mistakes: list[Mistake]
 ) -> Iterator[tuple[int, Sensor]]:
+    named = document.get("types") if isinstance(document, dict) else None
     for index, entry in entries:
         kind = types.get(entry.type)
         if kind is None:
-            if entry.type not in document.get("types", {}):
-                known = ", ".join(sorted(document.get("types", {}))) or "none"
+            if isinstance(named, dict) and entry.type not in named:
+                known = ", ".join(sorted(named)) or "none"
                 mistakes.append(
                     Mistake(f"/sensors/{index}/type", repr(entry.type), f"no such type; known under /types: {known}")
                 )
@@ -282,28 +296,42 @@ def _resolve(
         )
 
 
+def _filters(document: Any) -> list[str] | None:
+    """Return the topic filters, or None where they have mistakes: then nothing can be said about what they cover."""
+    try:
+        return _FILTERS.validate_python(document["subscribe"]) or None
+    except (ValidationError, TypeError, KeyError):
+        return None
+
+
+def _empty_ranges(types: dict[str, SensorType], entries: list[tuple[int, SensorEntry]]) -> Iterator[Mistake]:
+    places = [(f"/types/{_step(name)}", kind.quantities) for name, kind in types.items()]
+    places += [(f"/sensors/{index}", entry.quantities or {}) for index, entry in entries]
+    for place, quantities in places:
+        for name, quantity in quantities.items():
+            if quantity.minimum is not None and quantity.maximum is not None and quantity.minimum >= quantity.maximum:
+                yield Mistake(
+                    f"{place}/quantities/{name}",
+                    f"{quantity.minimum} … {quantity.maximum}",
+                    "minimum is not below maximum; swap or widen them",
+                )
+
+
 def _cross_check(
-    shell: RegistryFile, entries: list[tuple[int, SensorEntry]], sensors: list[tuple[int, Sensor]]
+    filters: list[str] | None, entries: list[tuple[int, SensorEntry]], sensors: list[tuple[int, Sensor]]
 ) -> Iterator[Mistake]:
     seen: dict[str, int] = {}
     for index, entry in entries:
         first = seen.setdefault(entry.sensor_id, index)
         if first != index:
             yield Mistake(f"/sensors/{index}/sensor_id", repr(entry.sensor_id), f"also /sensors/{first}; rename one")
-        if not any(topics.matches(pattern, entry.topic) for pattern in shell.subscribe):
+        if filters is not None and not any(topics.matches(pattern, entry.topic) for pattern in filters):
             yield Mistake(
                 f"/sensors/{index}/topic", repr(entry.topic), "no filter under /subscribe covers it; add one that does"
             )
     shared: dict[str, list[tuple[int, Sensor]]] = {}
     for index, sensor in sensors:
         shared.setdefault(sensor.topic, []).append((index, sensor))
-        for name, quantity in sensor.quantities.items():
-            if quantity.minimum is not None and quantity.maximum is not None and quantity.minimum >= quantity.maximum:
-                yield Mistake(
-                    f"/sensors/{index}/quantities/{name}",
-                    f"{quantity.minimum} … {quantity.maximum}",
-                    "minimum is not below maximum; swap or widen them",
-                )
     for group in shared.values():
         if len(group) > 1:
             yield from _shared_topic(group)
@@ -317,7 +345,7 @@ def _shared_topic(group: list[tuple[int, Sensor]]) -> Iterator[Mistake]:
             yield Mistake(
                 f"/sensors/{index}/format", "", f"shares its topic with /sensors/{first}; give both the same format"
             )
-        elif sensor.format.device is None:
+        elif index != first and sensor.format.device is None:
             yield Mistake(
                 f"/sensors/{index}/topic",
                 repr(sensor.topic),
@@ -334,6 +362,7 @@ def _shared_topic(group: list[tuple[int, Sensor]]) -> Iterator[Mistake]:
 
 
 Part = TypeVar("Part", bound=BaseModel)
+_FILTERS = TypeAdapter(list[Filter], config=ConfigDict(strict=True))
 _NAME_MEND = "names are letters, digits and _ . : - (100 at most), and start with a letter or digit"
 _MENDS = {
     "missing": "is missing; add it",
@@ -348,15 +377,20 @@ def _validated(model: type[Part], raw: Any, path: str, mistakes: list[Mistake]) 
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             kind = detail["type"]
-            where = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in detail["loc"])
+            where = "".join(f"/{_step(step)}" for step in detail["loc"])
             value = "" if kind == "missing" else _short(detail["input"])
             message = detail["msg"].removeprefix("Value error, ")
             mistakes.append(Mistake(path + where, value, _MENDS.get(kind, message)))
         return None
 
 
+def _step(name: object) -> str:
+    """Return ``name`` as a step of a JSON Pointer (RFC 6901)."""
+    return str(name).replace("~", "~0").replace("/", "~1")
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "…"  # noqa: PLR2004 - one line on a terminal
 
 

@@ -109,6 +109,7 @@ class Collector:
             return self._source.run(self._pipeline)
         finally:
             self._stopping.set()
+            self._pipeline.stop(0)
             summary.join()
 
     def _follow_registry(self) -> None:

@@ -28,7 +28,11 @@ def _check(text: str) -> None:
         raise ValueError("is empty; give the MQTT topic")
     if "\0" in text:
         raise ValueError("holds a NUL character, which MQTT forbids; remove it")
-    if len(text.encode("utf-8", "surrogatepass")) > MAXIMUM_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is no UTF-8; remove it") from None
+    if size > MAXIMUM_BYTES:
         raise ValueError(f"is longer than the {MAXIMUM_BYTES} bytes MQTT allows; shorten it")
 
 

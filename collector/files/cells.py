@@ -1,0 +1,180 @@
+"""Cells of Arrow columns: as arrays for the fast way, and one by one for rows that become messages. Pure.
+
+Text is taken as bytes throughout, since no file promises to be UTF-8; what isn't is shown escaped.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from collector.files.rows import EXACT, NUMBER
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is added where there is one
+_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_NUMBER = f"^{NUMBER}$"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether cells of this type are text (or bytes, which are taken for text)."""
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """Return ``column`` in one of the few types that the rest of this package knows: no views, dictionaries, …"""  # noqa: D400
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return plain(column.dictionary_decode())
+    if is_text(kind):
+        return column.cast(pa.binary()) if kind != pa.binary() else column
+    if pa.types.is_fixed_size_binary(kind) or kind in (pa.string_view(), pa.binary_view()):
+        return column.cast(pa.binary())
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.string()).cast(pa.binary())  # its digits: a double is then as near as can be
+    if pa.types.is_date64(kind):
+        return column.cast(pa.timestamp("ms"))
+    return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """Return bytes as text without a look at them: only for parsers that refuse what is not ASCII."""
+    return column.view(pa.string())
+
+
+def nulls(column: pa.Array) -> NDArray[np.bool_]:
+    """Say which cells are null."""
+    if not column.null_count:
+        return np.zeros(len(column), np.bool_)
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)
+
+
+def blanks(column: pa.Array) -> NDArray[np.bool_]:
+    """Say which cells hold nothing; text of blanks is left to the row decoder."""
+    missing = nulls(column)
+    if is_text(column.type):
+        missing |= np.asarray(pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False) == 0, np.bool_)
+    return missing
+
+
+def integers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return an integer column and which of its cells are sure: all but nulls and what 64 bits with a sign can't hold."""
+    sure = ~nulls(column)
+    filled = column.fill_null(0) if column.null_count else column
+    values = filled.to_numpy(zero_copy_only=False)
+    if values.dtype == np.uint64:
+        sure &= values < 2**63
+    return values.astype(np.int64), sure
+
+
+def floats(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return a floating-point column and which of its cells are there."""
+    sure = ~nulls(column)
+    filled = column.fill_null(0) if column.null_count else column
+    return filled.to_numpy(zero_copy_only=False).astype(np.float64), sure
+
+
+def text_numbers(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers in a text column and which cells hold one."""
+    try:
+        return floats(as_text(column).cast(pa.float64()))
+    except pa.ArrowInvalid:  # Arrow doesn't say which; looking for them costs as much again
+        good = pc.match_substring_regex(column, _NUMBER)
+        return floats(as_text(pc.if_else(good, column, pa.scalar(None, column.type))).cast(pa.float64()))
+
+
+def amounts(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers in a column and which cells surely are one: finite, and below 2^53 if they could be integers."""
+    kind = column.type
+    if is_text(kind):
+        values, sure = text_numbers(column)
+        return values, sure & (np.abs(values) < EXACT)
+    if pa.types.is_integer(kind):
+        ticks, sure = integers(column)
+        return ticks.astype(np.float64), sure & (ticks < EXACT) & (ticks > -EXACT)
+    if pa.types.is_floating(kind):
+        values, sure = floats(column)
+        return values, sure & np.isfinite(values)
+    return np.zeros(len(column)), np.zeros(len(column), np.bool_)
+
+
+def truths(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return true as 1 and false as 0, and which cells surely are one of them."""
+    if pa.types.is_boolean(column.type):
+        return column.fill_null(value=False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
+    if is_text(column.type):
+        true = pc.match_substring_regex(column, "^(?i:true)$").fill_null(value=False).to_numpy(zero_copy_only=False)
+        false = pc.match_substring_regex(column, "^(?i:false)$").fill_null(value=False).to_numpy(zero_copy_only=False)
+        return true.astype(np.float64), np.asarray(true | false, np.bool_)
+    return np.zeros(len(column)), np.zeros(len(column), np.bool_)
+
+
+def codes(column: pa.Array, known: Callable[[str], int]) -> NDArray[np.int64]:
+    """Return for each cell what ``known`` says of its text; -1 for none."""
+    encoded = column.dictionary_encode()
+    meaning = [known(str(value(encoded.dictionary, row)).strip()) for row in range(len(encoded.dictionary))]
+    positions, sure = integers(encoded.indices)
+    return np.where(sure, np.array([*meaning, -1], np.int64)[np.where(sure, positions, -1)], -1)
+
+
+def characters(column: pa.Array, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the first ``width`` bytes of each cell, position by position, 0 after the end; and the cells' lengths."""
+    rows = len(column)
+    _, offset_bytes, data_bytes = column.buffers()
+    offsets = np.frombuffer(offset_bytes, np.int32)[column.offset : column.offset + rows + 1].astype(np.int64)
+    lengths = np.diff(offsets)
+    if column.null_count:
+        lengths[nulls(column)] = 0
+    padded = np.zeros((width + 7, rows), np.uint8)  # room to look past the end
+    if data_bytes is not None and rows and offsets[-1] > offsets[0]:
+        data = np.frombuffer(data_bytes, np.uint8)
+        if (lengths == lengths[0]).all() and not column.null_count:
+            shown = min(int(lengths[0]), width)
+            padded[:shown] = data[offsets[0] : offsets[-1]].reshape(rows, -1)[:, :shown].T
+        else:
+            for place in range(min(width, int(lengths.max()))):
+                inside = lengths > place
+                padded[place, inside] = data[offsets[:-1][inside] + place]
+    return padded, lengths
+
+
+def row(columns: Sequence[tuple[str, pa.Array]], position: int) -> dict[str, Any]:
+    """Return one row as a mapping of column to cell, of values that JSON has."""
+    return {name: value(column, position) for name, column in columns}
+
+
+def value(column: pa.Array, position: int) -> Any:
+    """Return one cell as JSON has it; times as ISO 8601 text, to the microsecond."""
+    cell = column[position]
+    kind = column.type
+    if not cell.is_valid:
+        return None
+    if pa.types.is_timestamp(kind):
+        ticks = cell.value
+        micros = ticks // 1_000 if kind.unit == "ns" else ticks * _PER_UNIT[kind.unit]
+        return _iso8601(micros, zone="" if kind.tz is None else "+00:00")
+    if pa.types.is_date32(kind):
+        return _iso8601(cell.value * 86_400_000_000, zone="").removesuffix("T00:00:00")
+    try:
+        found = cell.as_py()
+    except (ValueError, OverflowError, ImportError):
+        return str(cell)
+    if isinstance(found, bytes):
+        return found.decode("utf-8", "backslashreplace")
+    return str(found) if isinstance(found, Decimal | date | timedelta) else found
+
+
+def _iso8601(micros: int, zone: str) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat() + zone
+    except OverflowError:
+        return f"{micros} µs since 1970"

@@ -1,0 +1,192 @@
+"""Times of whole columns: the same instants as :func:`collector.files.rows.instant`, or left to it. Pure.
+
+A column becomes :class:`Instants`; rows that are not ``sure`` are for the row decoder, which alone says what is wrong.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from collector.files import cells
+from collector.files.rows import EXACT
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, whatever the zone
+_DAY = 86_400_000_000
+_MINUTE = 60_000_000
+_LIMIT = 2**62
+_WIDTH = 32  # 2013-07-04T00:00:00.123456+00:00
+_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+# Zones changed at odd seconds only before they agreed on whole minutes; 1972 is when the last one did.
+_WHOLE_MINUTES = 2 * 365 * _DAY, 400 * 365 * _DAY
+
+
+@dataclass
+class Instants:
+    """Times of a column."""
+
+    micros: NDArray[np.int64]
+    """Microseconds since 1970-01-01, in UTC or (``local``) wherever the row's clock stood."""
+    local: NDArray[np.bool_]
+    sure: NDArray[np.bool_]
+
+
+def of(column: pa.Array, unit: str) -> Instants:
+    """Return the times in ``column``; ``unit`` says how text and numbers are meant (``iso8601``, ``s``, …)."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return _timestamps(column, kind)
+    if pa.types.is_date32(kind):
+        days, sure = cells.integers(column.cast(pa.int32()))
+        sure &= np.abs(days) < _LIMIT // _DAY
+        return Instants(np.where(sure, days, 0) * _DAY, np.ones(len(days), np.bool_), sure)
+    if cells.is_text(kind):
+        return _iso8601(column) if unit == "iso8601" else _epoch_text(column, unit)
+    if unit != "iso8601" and pa.types.is_integer(kind):
+        return _epoch_integers(*cells.integers(column), unit)
+    if unit != "iso8601" and pa.types.is_floating(kind):
+        return _epoch_floats(*cells.floats(column), unit)
+    nothing = np.zeros(len(column), np.bool_)
+    return Instants(np.zeros(len(column), np.int64), nothing, nothing.copy())
+
+
+def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the instants of local times in ``zone`` and which of them are sure.
+
+    A time that the clock shows twice is the first one, and one that it skips is counted on from before the gap: what
+    Python's ``datetime`` makes of them (PEP 495, fold 0), and so what the same text in a live message means.
+    """
+    if zone.key == "UTC":
+        return micros, np.ones(len(micros), np.bool_)
+    sure = (micros > _WHOLE_MINUTES[0]) & (micros < _WHOLE_MINUTES[1])
+    minutes, positions = np.unique(np.where(sure, micros, 0) // _MINUTE, return_inverse=True)
+    offsets = np.array([_offset(zone, minute) for minute in minutes.tolist()], np.int64)
+    return micros - offsets[positions], sure
+
+
+@lru_cache(maxsize=1 << 16)
+def _offset(zone: ZoneInfo, minute: int) -> int:
+    found = (_EPOCH + timedelta(minutes=minute)).replace(tzinfo=zone).utcoffset()
+    return 0 if found is None else found // timedelta(microseconds=1)
+
+
+def _timestamps(column: pa.Array, kind: pa.TimestampType) -> Instants:
+    ticks, sure = cells.integers(column.cast(pa.int64()))
+    local = np.full(len(ticks), kind.tz is None)
+    if kind.unit == "ns":
+        return Instants(ticks // 1_000, local, sure)
+    return Instants(*_scaled(ticks, _PER_UNIT[kind.unit], local, sure))
+
+
+def _scaled(
+    ticks: NDArray[np.int64], factor: int, local: NDArray[np.bool_], sure: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    sure &= (ticks < _LIMIT // factor) & (ticks > -_LIMIT // factor)
+    return np.where(sure, ticks, 0) * factor, local, sure
+
+
+def _epoch_text(column: pa.Array, unit: str) -> Instants:
+    try:
+        whole = cells.as_text(column).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return _epoch_floats(*cells.text_numbers(column), unit)
+    return _epoch_integers(*cells.integers(whole), unit)
+
+
+def _epoch_integers(ticks: NDArray[np.int64], sure: NDArray[np.bool_], unit: str) -> Instants:
+    local = np.zeros(len(ticks), np.bool_)
+    if unit == "ns":
+        return Instants(ticks // 1_000, local, sure)
+    return Instants(*_scaled(ticks, _PER_UNIT[unit], local, sure))
+
+
+def _epoch_floats(ticks: NDArray[np.float64], sure: NDArray[np.bool_], unit: str) -> Instants:
+    sure &= np.abs(ticks) < EXACT  # not so for NaN either
+    ticks = np.where(sure, ticks, 0.0)
+    micros = ticks // 1_000 if unit == "ns" else np.rint(ticks * _PER_UNIT[unit])
+    sure &= np.abs(micros) < _LIMIT
+    return Instants(np.where(sure, micros, 0).astype(np.int64), np.zeros(len(ticks), np.bool_), sure)
+
+
+def _iso8601(column: pa.Array) -> Instants:
+    """Read ``YYYY-MM-DD hh:mm:ss[.f…][Z|±hh[:mm]]`` with a blank or T between; other spellings are left."""
+    characters, lengths = cells.characters(column, _WIDTH)
+    digits = characters - np.uint8(ord("0"))  # wraps around: what is no digit is above 9
+    is_digit = digits <= 9  # noqa: PLR2004
+    sure = (lengths >= 19) & (lengths <= _WIDTH)  # noqa: PLR2004 - up to the seconds
+    for place in (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18):
+        sure &= is_digit[place]
+    for place, character in ((4, "-"), (7, "-"), (13, ":"), (16, ":")):
+        sure &= characters[place] == ord(character)
+    sure &= (characters[10] == ord(" ")) | (characters[10] == ord("T"))
+
+    def two(place: int) -> NDArray[np.int64]:
+        return digits[place].astype(np.int64) * 10 + digits[place + 1]
+
+    year, month, day = two(0) * 100 + two(2), two(5), two(8)
+    hour, minute, second = two(11), two(14), two(17)
+    sure &= (year > 0) & (month > 0) & (month <= 12) & (day > 0)  # noqa: PLR2004
+    sure &= (hour < 24) & (minute < 60) & (second < 60)  # noqa: PLR2004
+    months = np.where(sure, (year - 1970) * 12 + month - 1, 0)
+    first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    sure &= day <= (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
+    micros = (first + day - 1) * _DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000
+    local = lengths == 19  # noqa: PLR2004
+    if not local.all():
+        fraction, end = _fraction(characters, digits, is_digit, sure)
+        micros += fraction
+        shift, local = _shift(characters, digits, is_digit, lengths - end, end, sure)
+        micros -= shift
+    return Instants(np.where(sure, micros, 0), local, sure)
+
+
+def _fraction(
+    characters: NDArray[np.uint8], digits: NDArray[np.uint8], is_digit: NDArray[np.bool_], sure: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return microseconds after the dot, and where the text goes on."""
+    rows = characters.shape[1]
+    fraction, end = np.zeros(rows, np.int64), np.full(rows, 19, np.int64)
+    going = characters[19] == ord(".")
+    if going.any():
+        end[going] = 20
+        for place in range(20, 26):
+            going &= is_digit[place]
+            fraction += np.where(going, digits[place], 0).astype(np.int64) * 10 ** (25 - place)
+            end += going
+        sure &= end != 20  # noqa: PLR2004 - a dot and no digit
+    return fraction, end
+
+
+def _shift(
+    characters: NDArray[np.uint8],
+    digits: NDArray[np.uint8],
+    is_digit: NDArray[np.bool_],
+    left: NDArray[np.int64],
+    end: NDArray[np.int64],
+    sure: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return microseconds east of UTC, and which texts name no zone; ``left`` characters stand from ``end`` on."""
+    rows = np.arange(characters.shape[1])
+    # Only the rows with an offset in numbers need their characters looked up at a place of their own.
+    first = characters[end, rows]
+    shift = np.zeros(len(rows), np.int64)
+    local = left == 0
+    offset = ((left == 3) | (left == 6)) & ((first == ord("+")) | (first == ord("-")))  # noqa: PLR2004
+    sure &= local | ((left == 1) & (first == ord("Z"))) | offset
+    chosen = np.flatnonzero(offset)
+    if chosen.size:
+        at = end[chosen]
+        hours = digits[at + 1, chosen].astype(np.int64) * 10 + digits[at + 2, chosen]
+        good = is_digit[at + 1, chosen] & is_digit[at + 2, chosen] & (hours < 24)  # noqa: PLR2004
+        long = left[chosen] == 6  # noqa: PLR2004
+        at = np.where(long, at, 0)
+        minutes = np.where(long, digits[at + 4, chosen].astype(np.int64) * 10 + digits[at + 5, chosen], 0)
+        tail = (characters[at + 3, chosen] == ord(":")) & is_digit[at + 4, chosen] & is_digit[at + 5, chosen]
+        good &= ~long | (tail & (minutes < 60))  # noqa: PLR2004
+        sure[chosen] &= good
+        shift[chosen] = np.where(first[chosen] == ord("-"), -1, 1) * (hours * 60 + minutes) * _MINUTE
+    return shift, local

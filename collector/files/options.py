@@ -1,0 +1,114 @@
+"""What the user says about files, checked before anything is opened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from collector.registry import Registry, Sensor
+from timescale.errors import SettingError, WarehouseError
+
+
+class FileError(WarehouseError):
+    """A file can't be loaded, or no further; the text says which, why and what mends it."""
+
+
+class Form(StrEnum):
+    """Formats of files."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    NDJSON = "ndjson"
+
+
+class TimeUnit(StrEnum):
+    """How times are written: ISO 8601 text, or numbers since 1970-01-01 UTC."""
+
+    ISO8601 = "iso8601"
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+
+ROLES = ("time", "sensor_id", "quantity", "value")
+"""What a column can be, besides the values of one quantity."""
+
+_FORMS = {
+    ".csv": Form.CSV,
+    ".tsv": Form.CSV,
+    ".parquet": Form.PARQUET,
+    ".pq": Form.PARQUET,
+    ".ndjson": Form.NDJSON,
+    ".jsonl": Form.NDJSON,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The same for all files of one command."""
+
+    sensor: Sensor | None = None
+    """The sensor that all rows are of; None: the rows say."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role or quantity to the name of its column."""
+    zone: ZoneInfo | None = None
+    """Where times without a zone belong, before the sensor's own zone."""
+    time_unit: TimeUnit | None = None
+    delimiter: str | None = None
+
+
+def parse(
+    registry: Registry,
+    sensor: str | None = None,
+    columns: Sequence[str] = (),
+    timezone: str | None = None,
+    time_unit: TimeUnit | None = None,
+    delimiter: str | None = None,
+) -> Options:
+    """Return the options; raises :class:`SettingError` that lists every mistake."""
+    mistakes = []
+    chosen = next((one for one in registry.sensors if one.sensor_id == sensor), None)
+    if sensor is not None and chosen is None:
+        known = ", ".join(sorted(one.sensor_id for one in registry.sensors)) or "none"
+        mistakes.append(f"--sensor {sensor}: not in the registry; it has: {known}")
+    mapping: dict[str, str] = {}
+    quantities = {name for one in ([chosen] if chosen else registry.sensors) for name in one.quantities}
+    for item in columns:
+        name, equals, column = item.partition("=")
+        if not equals or not name or not column:
+            mistakes.append(f"--column {item}: write it as NAME=column, for example --column temperature=value")
+        elif name not in ROLES and name not in quantities:
+            known = ", ".join([*ROLES, *sorted(quantities)])
+            mistakes.append(f"--column {item}: {name} is no role and no quantity of the registry; use one of {known}")
+        elif name in mapping:
+            mistakes.append(f"--column {item}: {name} is given twice; give it once")
+        else:
+            mapping[name] = column
+    if chosen is not None and "sensor_id" in mapping:
+        mistakes.append(f"--column sensor_id={mapping['sensor_id']}: --sensor already says it; leave one of them out")
+    if ("quantity" in mapping) != ("value" in mapping) and "value" not in quantities:
+        mistakes.append(
+            "--column: quantity and value go together: a column of names and a column of values. "
+            "For a column that holds one quantity write --column QUANTITY=column, for example temperature=value"
+        )
+    if timezone is not None and timezone not in available_timezones():
+        mistakes.append(f"--timezone {timezone}: not a zone of the IANA database; write one like UTC or Europe/Athens")
+    separator = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
+    if separator is not None and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
+        mistakes.append(f"--delimiter {delimiter}: give one character, or tab")
+    if mistakes:
+        raise SettingError("\n".join(["wrong options", *(f"  {one}" for one in mistakes)]))
+    return Options(chosen, mapping, ZoneInfo(timezone) if timezone else None, time_unit, separator)
+
+
+def form_of(path: Path) -> Form:
+    """Return the format that the name of ``path`` says; raises :class:`FileError`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    form = _FORMS.get(suffixes[-1]) if suffixes else None
+    if form is None:
+        raise FileError(f"{path}: its name doesn't say what it holds; add --format csv, parquet or ndjson")
+    return form

@@ -1,0 +1,159 @@
+"""``collector run`` against a real broker and a real database."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fix_collector import until
+from fix_publish import Publisher
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def reading(number: int, value: float = 20.0, **more) -> bytes:
+    """Return a message of one temperature, ``number`` seconds after NOW."""
+    return json.dumps(
+        {"timestamp": (NOW + timedelta(seconds=number)).isoformat(), "temperature": value, **more}
+    ).encode()
+
+
+def counts(connection) -> dict:
+    """Return the one row of the accounts."""
+    cursor = connection.execute("select * from telemetry.accounting")
+    return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
+
+
+@pytest.fixture
+def publisher(broker):
+    """Publish to the broker of this session."""
+    found = Publisher(broker.environment())
+    yield found
+    found.close()
+
+
+def test_readings_arrive(database, broker, collectors, publisher, unique):
+    """What is published is in SQL, in the means, and in balanced accounts."""
+    collectors.start(broker.environment())
+    publisher.send((n, f"{unique}/t{n % 4}", reading(n, n / 10)) for n in range(400))
+    with database.connect() as connection:
+        until(lambda: counts(connection)["readings"] == 400)
+        assert connection.execute("select count(*), sum(value) from telemetry.reading").fetchone() == (400, 7980.0)
+        means = connection.execute("select sum(sum_value), sum(sample_count) from telemetry.reading_1m").fetchone()
+        assert means == pytest.approx((7980.0, 400))
+        assert counts(connection)["balanced"]
+
+
+def test_sigterm_drains(database, broker, collectors, publisher, unique):
+    """After SIGTERM everything read is committed and acknowledged: a collector that follows receives nothing again."""
+    first = collectors.start(broker.environment())
+    publisher.send((n, f"{unique}/t0", reading(n)) for n in range(300))
+    with database.connect() as connection:
+        until(lambda: counts(connection)["readings"] > 0)
+        assert first.stop() == 0
+        second = collectors.start(broker.environment())
+        until(lambda: counts(connection)["stored"] == 300)
+        assert second.stop() == 0
+        assert counts(connection)["duplicate"] == 0
+
+
+def test_session_outlives_the_process(database, broker, collectors, publisher, unique):
+    """What is published while no collector runs is collected by the next one."""
+    collectors.start(broker.environment()).stop()
+    publisher.send((n, f"{unique}/t1", reading(n)) for n in range(50))
+    until(lambda: len(publisher.acknowledged) == 50)
+    collectors.start(broker.environment(), subscribed=False)
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == 50)
+
+
+def test_retained_without_time_is_no_reading(database, broker, collectors, publisher, unique):
+    """A retained message whose time would be that of its arrival is ignored; one with its own time is a reading."""
+    kind = {
+        "quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}},
+        "format": {"name": "fields", "time": None},
+    }
+    document = json.loads(collectors.registry.read_bytes())
+    document["types"]["untimed"] = kind
+    document["sensors"][0]["type"] = "untimed"
+    collectors.registry.write_text(json.dumps(document))
+    publisher.send([(0, f"{unique}/t0", b'{"temperature": 1}'), (1, f"{unique}/t1", reading(0))], retain=True)
+    until(lambda: len(publisher.acknowledged) == 2)
+    collectors.start(broker.environment())
+    with database.connect() as connection:
+        until(lambda: counts(connection)["messages"] == 2)
+        assert (counts(connection)["ignored"], counts(connection)["stored"]) == (1, 1)
+        publisher.send([(2, f"{unique}/t0", b'{"temperature": 2}')])
+        until(lambda: counts(connection)["stored"] == 2)
+
+
+def test_follows_the_registry(database, broker, collectors, publisher, unique):
+    """A sensor added to the file while the collector runs is collected; a mistake in the file changes nothing."""
+    running = collectors.start(broker.environment())
+    document = json.loads(collectors.registry.read_bytes())
+    collectors.registry.write_text("{")
+    running.wait_for("registry has mistakes; the one in force stays")
+    document["sensors"].append({**document["sensors"][0], "sensor_id": "late", "topic": f"{unique}/late"})
+    collectors.registry.write_text(json.dumps(document))
+    running.wait_for("registry written", count=2)
+    publisher.send([(0, f"{unique}/late", reading(0)), (1, f"{unique}/t0", reading(0))])
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == 2)
+        assert counts(connection)["quarantined_messages"] == 0
+
+
+def test_waits_for_the_database(database, broker, collectors, publisher, unique):
+    """While the database refuses connections nothing is acknowledged; when it is back everything is stored."""
+    running = collectors.start(broker.environment())
+    name = database.environment["PGDATABASE"]
+    with replace(database, environment={**database.environment, "PGDATABASE": "postgres"}).connect() as admin:
+        admin.execute(f"alter database {name} allow_connections false")
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        publisher.send((n, f"{unique}/t{n % 4}", reading(n)) for n in range(100))
+        running.wait_for("database away, holding")
+        admin.execute(f"alter database {name} allow_connections true")
+    running.wait_for("database back")
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == 100)
+        assert counts(connection)["balanced"]
+
+
+def test_reconnects_to_the_broker(database, broker, collectors, publisher, unique):
+    """A broker that breaks the connection is connected to again, and nothing is lost."""
+    running = collectors.start(broker.environment())
+    intruder = Publisher(broker.environment(), client_id=unique)  # the same client id: the broker drops the first
+    running.wait_for("connection to broker lost")
+    intruder.close()
+    running.wait_for("subscribed", count=2)
+    publisher.send((n, f"{unique}/t0", reading(n)) for n in range(20))
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == 20)
+
+
+def test_shared_subscription(database, broker, collectors, publisher, unique):
+    """Collectors of one share group split the messages and store each once."""
+    if broker.kind != "mosquitto":
+        pytest.skip("nats-server has no shared subscriptions")
+    group = {"COLLECTOR_SHARE_GROUP": unique}
+    for name in ("a", "b"):
+        collectors.start(broker.environment(), **group, COLLECTOR_CLIENT_ID=f"{unique}-{name}")
+    publisher.send((n, f"{unique}/t{n % 4}", reading(n)) for n in range(400))
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == 400)
+        assert counts(connection)["duplicate"] == 0
+        split = connection.execute("select collector, sum(messages) from telemetry.intake group by 1").fetchall()
+        assert len(split) == 2
+
+
+def test_default_broker_window_does_not_throttle(database, tmp_path, collectors, unique):
+    """A broker that allows 20 unacknowledged messages gets its acknowledgements at once, not once a timer tick."""
+    from simulator.broker import BrokerSettings, LocalBroker
+
+    with LocalBroker(tmp_path / "narrow", settings=BrokerSettings(max_inflight=20)) as narrow:
+        collectors.start(narrow.environment())
+        publisher = Publisher(narrow.environment())
+        publisher.send((n, f"{unique}/t0", reading(n)) for n in range(2000))
+        with database.connect() as connection:
+            # 100 windows of 20: a tick of even half a second a window would take 50 seconds.
+            until(lambda: counts(connection)["stored"] == 2000, timeout=25)
+        publisher.close()
