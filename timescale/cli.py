@@ -1,16 +1,24 @@
 """``timescale``: the database's console command."""
 
+import json
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import typer
+from rich.console import Console
+
 from timescale import command
 from timescale.binaries import Choice
+from timescale.database import connect
 from timescale.errors import DatabaseError
 from timescale.migrate import Migration
 from timescale.migrate import migrate as run_migrations
 from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
+from timescale.status import show
+from timescale.status import status as read_status
 
 app = command.new_app("The database: run it locally, migrate it, look at it.")
 
@@ -57,6 +65,25 @@ def migrate() -> None:
     readings after so many days (unset: never), the means stay.
     """
     print(describe(run_migrations()))
+
+
+@app.command()
+def status(
+    exact: Annotated[bool, command.option("--exact", help="Count the readings instead of estimating.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, command.option("--json", help="For machines: one JSON document.")] = False,  # noqa: FBT002
+) -> None:
+    """Show how the database is: edition, size, rows, means, jobs, accounts, quarantine.
+
+    Ends with status 1 when the accounts don't balance.
+    """
+    with connect(application_name="timescale-status") as connection:
+        state = read_status(connection, exact=exact)
+    if as_json:
+        print(json.dumps(state.document(), indent=2))
+    else:
+        show(state, Console(soft_wrap=not sys.stdout.isatty()))
+    if not state.balanced:
+        raise typer.Exit(1)
 
 
 def describe(done: Migration) -> str:

@@ -2,11 +2,14 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from fix_database import Database
+
+from timescale.database import connect
 
 Reading = tuple[datetime, int, float]
 LEVELS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
@@ -24,8 +27,8 @@ def copy(connection, readings: Iterable[Reading]) -> None:
 def expected(readings: Iterable[Reading], width: timedelta) -> list[tuple]:
     """Compute a level from all readings, by brute force."""
     buckets: dict[tuple[int, datetime], list[tuple[datetime, float]]] = {}
-    for time, series, value in readings:
-        buckets.setdefault((series, EPOCH + (time - EPOCH) // width * width), []).append((time, value))
+    for when, series, value in readings:
+        buckets.setdefault((series, EPOCH + (when - EPOCH) // width * width), []).append((when, value))
     rows = []
     for (series, bucket), samples in sorted(buckets.items()):
         values = [value for _, value in sorted(samples)]
@@ -153,3 +156,27 @@ def test_values_that_would_overflow_a_sum_are_refused(database):
         for value in (float("nan"), float("inf"), float("-inf"), 1.7e308):
             with pytest.raises(psycopg.errors.CheckViolation):
                 copy(connection, [(datetime.now(tz=UTC), 1, value)])
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_the_scheduler_itself_reaches_late_readings(durable_server):
+    """With the database's own scheduler at work, late readings appear in every level without anybody asking."""
+    old = datetime.now(tz=UTC) - timedelta(days=400)
+    with connect() as connection:
+        # The product's interval is 30 seconds; here a second, so that the test needn't wait for it.
+        connection.execute(
+            "select public.alter_job(job_id, schedule_interval => interval '1 second') "
+            "from timescaledb_information.jobs where proc_name = 'refresh_rollups'"
+        )
+        copy(connection, [(old, 1, 1.0)])
+        # Materialized once, the bucket is no longer computed when asked: what comes late now needs a refresh.
+        connection.execute("call telemetry.refresh_rollups()")
+        copy(connection, [(old + timedelta(microseconds=1), 1, 1.0)])
+        deadline = time.monotonic() + 60
+        seen: dict[str, int] = {}
+        while set(seen.values()) != {2} and time.monotonic() < deadline:
+            time.sleep(0.1)
+            for level in LEVELS:
+                query = f"select sum(sample_count)::int from telemetry.reading_{level}"
+                (seen[level],) = connection.execute(query).fetchone()
+        assert seen == dict.fromkeys(LEVELS, 2)
