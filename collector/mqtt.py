@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -44,7 +45,7 @@ class MqttSource:
         self._mqtt = mqtt
         self._settings = settings
         self._subscribed: tuple[str, ...] = ()
-        self._committed: deque[list[Message]] = deque()
+        self._committed: deque[Sequence[Message]] = deque()
         self._stopping = threading.Event()
         self._refused: BrokerError | None = None
         self._wake_read, self._wake_write = socket.socketpair()

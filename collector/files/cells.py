@@ -6,7 +6,7 @@ Text is taken as bytes throughout, since no file promises to be UTF-8; what isn'
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.files.rows import EXACT, NUMBER
+
+Column: TypeAlias = Any
+"""A ``pyarrow.Array``; its published type hints lack half of the methods used here."""
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is added where there is one
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -30,7 +33,7 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
-def plain(column: pa.Array) -> pa.Array:
+def plain(column: Column) -> Column:
     """Return ``column`` in one of the few types that the rest of this package knows: no views, dictionaries, …"""  # noqa: D400
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -46,28 +49,28 @@ def plain(column: pa.Array) -> pa.Array:
     return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
 
 
-def as_text(column: pa.Array) -> pa.Array:
+def as_text(column: Column) -> Column:
     """Return bytes as text without a look at them: only for parsers that refuse what is not ASCII."""
     return column.view(pa.string())
 
 
-def nulls(column: pa.Array) -> NDArray[np.bool_]:
+def nulls(column: Column) -> NDArray[np.bool_]:
     """Say which cells are null."""
     if not column.null_count:
         return np.zeros(len(column), np.bool_)
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)
 
 
-def blanks(column: pa.Array) -> NDArray[np.bool_]:
+def blanks(column: Column) -> NDArray[np.bool_]:
     """Say which cells hold nothing; text of blanks is left to the row decoder."""
     missing = nulls(column)
     if is_text(column.type):
-        missing |= np.asarray(pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False) == 0, np.bool_)
+        missing |= characters(column, 0)[1] == 0
     return missing
 
 
-def integers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return an integer column and which of its cells are sure: all but nulls and what 64 bits with a sign can't hold."""
+def integers(column: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return an integer column and which cells are sure: not null, and in the range of 64 bits with a sign."""
     sure = ~nulls(column)
     filled = column.fill_null(0) if column.null_count else column
     values = filled.to_numpy(zero_copy_only=False)
@@ -76,14 +79,14 @@ def integers(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return values.astype(np.int64), sure
 
 
-def floats(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def floats(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return a floating-point column and which of its cells are there."""
     sure = ~nulls(column)
     filled = column.fill_null(0) if column.null_count else column
     return filled.to_numpy(zero_copy_only=False).astype(np.float64), sure
 
 
-def text_numbers(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def text_numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the numbers in a text column and which cells hold one."""
     try:
         return floats(as_text(column).cast(pa.float64()))
@@ -92,8 +95,8 @@ def text_numbers(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool
         return floats(as_text(pc.if_else(good, column, pa.scalar(None, column.type))).cast(pa.float64()))
 
 
-def amounts(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the numbers in a column and which cells surely are one: finite, and below 2^53 if they could be integers."""
+def amounts(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers in a column and which cells surely are one: finite, and exact as a double."""
     kind = column.type
     if is_text(kind):
         values, sure = text_numbers(column)
@@ -107,18 +110,17 @@ def amounts(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 
-def truths(column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def truths(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return true as 1 and false as 0, and which cells surely are one of them."""
     if pa.types.is_boolean(column.type):
-        return column.fill_null(value=False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
+        return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
     if is_text(column.type):
-        true = pc.match_substring_regex(column, "^(?i:true)$").fill_null(value=False).to_numpy(zero_copy_only=False)
-        false = pc.match_substring_regex(column, "^(?i:false)$").fill_null(value=False).to_numpy(zero_copy_only=False)
-        return true.astype(np.float64), np.asarray(true | false, np.bool_)
+        found = codes(column, lambda text: {"true": 1, "false": 0}.get(text.lower(), -1))
+        return found.astype(np.float64), found >= 0
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 
-def codes(column: pa.Array, known: Callable[[str], int]) -> NDArray[np.int64]:
+def codes(column: Column, known: Callable[[str], int]) -> NDArray[np.int64]:
     """Return for each cell what ``known`` says of its text; -1 for none."""
     encoded = column.dictionary_encode()
     meaning = [known(str(value(encoded.dictionary, row)).strip()) for row in range(len(encoded.dictionary))]
@@ -126,7 +128,7 @@ def codes(column: pa.Array, known: Callable[[str], int]) -> NDArray[np.int64]:
     return np.where(sure, np.array([*meaning, -1], np.int64)[np.where(sure, positions, -1)], -1)
 
 
-def characters(column: pa.Array, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def characters(column: Column, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the first ``width`` bytes of each cell, position by position, 0 after the end; and the cells' lengths."""
     rows = len(column)
     _, offset_bytes, data_bytes = column.buffers()
@@ -147,12 +149,12 @@ def characters(column: pa.Array, width: int) -> tuple[NDArray[np.uint8], NDArray
     return padded, lengths
 
 
-def row(columns: Sequence[tuple[str, pa.Array]], position: int) -> dict[str, Any]:
+def row(columns: Sequence[tuple[str, Column]], position: int) -> dict[str, Any]:
     """Return one row as a mapping of column to cell, of values that JSON has."""
     return {name: value(column, position) for name, column in columns}
 
 
-def value(column: pa.Array, position: int) -> Any:
+def value(column: Column, position: int) -> Any:
     """Return one cell as JSON has it; times as ISO 8601 text, to the microsecond."""
     cell = column[position]
     kind = column.type

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.files import cells, instants
+from collector.files.cells import Column
 from collector.files.rows import RowDecoder
 from collector.message import Decoded, Message, Reason, UndecodableError
 
@@ -40,7 +42,7 @@ _DAY = 86_400_000_000
 class Chunk:
     """Rows of a file that belong together in a transaction."""
 
-    columns: tuple[tuple[str, pa.Array], ...]
+    columns: tuple[tuple[str, Column], ...]
     """Names and cells, as :func:`cells.plain` has them."""
     numbers: NDArray[np.int64]
     """The rows' numbers in the file."""
@@ -49,7 +51,7 @@ class Chunk:
 
     def take(self, positions: NDArray[np.int64]) -> "Chunk":
         """Return some rows, in the order given, without what is malformed."""
-        chosen = pa.array(positions)
+        chosen = pa.array(positions, pa.int64())
         return Chunk(tuple((name, column.take(chosen)) for name, column in self.columns), self.numbers[positions])
 
 
@@ -124,10 +126,8 @@ def _vectorise(chunk: Chunk, decoder: RowDecoder, received: int) -> _Cells:
     columns = dict(chunk.columns)
     layout, sources = decoder.layout, decoder.sources
     rows = len(chunk.numbers)
-    if layout.sensor is None:
-        sensor = np.zeros(rows, np.int64)
-    else:
-        sensor = cells.codes(columns[layout.sensor], sources.find)
+    none = np.zeros(rows, np.int64)
+    sensor = none if layout.sensor is None else cells.codes(columns[layout.sensor], sources.find)
     unsure = sensor < 0
     positions = {quantity: position for position, quantity in enumerate(sources.quantities)}
     if layout.quantity is not None and layout.value is not None:
@@ -155,7 +155,7 @@ def _vectorise(chunk: Chunk, decoder: RowDecoder, received: int) -> _Cells:
 
 
 def _times(
-    column: pa.Array, sensor: NDArray[np.int64], unsure: NDArray[np.bool_], decoder: RowDecoder, received: int
+    column: Column, sensor: NDArray[np.int64], unsure: NDArray[np.bool_], decoder: RowDecoder, received: int
 ) -> NDArray[np.int64]:
     """Return the instants; rows where they are not certain or out of bounds are marked in ``unsure``."""
     found = instants.of(column, decoder.time_unit)
@@ -210,7 +210,7 @@ def _with_others(
         one_by_one.add(messages[position], decoder.decode)
         row_of_others += [position] * (one_by_one.row_count - before)
     for position, (_, _, problem) in enumerate(chunk.malformed, len(chunk.numbers)):
-        one_by_one.add(messages[position], lambda _, problem=problem: _refuse(problem))
+        one_by_one.add(messages[position], partial(_refuse, problem))
     if row_of_others:
         packed = np.concatenate([packed, np.frombuffer(one_by_one.rows, ROW_TYPE)])
         row_of = np.concatenate([row_of, np.array(row_of_others, np.int64)])
@@ -221,5 +221,5 @@ def _with_others(
     return Batch.prepared(messages, bytearray(packed.tobytes()), ends.tolist(), one_by_one.quarantined, accounts)
 
 
-def _refuse(problem: str) -> Decoded:
+def _refuse(problem: str, _: Message) -> Decoded:
     raise UndecodableError(Reason.MALFORMED, problem)

@@ -6,6 +6,7 @@ A column becomes :class:`Instants`; rows that are not ``sure`` are for the row d
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from collector.files import cells
+from collector.files.cells import Column
 from collector.files.rows import EXACT
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, whatever the zone
@@ -35,7 +37,7 @@ class Instants:
     sure: NDArray[np.bool_]
 
 
-def of(column: pa.Array, unit: str) -> Instants:
+def of(column: Column, unit: str) -> Instants:
     """Return the times in ``column``; ``unit`` says how text and numbers are meant (``iso8601``, ``s``, …)."""
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -74,7 +76,7 @@ def _offset(zone: ZoneInfo, minute: int) -> int:
     return 0 if found is None else found // timedelta(microseconds=1)
 
 
-def _timestamps(column: pa.Array, kind: pa.TimestampType) -> Instants:
+def _timestamps(column: Column, kind: Any) -> Instants:
     ticks, sure = cells.integers(column.cast(pa.int64()))
     local = np.full(len(ticks), kind.tz is None)
     if kind.unit == "ns":
@@ -89,7 +91,7 @@ def _scaled(
     return np.where(sure, ticks, 0) * factor, local, sure
 
 
-def _epoch_text(column: pa.Array, unit: str) -> Instants:
+def _epoch_text(column: Column, unit: str) -> Instants:
     try:
         whole = cells.as_text(column).cast(pa.int64())
     except pa.ArrowInvalid:
@@ -112,7 +114,7 @@ def _epoch_floats(ticks: NDArray[np.float64], sure: NDArray[np.bool_], unit: str
     return Instants(np.where(sure, micros, 0).astype(np.int64), np.zeros(len(ticks), np.bool_), sure)
 
 
-def _iso8601(column: pa.Array) -> Instants:
+def _iso8601(column: Column) -> Instants:
     """Read ``YYYY-MM-DD hh:mm:ss[.f…][Z|±hh[:mm]]`` with a blank or T between; other spellings are left."""
     characters, lengths = cells.characters(column, _WIDTH)
     digits = characters - np.uint8(ord("0"))  # wraps around: what is no digit is above 9
@@ -125,7 +127,8 @@ def _iso8601(column: pa.Array) -> Instants:
     sure &= (characters[10] == ord(" ")) | (characters[10] == ord("T"))
 
     def two(place: int) -> NDArray[np.int64]:
-        return digits[place].astype(np.int64) * 10 + digits[place + 1]
+        pair: NDArray[np.int64] = digits[place].astype(np.int64) * 10 + digits[place + 1]
+        return pair
 
     year, month, day = two(0) * 100 + two(2), two(5), two(8)
     hour, minute, second = two(11), two(14), two(17)

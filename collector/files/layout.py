@@ -43,7 +43,7 @@ def find(columns: Sequence[str], options: Options, quantities: Iterable[str], wh
     sensor = None if options.sensor is not None else search.one("sensor_id", _SENSOR)
     if sensor is None and options.sensor is None:
         raise search.error(
-            "no column names the sensor", "say which sensor with --sensor ID, or which column --column sensor_id=COLUMN"
+            "no column names the sensor", "say which sensor with --sensor ID, or the column: --column sensor_id=COLUMN"
         )
     known = tuple(quantities)
     chosen = {name for name in options.columns if name in known}

@@ -73,26 +73,9 @@ def parse(
     if sensor is not None and chosen is None:
         known = ", ".join(sorted(one.sensor_id for one in registry.sensors)) or "none"
         mistakes.append(f"--sensor {sensor}: not in the registry; it has: {known}")
-    mapping: dict[str, str] = {}
-    quantities = {name for one in ([chosen] if chosen else registry.sensors) for name in one.quantities}
-    for item in columns:
-        name, equals, column = item.partition("=")
-        if not equals or not name or not column:
-            mistakes.append(f"--column {item}: write it as NAME=column, for example --column temperature=value")
-        elif name not in ROLES and name not in quantities:
-            known = ", ".join([*ROLES, *sorted(quantities)])
-            mistakes.append(f"--column {item}: {name} is no role and no quantity of the registry; use one of {known}")
-        elif name in mapping:
-            mistakes.append(f"--column {item}: {name} is given twice; give it once")
-        else:
-            mapping[name] = column
+    mapping = _mapping(columns, [chosen] if chosen else registry.sensors, mistakes)
     if chosen is not None and "sensor_id" in mapping:
         mistakes.append(f"--column sensor_id={mapping['sensor_id']}: --sensor already says it; leave one of them out")
-    if ("quantity" in mapping) != ("value" in mapping) and "value" not in quantities:
-        mistakes.append(
-            "--column: quantity and value go together: a column of names and a column of values. "
-            "For a column that holds one quantity write --column QUANTITY=column, for example temperature=value"
-        )
     if timezone is not None and timezone not in available_timezones():
         mistakes.append(f"--timezone {timezone}: not a zone of the IANA database; write one like UTC or Europe/Athens")
     separator = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
@@ -101,6 +84,23 @@ def parse(
     if mistakes:
         raise SettingError("\n".join(["wrong options", *(f"  {one}" for one in mistakes)]))
     return Options(chosen, mapping, ZoneInfo(timezone) if timezone else None, time_unit, separator)
+
+
+def _mapping(columns: Sequence[str], sensors: Sequence[Sensor], mistakes: list[str]) -> dict[str, str]:
+    quantities = {name for sensor in sensors for name in sensor.quantities}
+    mapping: dict[str, str] = {}
+    for item in columns:
+        name, _, column = item.partition("=")
+        if not name or not column:
+            mistakes.append(f"--column {item}: write it as NAME=column, for example --column temperature=value")
+        elif name not in ROLES and name not in quantities:
+            known = ", ".join([*ROLES, *sorted(quantities)])
+            mistakes.append(f"--column {item}: {name} is no role and no quantity of the registry; use one of {known}")
+        elif name in mapping:
+            mistakes.append(f"--column {item}: {name} is given twice; give it once")
+        else:
+            mapping[name] = column
+    return mapping
 
 
 def form_of(path: Path) -> Form:
