@@ -12,6 +12,31 @@ begin
     perform pg_catalog.pg_advisory_lock(lock_key);
     -- A refresh rewrites buckets whose chunk is in the columnstore: as many rows as it takes, not the default 100,000.
     perform pg_catalog.set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false);
+    -- A refresh takes two transactions. Before TimescaleDB 2.26.4, one that was killed between them leaves a range that
+    -- makes every later refresh over it fail (its pull request 9571). Under our lock nobody else refreshes, so what is
+    -- there is such a rest: it is written back as changed, and refreshed below.
+    if
+        pg_catalog.to_regclass('_timescaledb_catalog.continuous_aggs_jobs_refresh_ranges') is null
+        and pg_catalog.has_table_privilege('_timescaledb_catalog.continuous_aggs_materialization_ranges', 'delete')
+    then
+        with half_done as (
+            delete from _timescaledb_catalog.continuous_aggs_materialization_ranges
+            where materialization_id in (
+                select mat_hypertable_id
+                from _timescaledb_catalog.continuous_agg
+                where user_view_schema = 'telemetry'
+            )
+            returning materialization_id, lowest_modified_value, greatest_modified_value
+        )
+
+        insert into _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+        (materialization_id, lowest_modified_value, greatest_modified_value)
+        select
+            materialization_id,
+            lowest_modified_value,
+            greatest_modified_value
+        from half_done;
+    end if;
     select retention.dropped_before into kept_from from telemetry.retention;
     commit;
     -- Each level is committed before the next: what a refresh has changed is written down for the level above only at

@@ -1,0 +1,105 @@
+"""Killing any process at any moment loses nothing: ``kill -9`` in the middle of loads of 100,000 readings."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from fix_collector import until
+from fix_publish import Publisher
+
+from simulator.broker import LocalBroker, executable
+from timescale.migrate import migrate
+
+pytestmark = pytest.mark.kill
+
+ROUNDS = 10
+MESSAGES, READINGS = 2_000, 50
+LOAD = MESSAGES * READINGS
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def load(topic: str, number: int) -> Iterator[tuple[int, str, bytes]]:
+    """Yield the messages of load ``number``: 100,000 readings of four sensors, one a second."""
+    for index in range(MESSAGES):
+        block, sensor = divmod(index, 4)
+        begin = BEGIN + timedelta(days=number, seconds=block * READINGS)
+        items = [
+            {"timestamp": (begin + timedelta(seconds=k)).isoformat(), "temperature": k + 0.25} for k in range(READINGS)
+        ]
+        yield index, f"{topic}/t{sensor}", json.dumps(items).encode()
+
+
+class Rig:
+    """A durable database, a broker that keeps what it acknowledged, a collector, and what came of it."""
+
+    def __init__(self, server, broker, collectors, topic) -> None:
+        self.server, self.broker, self.collectors, self.topic = server, broker, collectors, topic
+        self.collector = collectors.start(broker.environment())
+
+    def stored(self) -> int:
+        """Return how many readings the accounts say are stored; 0 while the database is away."""
+        try:
+            with self.connect() as connection:
+                return connection.execute("select stored from telemetry.accounting").fetchone()[0]
+        except psycopg.OperationalError:
+            return 0
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection."""
+        e = self.server.environment()
+        return psycopg.connect(
+            host=e["PGHOST"], port=e["PGPORT"], user=e["PGUSER"], password=e["PGPASSWORD"], dbname=e["PGDATABASE"],
+            autocommit=True,
+        )  # fmt: skip
+
+    def kill_collector(self) -> None:
+        """Kill the collector and start another."""
+        self.collector.kill()
+        self.collector = self.collectors.start(self.broker.environment())
+
+    def kill_database(self) -> None:
+        """Kill the server with all its processes and start it again on the same port."""
+        self.server.kill()
+        self.server.start()
+
+    def kill_broker(self) -> None:
+        """Kill the broker and start it again on the same port."""
+        self.broker.kill()
+        self.broker.start()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", ["collector", "database", "broker"])
+def test_kill(durable_server, collectors, tmp_path, unique, victim):
+    """Ten kills of the victim, each in the middle of a load: every acknowledged reading is stored, once."""
+    if victim == "broker" and executable("nats") is None:
+        pytest.skip("only a broker that keeps what it acknowledged can be killed: nats-server is not installed")
+    chance = random.Random(7)
+    migrate()
+    with LocalBroker(tmp_path / "broker", kind="nats" if victim == "broker" else "auto") as broker:
+        rig = Rig(durable_server, broker, collectors, unique)
+        for number in range(ROUNDS):
+            publisher = Publisher(broker.environment(), client_id=f"{unique}-publisher-{number}")
+            publisher.send(load(unique, number))
+            moment = number * LOAD + chance.randrange(LOAD // 20, LOAD * 3 // 4)
+            until(lambda moment=moment: rig.stored() >= moment, what="the load did not begin")
+            getattr(rig, f"kill_{victim}")()
+            until(lambda publisher=publisher: len(publisher.acknowledged) == MESSAGES, what="the broker keeps refusing")
+            publisher.close()
+            until(lambda number=number: rig.stored() >= (number + 1) * LOAD, what="readings are missing")
+        with rig.connect() as connection:
+            found = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
+            assert found == (ROUNDS * LOAD, ROUNDS * MESSAGES * sum(k + 0.25 for k in range(READINGS)))
+            assert connection.execute("select balanced, stored from telemetry.accounting").fetchone() == (
+                True,
+                ROUNDS * LOAD,
+            )
+            if durable_server.edition == "timescaledb":
+                connection.execute("call telemetry.refresh_rollups()")
+            for level in ("1m", "1h", "1d"):
+                query = f"select sum(sample_count) from telemetry.reading_{level}"
+                assert connection.execute(query).fetchone() == (ROUNDS * LOAD,)
+        assert rig.collector.stop() == 0
