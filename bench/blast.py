@@ -48,7 +48,7 @@ class Blaster:
         answer = self._socket.recv(4)
         if answer[3] != 0:
             raise ConnectionError(f"the broker refuses: {answer!r}")
-        self._socket.setblocking(False)  # noqa: FBT003
+        self._socket.setblocking(False)
 
     def send(self, packets: list[bytes], rate: float | None = None) -> None:
         """Publish ``packets`` (at ``rate`` a second, if given) and return when the broker has acknowledged all."""

@@ -43,7 +43,8 @@ def instants(begin: datetime, count: int) -> Iterator[tuple[int, str]]:
     """Yield (sensor, ISO 8601 time with milliseconds) for ``count`` readings, SENSORS a second."""
     for index in range(count):
         second, sensor = divmod(index, SENSORS)
-        yield sensor, (begin + timedelta(seconds=second, milliseconds=sensor)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        instant = begin + timedelta(seconds=second, milliseconds=sensor)
+        yield sensor, instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def single_messages(begin: datetime, count: int) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +63,7 @@ def batch_messages(begin: datetime, count: int, size: int = 50) -> Iterator[tupl
         block, sensor = divmod(index, SENSORS)
         first = begin + timedelta(seconds=block * size)
         items = ",".join(
-            f'{{"timestamp":"{(first + timedelta(seconds=k)).strftime("%Y-%m-%dT%H:%M:%S")}Z","temperature":{15 + k % 50 / 10}}}'
+            f'{{"timestamp":"{(first + timedelta(seconds=k)):%Y-%m-%dT%H:%M:%SZ}","temperature":{15 + k / 10}}}'
             for k in range(size)
         )
         yield f"bench/t{sensor}", f"[{items}]".encode()
@@ -81,7 +82,11 @@ class Rig:
         """Return a connection to the database."""
         e = self.environment
         return psycopg.connect(
-            host=e["PGHOST"], port=e["PGPORT"], user=e["PGUSER"], password=e["PGPASSWORD"], dbname=e["PGDATABASE"],
+            host=e["PGHOST"],
+            port=e["PGPORT"],
+            user=e["PGUSER"],
+            password=e["PGPASSWORD"],
+            dbname=e["PGDATABASE"],
             autocommit=True,
         )
 
@@ -121,7 +126,10 @@ def rig(edition: str, broker: str = "auto", settings: BrokerSettings | None = No
         path = directory / "sensors.json"
         path.write_bytes(registry())
         environment = {
-            **os.environ, **server.environment(), **local.environment(), "COLLECTOR_REGISTRY": str(path),
+            **os.environ,
+            **server.environment(),
+            **local.environment(),
+            "COLLECTOR_REGISTRY": str(path),
         }
         os.environ.update(server.environment())
         migrate.migrate()
@@ -168,9 +176,7 @@ def stock_subscriber(environment: Mapping[str, str], wanted: int) -> Iterator[su
     It prints the time (seconds since 1970) at which it had received ``wanted`` messages.
     """
     address = [environment[name] for name in ("MQTT_HOST", "MQTT_PORT", "MQTT_USERNAME", "MQTT_PASSWORD")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _STOCK, *address, str(wanted)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", _STOCK, *address, str(wanted)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     process.stdout.readline()
     try:
