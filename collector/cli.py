@@ -2,12 +2,14 @@
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from collector import logs, quarantine, register, registry, settings, tables
 from collector.decoder import Decoder
+from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.settings import CollectorSettings, MqttSettings
 from collector.writer import Writer
@@ -55,6 +57,39 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     collector, mqtt = settings.load(CollectorSettings), settings.load(MqttSettings)
     logs.configure()
     sys.exit(service.run(collector, mqtt))
+
+
+@app.command("load")
+def load_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet and NDJSON files; .gz too.")],
+    form: Annotated[Form | None, option("--format", help="What the files are; default: what their names say.")] = None,
+    sensor: Annotated[str | None, option("--sensor", metavar="ID", help="The sensor that all rows are of.")] = None,
+    column: Annotated[
+        list[str] | None,
+        option(
+            "--column",
+            metavar="NAME=COLUMN",
+            help="What a column is: time, sensor_id, a quantity (temperature=value), or quantity and value.",
+        ),
+    ] = None,
+    timezone: Annotated[str | None, option("--timezone", help="IANA zone of times that are written without.")] = None,
+    time_unit: Annotated[TimeUnit | None, option("--time-unit", help="How times are written.")] = None,
+    delimiter: Annotated[str | None, option("--delimiter", help="CSV: one character, or tab.")] = None,
+) -> None:
+    """Load files of readings; doing it again changes nothing. Rows that are no readings go to quarantine."""
+    from collector import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
+
+    done = load.load(
+        files,
+        form,
+        sensor=sensor,
+        columns=column or (),
+        timezone=timezone,
+        time_unit=time_unit,
+        delimiter=delimiter,
+        settings=settings.load(CollectorSettings),
+    )
+    sys.exit(done)
 
 
 quarantine_app = new_app("Look at, replay or discard what could not become a reading.")

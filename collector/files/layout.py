@@ -42,9 +42,9 @@ def find(columns: Sequence[str], options: Options, quantities: Iterable[str], wh
         raise search.error("no column is the time", "say which is with --column time=COLUMN")
     sensor = None if options.sensor is not None else search.one("sensor_id", _SENSOR)
     if sensor is None and options.sensor is None:
-        raise search.error(
-            "no column names the sensor", "say which sensor with --sensor ID, or the column: --column sensor_id=COLUMN"
-        )
+        mend = "say which sensor with --sensor ID, or which column names it with --column sensor_id=COLUMN"
+        mend = "say which sensor with --sensor ID, or which column names it with --column sensor_id=COLUMN"
+        raise search.error("no column names the sensor", mend)
     known = tuple(quantities)
     chosen = {name for name in options.columns if name in known}
     if not chosen or "quantity" in options.columns:
@@ -56,7 +56,7 @@ def find(columns: Sequence[str], options: Options, quantities: Iterable[str], wh
         example = f"--column {known[0]}=COLUMN" if known else "--column QUANTITY=COLUMN"
         raise search.error(
             f"no column is a quantity of the registry ({', '.join(known[:12]) or 'it has none'})",
-            f"say which is with {example}, or with --column quantity=COLUMN --column value=COLUMN for one row a reading",
+            f"say which is with {example}, or, with one row a reading, --column quantity=COLUMN --column value=COLUMN",
         )
     return search.distinct(Layout(time, sensor, wide=wide))
 

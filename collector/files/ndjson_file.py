@@ -1,0 +1,153 @@
+"""NDJSON files: one JSON object a line, each decoded as if it were a message of its sensor."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from collector.batch import Batch, Decode
+from collector.files.chunk import MAXIMUM_DAYS
+from collector.files.opened import MAXIMUM_BYTES, check_not_empty, errors_of, open_stream
+from collector.files.options import FileError
+from collector.formats import json_payload
+from collector.formats.fields import FieldsDecoder
+from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.registry import Sensor
+
+_BLOCK = 1_000_000
+_LONGEST = 16_000_000
+_DAY = 86_400_000_000
+
+
+class NdjsonFile:
+    """One NDJSON file; raises :class:`FileError`. Its first line is line 1; empty ones are passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with errors_of(path):
+            self._size = check_not_empty(path)
+            self._raw, self._stream = open_stream(path)
+
+    def members(self) -> list[str]:
+        """Return the names of members in the first lines."""
+        names: dict[str, None] = {}
+        for _, line in islice(NdjsonFile(self._path).lines(), 100):
+            with suppress(UndecodableError):
+                document = json_payload.load(line)
+                names |= dict.fromkeys(document if type(document) is dict else ())
+        return list(names)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line with its number; raises :class:`FileError` where it can't go on."""
+        rest, number = b"", 0
+        with errors_of(self._path):
+            while block := bytes(self._stream.read(_BLOCK)):
+                *lines, rest = (rest + block).split(b"\n")
+                for number, line in enumerate(lines, number + 1):  # noqa: B020 - it goes on counting
+                    if line.strip():
+                        yield number, line.rstrip(b"\r")
+                if len(rest) > _LONGEST:
+                    raise FileError(f"{self._path}: line {number + 1} is longer than 16 MB; is it NDJSON?")
+            if rest.strip():
+                yield number + 1, rest.rstrip(b"\r")
+
+    def done(self) -> float:
+        """Return how much of the file has been read, from 0 to 1."""
+        return self._raw.tell() / self._size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+class LineDecoder:
+    """Decodes lines by the format of their sensor, with the decoder of live messages.
+
+    A line is of ``only``, if given; else of the sensor that it names: with its format's device pointer, or by a
+    member ``sensor_id`` or ``device_id``. ``max_future`` is in microseconds.
+    """
+
+    def __init__(
+        self,
+        sensors: Sequence[Sensor],
+        series_ids: Mapping[tuple[str, str], int],
+        max_future: int,
+        only: Sensor | None = None,
+    ) -> None:
+        self._sensors = [only] if only is not None else list(sensors)
+        self._decoders = [FieldsDecoder([sensor], series_ids, max_future) for sensor in self._sensors]
+        self._only = only is not None
+        # A line is looked at to find its topic and again to decode it.
+        self._last: tuple[bytes, int] = b"", -1
+        # By the way of naming it: the same name may mean another sensor elsewhere.
+        self._names: dict[tuple[str, ...], dict[str, int]] = {}
+        for position, sensor in enumerate(self._sensors):
+            pointers = {("sensor_id",), ("device_id",), json_payload.steps(sensor.format.device or "")}
+            for path in pointers - {()}:
+                names = self._names.setdefault(path, {})
+                names[sensor.device] = -1 if sensor.device in names else position
+        for path in self._names:
+            self._names[path] |= {sensor.sensor_id: position for position, sensor in enumerate(self._sensors)}
+
+    def topic(self, line: bytes, otherwise: str) -> str:
+        """Return the topic under which a message like ``line`` would have come, or ``otherwise`` if none would."""
+        try:
+            position = self._position(line)
+        except UndecodableError:
+            return otherwise
+        return otherwise if position < 0 else self._sensors[position].topic
+
+    def decode(self, message: Message) -> Decoded:
+        """Return what the line holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        position = self._position(message.payload)
+        if position < 0:
+            raise UndecodableError(Reason.UNKNOWN_SENSOR, "names no sensor of the registry; --sensor ID says which")
+        try:
+            return self._decoders[position].decode(message)
+        except (UndecodableError, NoReadingError):
+            raise
+        except Exception as error:  # a defect of ours must cost neither the file nor the line
+            raise UndecodableError(Reason.DEFECT, f"{type(error).__name__}: {error}"[:500]) from error
+
+    def _position(self, line: bytes) -> int:
+        if self._only:
+            return 0
+        if self._last[0] is not line:
+            document = json_payload.load(line)
+            self._last = line, next((found for found in self._found(document) if found >= 0), -1)
+        return self._last[1]
+
+    def _found(self, document: Any) -> Iterator[int]:
+        for path, names in self._names.items():
+            name = json_payload.find(document, path)
+            yield names.get(name if isinstance(name, str) else str(name), -1)
+
+
+def batches(
+    lines: Iterator[tuple[int, bytes]], decode: Decode, topic: Callable[[int, bytes], str], rows: int
+) -> Iterator[Batch]:
+    """Yield ``lines`` as batches of about ``rows`` readings; ``topic`` names the message that a line becomes."""
+    days: set[int] = set()
+
+    def noting_days(message: Message) -> Decoded:
+        decoded = decode(message)
+        days.update(instant // _DAY for _, instant, _ in decoded.readings)
+        return decoded
+
+    batch = Batch()
+    received = _now()
+    for number, line in lines:
+        batch.add(Message(topic(number, line), line, received), noting_days)
+        if max(batch.row_count, len(batch.messages)) >= rows or batch.size >= MAXIMUM_BYTES or len(days) > MAXIMUM_DAYS:
+            yield batch
+            batch = Batch()
+            days.clear()
+            received = _now()
+    if batch.messages:
+        yield batch
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000

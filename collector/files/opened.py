@@ -1,0 +1,128 @@
+"""What opened files have in common: where reading them stands, and errors that say what mends them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from collector.files import cells
+from collector.files.chunk import Chunk
+from collector.files.options import FileError
+
+MAXIMUM_BYTES = 32_000_000
+"""Most bytes of cells that wait for one transaction."""
+
+_GZIP = b"\x1f\x8b"
+
+
+class TableFile(Protocol):
+    """A file of rows and columns."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns, in their order."""
+
+    def time_unit(self, column: str, given: str | None) -> str:
+        """Return how times in ``column`` are written; raises :class:`FileError` when that can't be told."""
+
+    def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` where it can't go on."""
+
+    def done(self) -> float:
+        """Return how much of the file has been read, from 0 to 1."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+Block = tuple[pa.RecordBatch, NDArray[np.int64], list[tuple[int, str, str]]]
+"""Rows, their numbers in the file, and between them what is no row: number, text, what is wrong."""
+
+
+def gather(blocks: Iterable[Block], columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+    """Yield ``blocks``, however they were cut, as chunks of ``rows`` rows; fewer where they are large."""
+    waiting: list[Block] = []
+    count = size = 0
+    for block in blocks:
+        waiting.append(block)
+        count += block[0].num_rows + len(block[2])
+        size += block[0].nbytes + sum(len(text) for _, text, _ in block[2])
+        if count >= rows or size >= MAXIMUM_BYTES:
+            yield from _cut(waiting, columns, rows)
+            waiting, count, size = [], 0, 0
+    if count:
+        yield from _cut(waiting, columns, rows)
+
+
+def _cut(blocks: list[Block], columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+    table = pa.Table.from_batches([block[0] for block in blocks])
+    numbers = np.concatenate([block[1] for block in blocks])
+    malformed = [one for block in blocks for one in block[2]]
+    # Equal parts, so that no small rest is left over for a transaction of its own.
+    parts = max(1, round(len(numbers) / rows))
+    ends = [len(numbers) * part // parts for part in range(parts + 1)]
+    for start, end in pairwise(ends):
+        part = table.slice(start, end - start).combine_chunks()
+        chosen = tuple((name, cells.plain(_whole(part.column(name)))) for name in columns)
+        yield Chunk(chosen, numbers[start:end], malformed)
+        malformed = []
+
+
+def _whole(column: "pa.ChunkedArray[pa.Scalar[pa.DataType]]") -> cells.Column:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the file at ``path`` into a :class:`FileError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise FileError(f"{path}: a directory; name the files in it") from error
+    except PermissionError as error:
+        raise FileError(f"{path}: not allowed to read it; give this user permission") from error
+    except EOFError as error:
+        raise FileError(f"{path}: cut off in the middle of its compressed data; copy it anew") from error
+    except (OSError, pa.ArrowException, ValueError) as error:
+        text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise FileError(f"{path}: {_MENDS.get(_kind(text), 'damaged or of another format')} ({text})") from error
+
+
+_MENDS = {
+    "cut": "cut off in the middle of its compressed data; copy it anew",
+    "quote": 'a row is longer than 4 MB, or a quotation mark (") is opened and never closed',
+    "footer": "no Parquet file, or cut off; copy it anew or say with --format what it is",
+}
+
+
+def _kind(text: str) -> str:
+    if "Truncated" in text:
+        return "cut"
+    if "straddling" in text:
+        return "quote"
+    return "footer" if "Parquet magic" in text or "Parquet file size" in text else ""
+
+
+def check_not_empty(path: Path) -> int:
+    """Return the size of the file at ``path`` in bytes; raises :class:`FileError` if there is nothing in it."""
+    if path.is_dir():
+        raise IsADirectoryError(path)
+    size = path.stat().st_size
+    if size == 0:
+        raise FileError(f"{path}: empty; there is nothing to load")
+    return size
+
+
+def open_stream(path: Path) -> tuple[pa.OSFile, Any]:
+    """Open ``path``, through gunzip if it is compressed (whatever its name); return the file and what to read from."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == _GZIP
+    raw = pa.OSFile(str(path), "rb")
+    return raw, pa.CompressedInputStream(raw, "gzip") if compressed else raw

@@ -1,0 +1,174 @@
+"""``collector load``: files to the warehouse, a transaction of some ten thousand readings at a time.
+
+Nothing is noted beside the data: a load that was killed is run again, and what it had stored counts as duplicates.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from collector import logs, register, registry
+from collector.batch import Accounts, Batch, Decode
+from collector.files import chunk, layout, ndjson_file, options, progress
+from collector.files.csv_file import CsvFile
+from collector.files.ndjson_file import LineDecoder, NdjsonFile
+from collector.files.opened import TableFile
+from collector.files.options import FileError, Form, Options
+from collector.files.parquet_file import ParquetFile
+from collector.files.rows import RowDecoder
+from collector.files.sources import Sources
+from collector.registry import Registry, Sensor
+from collector.settings import CollectorSettings
+from collector.writer import Writer, write_patiently
+from timescale import database
+
+READINGS = 50_000
+"""Readings in a transaction, about."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One file as batches to write, and how to decode their messages once more if the database refuses one."""
+
+    batches: Iterator[Batch]
+    decode: Decode
+    done: Callable[[], float]
+    close: Callable[[], None]
+
+
+def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: CollectorSettings, known: Registry) -> int:
+    """Load ``paths``; return the exit status: 0 all were loaded, 1 at least one was not, or not to its end.
+
+    Rows that can't become readings are in the quarantine and change nothing about the status. Raises
+    :class:`~timescale.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
+    load waits for it.
+    """
+    writer = Writer("file", settings.client_id)
+    failed = False
+    try:
+        with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
+            series_ids = register.synchronise(writer.connection(), known).series_ids
+        opener = Opener(known, series_ids, chosen, round(settings.max_future_seconds * 1_000_000))
+        for path in paths:
+            begun = time.monotonic()
+            total = Accounts()
+            try:
+                _load(path, opener.open(path, form or options.form_of(path)), writer, total)
+            except FileError as error:
+                failed = True
+                print(f"collector: {error}", file=sys.stderr)
+                if not total.messages:
+                    continue
+            print(summary(path, total, time.monotonic() - begun), flush=True)
+    finally:
+        writer.close()
+    return 1 if failed else 0
+
+
+def _load(path: Path, work: Work, writer: Writer, total: Accounts) -> None:
+    """Write all of ``work`` and count it in ``total``."""
+    try:
+        with progress.shown(path.name) as report:
+            logs.configure()  # here, so that lines go above the bar and not through it
+            for batch in work.batches:
+                accounts = write_patiently(writer, batch, work.decode, stop=_wait)
+                assert accounts is not None  # only a stop gives up
+                total.add(accounts)
+                report(total.messages, work.done())
+    finally:
+        work.close()
+
+
+def _wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def summary(path: Path, total: Accounts, seconds: float) -> str:
+    """Return one line on what became of the file."""
+    held = total.quarantined_messages + total.quarantined_readings
+    line = (
+        f"{path.name}: {total.messages:,} rows, {total.readings:,} readings: {total.stored:,} stored, "
+        f"{total.duplicate:,} duplicate, {held:,} quarantined; "
+        f"{seconds:.1f} s, {total.readings / max(seconds, 0.001):,.0f} readings/s"
+    )
+    if total.ignored:
+        line += f"; {total.ignored:,} rows without a value"
+    return line + ("; see `collector quarantine list`" if held else "")
+
+
+class Opener:
+    """Opens files of every format; ``max_future`` is how many microseconds a time may lie ahead."""
+
+    def __init__(
+        self, known: Registry, series_ids: dict[tuple[str, str], int], chosen: Options, max_future: int
+    ) -> None:
+        self._options = chosen
+        self._series_ids = series_ids
+        self._max_future = max_future
+        self._sensors: Sequence[Sensor] = [chosen.sensor] if chosen.sensor is not None else known.sensors
+        self._sources = Sources(self._sensors, series_ids, chosen.zone)
+
+    def open(self, path: Path, form: Form) -> Work:
+        """Return what is in the file at ``path``; raises :class:`FileError`."""
+        if form is Form.NDJSON:
+            return self._lines(path)
+        file: TableFile = CsvFile(path, self._options.delimiter) if form is Form.CSV else ParquetFile(path)
+        found = self._layout(path, file.columns)
+        unit = file.time_unit(found.time, self._options.time_unit)
+        decoder = RowDecoder(found, self._sources, unit, self._max_future)
+        rows = max(1, READINGS // max(1, len(found.wide)))
+        return Work(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
+
+    def _layout(self, path: Path, columns: Sequence[str]) -> layout.Layout:
+        return layout.find(columns, self._options, self._sources.quantities, str(path))
+
+    @staticmethod
+    def _chunks(path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[Batch]:
+        for one in file.chunks(decoder.layout.columns, rows):
+            yield from chunk.batches(one, decoder, path.name, time.time_ns() // 1_000)
+
+    def _lines(self, path: Path) -> Work:
+        """Lines are messages of their sensors, unless --column says that they are rows."""
+        file = NdjsonFile(path)
+        decode: Decode
+        if self._options.columns:
+            unit = self._options.time_unit or "iso8601"
+            rows = RowDecoder(self._layout(path, file.members()), self._sources, unit, self._max_future)
+            decode = rows.decode
+            topic: Callable[[int, bytes], str] = lambda number, _: f"{path.name}:{number}"  # noqa: E731
+        else:
+            lines = LineDecoder(
+                [self._as_told(sensor) for sensor in self._sensors],
+                self._series_ids,
+                self._max_future,
+                only=self._options.sensor and self._as_told(self._options.sensor),
+            )
+            decode = lines.decode
+            topic = lambda number, line: lines.topic(line, f"{path.name}:{number}")  # noqa: E731
+        return Work(ndjson_file.batches(file.lines(), decode, topic, READINGS), decode, file.done, file.close)
+
+    def _as_told(self, sensor: Sensor) -> Sensor:
+        """Return ``sensor`` with the zone and unit of times that the options give."""
+        unit = self._options.time_unit
+        form = sensor.format if unit is None else sensor.format.model_copy(update={"time_unit": unit.value})
+        return replace(sensor, zone=self._options.zone or sensor.zone, format=form)
+
+
+def load(
+    paths: Sequence[Path],
+    form: Form | None,
+    *,
+    sensor: str | None,
+    columns: Sequence[str],
+    timezone: str | None,
+    time_unit: options.TimeUnit | None,
+    delimiter: str | None,
+    settings: CollectorSettings,
+) -> int:
+    """Check the options, then :func:`run`; raises :class:`~timescale.errors.SettingError` with nothing touched."""
+    known = registry.load(settings.registry)
+    chosen = options.parse(known, sensor, columns, timezone, time_unit, delimiter)
+    return run(paths, form, chosen, settings, known)
