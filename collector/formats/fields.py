@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from collector.formats import json_payload
-from collector.formats.json_payload import MISSING
+from collector.formats.json_payload import MISSING, ROUNDED
 from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
 from collector.message import Decoded, Message, NoReadingError, Reading, Reason, UndecodableError, summed
 from collector.registry import Sensor
 
+_DEVICE_TYPES = (str, int, float)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -76,7 +78,11 @@ class FieldsDecoder:
 
     def decode(self, message: Message) -> Decoded:
         """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        document = json_payload.load(message.payload)
+        decoded, rounded = self._decode(message, json_payload.load(message.payload))
+        return self._decode(message, json_payload.load_exactly(message.payload))[0] if rounded else decoded
+
+    def _decode(self, message: Message, document: Any) -> tuple[Decoded, bool]:
+        """Return what ``document`` holds, and whether a number in it may be an integer that lost digits."""
         if message.retained and self._time is None:
             raise NoReadingError("retained, and without a time of its own")
         items = json_payload.find(document, self._readings.path) if self._readings.path else document
@@ -84,6 +90,7 @@ class FieldsDecoder:
             raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
         readings: list[Reading] = []
         held: list[tuple[Reason, str]] = []
+        rounded = False
         for item in items if type(items) is list else (items,):
             values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
             try:
@@ -95,12 +102,16 @@ class FieldsDecoder:
                 continue
             for series, raw in values:
                 try:
-                    readings.append((series.series_id, time, series.convert(raw)))
+                    value = series.convert(raw)
                 except UnusableError as error:
                     held.append((error.reason, f"{series.quantity}: {error.detail}"))
+                else:
+                    readings.append((series.series_id, time, value))
+                    if not -ROUNDED < value < ROUNDED:
+                        rounded = True
         if not readings and not held:
             raise NoReadingError("an empty list")
-        return Decoded(readings, summed(held) if held else [])
+        return Decoded(readings, summed(held) if held else []), rounded
 
     def _source(self, item: Any, document: Any) -> _Source:
         if type(item) is not dict:
@@ -108,7 +119,7 @@ class FieldsDecoder:
         if self._only is not None:
             return self._only
         device = self._device.find_in(item, document)
-        source = self._sources.get(device if type(device) is str else str(device))
+        source = self._sources.get(str(device)) if type(device) in _DEVICE_TYPES else None
         if source is None:
             raise UnusableError(
                 Reason.UNKNOWN_SENSOR, "names no device" if device is MISSING else f"device {shown(device)}"
@@ -125,7 +136,7 @@ class FieldsDecoder:
             return ((series, None if raw is MISSING else raw),)
         values = [(series, raw) for series in source.wide if (raw := series.pointer.find(item)) is not MISSING]
         if not values:
-            raise UnusableError(Reason.UNKNOWN_QUANTITY, f"none of its quantities among {shown(list(item)[:8])}")
+            raise UnusableError(Reason.UNKNOWN_QUANTITY, f"none of its quantities among {_names(item)}")
         return values
 
     def _instant(self, item: dict[str, Any], document: Any, source: _Source, received: int) -> int:
@@ -138,6 +149,10 @@ class FieldsDecoder:
         if not source.since <= time <= received + self._max_future:
             check_time(time, source.since, received + self._max_future)
         return time
+
+
+def _names(item: dict[str, Any]) -> str:
+    return ", ".join(shown(name) for name in islice(item, 8)) or "none"
 
 
 _NO_VALUE: Any = (None, None)

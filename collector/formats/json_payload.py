@@ -10,6 +10,12 @@ from collector.message import Reason, UndecodableError
 MISSING: Any = object()
 """What a pointer finds where nothing is; unlike ``null``, which is a value."""
 
+ROUNDED = 2.0**63
+"""From here on a float of :func:`load` may be an integer that lost digits; :func:`load_exactly` keeps them."""
+
+_LONGEST_INTEGER = 400
+"""More digits than the largest double has."""
+
 
 def load(payload: bytes) -> Any:
     """Return the JSON document in ``payload``; raises :class:`UndecodableError`.
@@ -19,15 +25,28 @@ def load(payload: bytes) -> Any:
     """
     try:
         return orjson.loads(payload)
-    except orjson.JSONDecodeError as strict:
-        try:
-            return json.loads(payload.decode())
-        except UnicodeDecodeError as error:
-            raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
-        except RecursionError as error:
-            raise UndecodableError(Reason.MALFORMED, "nested too deeply") from error
-        except ValueError as error:
-            raise UndecodableError(Reason.MALFORMED, f"not JSON: {strict}") from error
+    except orjson.JSONDecodeError:
+        return load_exactly(payload)
+
+
+def load_exactly(payload: bytes) -> Any:
+    """Return what :func:`load` does, five times slower, and with every integer as an ``int``.
+
+    orjson makes floats of integers that 64 bits can't hold, and says nothing.
+    """
+    try:
+        return json.loads(payload.decode(), parse_int=_integer)
+    except UnicodeDecodeError as error:
+        raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise UndecodableError(Reason.MALFORMED, "nested too deeply") from error
+    except ValueError as error:
+        raise UndecodableError(Reason.MALFORMED, f"not JSON: {error}") from error
+
+
+def _integer(text: str) -> int | float:
+    # Python refuses to read thousands of digits, as it would take long: such a number is infinite to us anyway.
+    return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
 
 
 def steps(pointer: str) -> tuple[str, ...]:

@@ -48,12 +48,17 @@ def boolean(raw: Any) -> float:
     raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
 
 
+_LONGEST_TIME = 64
+"""Characters; twice what a time to the nanosecond with an offset has."""
+
+
 def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
     """Return the instant ``raw`` names (ISO 8601 text) in microseconds since 1970; raises :class:`UnusableError`.
 
     ``zone`` is where times without an offset belong; without it they are refused.
     """
-    if type(raw) is not str:
+    # Python reads a fraction of any length, and the cache below would keep all of it.
+    if type(raw) is not str or len(raw) > _LONGEST_TIME:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where an ISO 8601 text is due")
     return _iso8601(raw, zone)
 
@@ -84,7 +89,12 @@ def epoch(raw: Any, unit: str) -> int:
     """Return ``raw``, a number of s, ms, us or ns since 1970, in microseconds; raises :class:`UnusableError`."""
     if type(raw) not in (int, float) or raw - raw != 0:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {unit} since 1970 is due")
-    return int(raw // 1_000) if unit == "ns" else round(raw * _MICROSECONDS[unit])
+    if unit == "ns":
+        return int(raw // 1_000)
+    try:
+        return round(raw * _MICROSECONDS[unit])
+    except OverflowError:  # a float near its end becomes infinite; as an integer it does not
+        return int(raw) * _MICROSECONDS[unit]
 
 
 def check_time(time: int, earliest: int, latest: int) -> None:
@@ -107,5 +117,8 @@ def date(microseconds: int) -> str:
 
 def shown(raw: Any) -> str:
     """Return ``raw`` short enough for a message, with nothing in it that a terminal or a text column minds."""
+    # Lists and objects are not looked into: they may be deep, large, and shared by all readings of a message.
+    if isinstance(raw, list | dict):
+        return "a list" if isinstance(raw, list) else "an object"
     text = ascii(raw[:60] + "…" if isinstance(raw, str) and len(raw) > 60 else raw)  # noqa: PLR2004 - a line's worth
     return text if len(text) <= 160 else text[:160] + "…"  # noqa: PLR2004

@@ -1,0 +1,459 @@
+"""From a payload to readings: every form a device may use, and everything that can be wrong with it."""
+
+import json
+import math
+import time
+from datetime import UTC, datetime
+
+import pytest
+from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, probes, wide
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from collector import registry
+from collector.decoder import Decoder
+from collector.formats import json_payload
+from collector.formats.values import shown
+from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
+
+SECOND = 1_000_000
+AT = NOW - 30 * SECOND
+"""What TIME says."""
+IDS = {("p0", "temperature"): 1, ("p0", "humidity"): 2, ("p0", "open"): 3}
+IDS |= {("p1", quantity): series_id + 10 for (_, quantity), series_id in IDS.items()}
+PROBES = Decoder(probes(), IDS)
+
+
+def decoder(form: dict, devices: tuple[str, ...] = ("p0",), **more) -> Decoder:
+    """Return a decoder for sensors of one topic whose type has the format ``form``."""
+    quantities = {
+        "temperature": {"unit": "Cel", "interval_seconds": 1},
+        "humidity": {"unit": "%", "interval_seconds": 1},
+    }
+    for name, pointer in more.pop("pointers", {}).items():
+        quantities[name]["pointer"] = pointer
+    document = {
+        "subscribe": ["plant/#"],
+        "types": {"probe": {"quantities": quantities, "format": {"name": "fields", **form}}},
+        "sensors": [
+            {"sensor_id": name, "type": "probe", "site": "here", "area": "hall", "topic": TOPIC, **more}
+            for name in devices
+        ],
+    }
+    return Decoder(registry.parse(json.dumps(document).encode()), IDS)
+
+
+def decode(found: Decoder, payload: object, **more) -> Decoded:
+    """Decode a payload, given as bytes or as what it is in JSON."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return found.decode(Message(TOPIC, raw, NOW, **more))
+
+
+def good(found: Decoder, payload: object) -> list:
+    """Return the readings of a payload in which nothing is wrong."""
+    readings, rejections = decode(found, payload)
+    assert rejections == []
+    return readings
+
+
+def reasons(decoded: Decoded) -> dict[Reason, int]:
+    """Return reason → how many readings it holds back."""
+    return {rejection.reason: rejection.readings for rejection in decoded.rejections}
+
+
+def test_wide():
+    """A wide object yields one reading for each of its quantities; other members are left alone."""
+    payload = {"device_id": "x", "timestamp": TIME, "temperature": 21.5, "humidity": 50, "open": True, "tag": None}
+    assert good(PROBES, payload) == [(1, AT, 21.5), (2, AT, 50.0), (3, AT, 1.0)]
+
+
+def test_narrow():
+    """A narrow object yields the one reading it names."""
+    assert good(PROBES, {"sensor": "humidity", "value": 50.5, "timestamp": TIME}) == [(2, AT, 50.5)]
+
+
+def test_narrow_wins():
+    """Where the quantity's name stands, the object is narrow whatever else is in it."""
+    payload = {"sensor": "humidity", "value": 50.5, "temperature": 1, "timestamp": TIME}
+    assert good(PROBES, payload) == [(2, AT, 50.5)]
+
+
+def test_list():
+    """A list yields the readings of each of its objects, in order, each with its own time."""
+    items = [{"timestamp": TIME, "temperature": 1}, {"timestamp": "2026-03-01T11:59:31Z", "temperature": 2}]
+    assert good(PROBES, items) == [(1, AT, 1.0), (1, AT + SECOND, 2.0)]
+
+
+def test_one_bad_object_of_a_list():
+    """What is wrong with one object of a list costs that object alone."""
+    items = [{"temperature": 1}, {"timestamp": TIME, "temperature": 2}, 3, {"timestamp": TIME, "temperature": "4"}]
+    decoded = decode(PROBES, items)
+    assert decoded.readings == [(1, AT, 2.0)]
+    assert reasons(decoded) == {Reason.MISSING_TIME: 1, Reason.MALFORMED: 1, Reason.WRONG_TYPE: 1}
+
+
+def test_rejections_are_summed():
+    """Readings held back for one reason are one rejection that counts them and has the first one's detail."""
+    items = [{"timestamp": TIME, "temperature": text} for text in ("a", "b", "c")]
+    assert decode(PROBES, items).rejections == [
+        Rejection(Reason.WRONG_TYPE, "temperature: 'a' where a number is due", 3)
+    ]
+
+
+def test_nested():
+    """Readings, times and values are found by pointers, however deep and whatever their names hold."""
+    found = decoder(
+        {"readings": "/data/0/list", "time": "/meta/a~1b"}, pointers={"temperature": "/values/0", "humidity": "/h~0"}
+    )
+    item = {"meta": {"a/b": TIME}, "values": [21.5], "h~": 50}
+    assert good(found, {"data": [{"list": [item]}]}) == [(1, AT, 21.5), (2, AT, 50.0)]
+
+
+def test_time_beside_the_list():
+    """A time that stands once beside the list is that of all its objects that have none of their own."""
+    found = decoder({"readings": "/list"})
+    own = {"timestamp": "2026-03-01T11:59:31Z", "temperature": 2}
+    assert good(found, {"timestamp": TIME, "list": [{"temperature": 1}, own]}) == [
+        (1, AT, 1.0),
+        (1, AT + SECOND, 2.0),
+    ]
+
+
+def test_nothing_at_the_readings_pointer():
+    """A payload without the place where readings should be is malformed as a whole, and says which place."""
+    with pytest.raises(UndecodableError) as caught:
+        decode(decoder({"readings": "/data/list"}), {"data": []})
+    assert caught.value.rejection == Rejection(Reason.MALFORMED, "nothing at /data/list", 0)
+
+
+def test_shared_topic():
+    """Sensors that share a topic are told apart by device, in the object or beside the list."""
+    found = decoder({"readings": "/list"}, ("p0", "p1"))
+    items = [{"device_id": "p1", "temperature": 1}, {"temperature": 2}]
+    assert good(found, {"timestamp": TIME, "device_id": "p0", "list": items}) == [(11, AT, 1.0), (1, AT, 2.0)]
+
+
+@pytest.mark.parametrize("device", ["p2", 5, True, None, ["p0"], {"p0": 1}, ""])
+def test_unknown_device(device):
+    """On a shared topic a device that no sensor has is an unknown sensor; the other objects of the list are read."""
+    found = decoder({}, ("p0", "p1"))
+    items = [
+        {"device_id": device, "timestamp": TIME, "temperature": 1},
+        {"device_id": "p0", "timestamp": TIME, "temperature": 2},
+    ]
+    decoded = decode(found, items)
+    assert decoded.readings == [(1, AT, 2.0)]
+    assert reasons(decoded) == {Reason.UNKNOWN_SENSOR: 1}
+
+
+def test_missing_device():
+    """On a shared topic an object that names no device says so."""
+    decoded = decode(decoder({}, ("p0", "p1")), {"timestamp": TIME, "temperature": 1})
+    assert decoded.rejections == [Rejection(Reason.UNKNOWN_SENSOR, "names no device", 1)]
+
+
+def test_devices_that_are_numbers():
+    """A device that calls itself by a number is the sensor whose device is that number's text."""
+    found = decoder({}, device="17")
+    both = decoder({}, ("p0",), device="17")
+    document = {"timestamp": TIME, "device_id": 17, "temperature": 1}
+    assert good(found, document) == good(both, document) == [(1, AT, 1.0)]
+
+
+def test_device_of_a_topic_of_its_own_is_not_looked_at():
+    """Where a topic has one sensor, whatever its payload calls the device is right."""
+    assert good(decoder({}), {"timestamp": TIME, "device_id": "renamed", "temperature": 1}) == [(1, AT, 1.0)]
+
+
+@pytest.mark.parametrize("shared", ["device_id", "timestamp"])
+@pytest.mark.parametrize("value", [dict.fromkeys(map(str, range(20_000)), 1), [1] * 20_000])
+def test_what_is_shared_is_not_looked_through_for_each_object(shared, value):
+    """A large thing where the device or time of a list should be does not cost its size for each object."""
+    found = decoder({"readings": "/list"}, ("p0", "p1"))
+    document = {"timestamp": TIME, "device_id": "p0", shared: value, "list": [{"temperature": 1}] * 20_000}
+    begun = time.process_time()
+    decoded = decode(found, document)
+    assert sum(reasons(decoded).values()) == 20_000
+    assert time.process_time() - begun < 5  # a tenth of a second; looked through each time it is a minute
+
+
+@pytest.mark.parametrize(
+    ("unit", "raw"),
+    [
+        ("s", 1_772_366_370),
+        ("s", 1_772_366_370.0),
+        ("ms", 1_772_366_370_000),
+        ("ms", 1_772_366_370_000.0),
+        ("us", 1_772_366_370_000_000),
+        ("ns", 1_772_366_370_000_000_000),
+        ("ns", 1_772_366_370_000_000_999),
+        ("iso8601", "2026-03-01T11:59:30Z"),
+        ("iso8601", "2026-03-01T13:59:30+02:00"),
+        ("iso8601", "2026-03-01T07:29:30.000000-04:30"),
+        ("iso8601", "20260301T115930Z"),
+        ("iso8601", "2026-03-01 11:59:30+00:00"),
+        ("iso8601", "2026-W09-7T11:59:30Z"),
+    ],
+)
+def test_times(unit, raw):
+    """A time is the same instant in whatever unit or offset it is written."""
+    assert good(decoder({"time_unit": unit}), {"timestamp": raw, "temperature": 1}) == [(1, AT, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "raw", "expected"),
+    [
+        ("s", 1_772_366_370.123456, 123_456),
+        ("ms", 1_772_366_370_123.4, 123_400),
+        ("us", 1_772_366_370_123_456, 123_456),
+        ("ns", 1_772_366_370_123_456_789, 123_456),
+        ("iso8601", "2026-03-01T11:59:30.123456Z", 123_456),
+        ("iso8601", "2026-03-01T11:59:30.123456789Z", 123_456),
+    ],
+)
+def test_times_are_kept_to_the_microsecond(unit, raw, expected):
+    """Fractions of a second are kept down to microseconds."""
+    assert good(decoder({"time_unit": unit}), {"timestamp": raw, "temperature": 1}) == [(1, AT + expected, 1.0)]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize(
+    ("literal", "reason"),
+    [
+        (b"true", Reason.UNREADABLE_TIME),
+        (b'"1772366370"', Reason.UNREADABLE_TIME),
+        (b"NaN", Reason.UNREADABLE_TIME),
+        (b"1e999", Reason.UNREADABLE_TIME),
+        (b"[]", Reason.UNREADABLE_TIME),
+        (b"null", Reason.MISSING_TIME),
+        (b"1e305", Reason.TIME_IN_FUTURE),
+        (b"-1e305", Reason.TIME_TOO_OLD),
+        (b"1e22", Reason.TIME_IN_FUTURE),
+        (b"1" * 300, Reason.TIME_IN_FUTURE),
+        (b"0", Reason.TIME_TOO_OLD),
+        (b"-1", Reason.TIME_TOO_OLD),
+    ],
+)
+def test_bad_epochs(unit, literal, reason):
+    """Numbers that are no time, or none that a reading can have, are held back whatever their size."""
+    decoded = decode(decoder({"time_unit": unit}), b'{"timestamp": ' + literal + b', "temperature": 1}')
+    assert decoded.readings == []
+    assert reasons(decoded) == {reason: 1}
+
+
+def test_zone_of_a_sensor():
+    """Times without a zone are in the sensor's own, summer time and all; those with one keep theirs."""
+    found = decoder({}, timezone="Europe/Athens")
+    for text, expected in {
+        "2026-03-01T13:59:30": datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC),
+        "2025-07-01T13:59:30": datetime(2025, 7, 1, 10, 59, 30, tzinfo=UTC),
+        "2026-03-01T11:59:30Z": datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC),
+    }.items():
+        ((_, at, _),) = good(found, {"timestamp": text, "temperature": 1})
+        assert at == expected.timestamp() * SECOND
+
+
+def test_time_of_arrival():
+    """A format without a time takes that of arrival."""
+    assert good(decoder({"time": None}), {"temperature": 1}) == [(1, NOW, 1.0)]
+
+
+def test_retained_without_a_time():
+    """A retained message whose time would be that of its arrival is no reading."""
+    with pytest.raises(NoReadingError):
+        decode(decoder({"time": None}), {"temperature": 1}, retained=True)
+    assert decode(PROBES, wide(temperature=1), retained=True).readings == [(1, AT, 1.0)]
+
+
+def test_bounds_of_time():
+    """The sensor's first instant and the last one allowed are readings; a microsecond beyond is none."""
+    found = decoder({"time_unit": "us"}, since="2020-01-01T00:00:00Z")
+    first, last = 1_577_836_800 * SECOND, NOW + 300 * SECOND
+    assert [at for _, at, _ in good(found, [{"timestamp": at, "temperature": 1} for at in (first, last)])] == [
+        first,
+        last,
+    ]
+    decoded = decode(found, [{"timestamp": at, "temperature": 1} for at in (first - 1, last + 1)])
+    assert reasons(decoded) == {Reason.TIME_TOO_OLD: 1, Reason.TIME_IN_FUTURE: 1}
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [
+        (b"9007199254740992", 2.0**53),
+        (b"9007199254740994", 2.0**53 + 2),
+        (b"-9007199254740994", -(2.0**53) - 2),
+        (b"9223372036854775808", 2.0**63),
+        (b"-9223372036854775808", -(2.0**63)),
+        (b"18446744073709551616", 2.0**64),
+        (b"-18446744073709551616", -(2.0**64)),
+        (b"9007199254740993.0", 2.0**53),
+        (b"18446744073709551617.0", 2.0**64),
+        (b"1e20", 1e20),
+        (b"1.7976931348623157e308", 1.7976931348623157e308),
+        (b"-0.0", -0.0),
+        (b"5e-324", 5e-324),
+        (b"1e-999", 0.0),
+    ],
+)
+def test_numbers_at_the_edge(literal, value):
+    """Integers that a double holds exactly are kept, whatever their size, and so is all that is written as a float."""
+    ((_, _, found),) = good(PROBES, wide(temperature=literal))
+    assert type(found) is float
+    assert found.hex() == value.hex()
+
+
+def test_a_large_float_beside_a_large_integer():
+    """One number that is looked at twice does not change what becomes of the others of its message."""
+    decoded = decode(PROBES, [json.loads(wide(temperature=1e20, humidity=2**64 + 1)), json.loads(wide(temperature=3))])
+    assert decoded.readings == [(1, AT, 1e20), (1, AT, 3.0)]
+    assert reasons(decoded) == {Reason.NOT_EXACT: 1}
+
+
+def test_large_message():
+    """A message of 1 MB is read like any other."""
+    items = [
+        {"timestamp": f"2026-03-01T11:{n // 1000 % 60:02}:30.{n % 1000:03}Z", "temperature": n} for n in range(19_000)
+    ]
+    payload = json.dumps(items).encode()
+    assert len(payload) > 1_000_000
+    readings = good(PROBES, payload)
+    assert [value for _, _, value in readings] == [float(n) for n in range(19_000)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input(case):
+    """Bad input is held back for its reason, and what is good beside it is a reading."""
+    if case.reason is None:
+        with pytest.raises(NoReadingError):
+            PROBES.decode(case.message)
+        return
+    try:
+        readings, rejections = PROBES.decode(case.message)
+    except UndecodableError as error:
+        readings, rejections = [], [error.rejection]
+    assert len(readings) == case.good
+    ((reason, detail, held),) = rejections
+    assert (reason, held) == (case.reason, case.held)
+    assert case.words in detail
+    assert len(detail) <= 500
+    assert detail.isprintable()
+
+
+def test_topic_of_another_sensor():
+    """The topic alone says whose readings a message holds."""
+    assert PROBES.decode(Message(OTHER, wide(temperature=1), NOW)).readings == [(11, AT, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "topic", ["plant/\"p0'`", "plant/%s%(topic)s%%", "plant/θερμοκρασία/🌡/٣", "plant/" + "x" * 65_529]
+)
+def test_strange_topics_of_known_sensors(topic):
+    """A sensor may have any topic that MQTT allows."""
+    document = json.loads(
+        json.dumps(
+            {
+                "subscribe": ["#"],
+                "types": {"probe": {"quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}}}},
+            }
+        )
+    )
+    document["sensors"] = [{"sensor_id": "p0", "type": "probe", "site": "s", "area": "a", "topic": topic}]
+    found = Decoder(registry.parse(json.dumps(document).encode()), IDS)
+    assert found.decode(Message(topic, wide(temperature=1), NOW)).readings == [(1, AT, 1.0)]
+
+
+def test_defects_are_held_back():
+    """A defect of ours costs neither the stream nor the message: it is held back with what went wrong."""
+    found = Decoder(probes(), IDS)
+    found._routes[TOPIC] = lambda message: message.no_such_member
+    with pytest.raises(UndecodableError) as caught:
+        decode(found, {"temperature": 1})
+    assert caught.value.rejection.reason is Reason.DEFECT
+    assert "AttributeError" in caught.value.rejection.detail
+
+
+def test_shown_is_short():
+    """What a message shows of a bad value is short and plain, whatever the value is."""
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    for raw in ("x" * 10_000, "\0\x1b[31m\ud800é", 10**300, deep, {"a": deep}, None, True, 1.5):
+        text = shown(raw)
+        assert len(text) <= 161
+        assert text.rstrip("…").isascii()
+        assert text.isprintable()
+
+
+WIDE_SHARED = decoder({"readings": "/list"}, ("p0", "p1"))
+EPOCHS = decoder({"time_unit": "s", "device": "/a/b"})
+NUMBERS = st.one_of(st.floats(), st.integers(), st.integers(-(2**70), 2**70), st.integers(10**300, 10**310))
+TEXTS = st.one_of(
+    st.text(max_size=8), st.sampled_from([TIME, "2026-03-01", "p0", "p1", "temperature", "open", "\ud800"])
+)
+LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
+MEMBERS = st.sampled_from(
+    ["timestamp", "temperature", "humidity", "open", "sensor", "value", "device_id", "list", "a", "b"]
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(MEMBERS, inner, max_size=6), max_leaves=20
+)
+
+
+def check(payload: bytes) -> None:
+    """Hold what any payload whatever must do."""
+    for found in (PROBES, WIDE_SHARED, EPOCHS):
+        try:
+            readings, rejections = found.decode(Message(TOPIC, payload, NOW))
+        except NoReadingError:
+            continue
+        except UndecodableError as error:
+            readings, rejections = [], [error.rejection]
+        else:
+            assert all(rejection.readings > 0 for rejection in rejections)
+        assert readings or rejections
+        assert Reason.DEFECT not in [rejection.reason for rejection in rejections], rejections
+        for series_id, at, value in readings:
+            assert series_id in IDS.values()
+            assert type(at) is int
+            assert 946_684_800 * SECOND <= at <= NOW + 300 * SECOND
+            assert type(value) is float
+            assert math.isfinite(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+@example(b"\xef\xbb\xbf{}")
+@example(b'{"timestamp": "2026-03-01T11:59:30Z", "temperature": -' + b"9" * 5_000 + b"}")
+def test_any_bytes(payload):
+    """No bytes whatever are a defect, an exception of another kind, or a reading that is not finite."""
+    check(payload)
+
+
+@settings(max_examples=600, deadline=None)
+@given(TREES)
+def test_any_json(document):
+    """No JSON whatever, with NaN and infinities, is a defect or a reading that is not finite or out of bounds."""
+    check(json.dumps(document).encode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(min_size=1, max_size=6), st.integers(0, 100), st.integers(0, 6))
+def test_damaged_json(noise, place, length):
+    """A good message damaged anywhere is no defect."""
+    payload = wide(temperature=21.5, humidity=50)
+    check(payload[:place] + noise + payload[place + length :])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(-(2**80), 2**80))
+def test_integers_are_exact_or_refused(number):
+    """An integer becomes the double that equals it, or none; whether it is read by one parser or the other."""
+    decoded = decode(PROBES, wide(temperature=number))
+    assert [value for _, _, value in decoded.readings] == ([number] if float(number) == number else [])
+
+
+@pytest.mark.parametrize("payload", [b"[1, 2.5, true, null]", b'{"a": "\xc3\xa9"}', b"18446744073709551615"])
+def test_both_parsers_agree(payload):
+    """What the fast parser reads, the exact one reads alike."""
+    assert json_payload.load(payload) == json_payload.load_exactly(payload) == json.loads(payload)
