@@ -38,7 +38,7 @@ _DISCARD = f"update telemetry.quarantine set discarded_at = now() where id = any
 _CHOOSE = f"""
 select id, source, topic, received_at, payload, retained, reason, readings
 from telemetry.quarantine as q
-where {_OPEN} and id > %(after)s
+where {_OPEN} and id > %(after)s and id <= %(last)s
     and (
         %(reason)s::text is null or reason = %(reason)s or exists (
             select from telemetry.quarantine as other
@@ -114,13 +114,15 @@ def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iter
     A message that now yields something else than before is written like a new one, and its old rows are settled, in
     one transaction: so it is replayed once, and the accounts hold it as one message more, of source ``replay``.
     """
+    # What a replay itself puts into quarantine is beyond the last row there is now.
+    last = writer.connection().execute("select coalesce(max(id), 0) from telemetry.quarantine").fetchall()[0][0]
     after = 0
     while True:
         connection = writer.connection()
         with connection.transaction():
             rows = connection.execute(
                 _CHOOSE,
-                {"after": after, "reason": reason, "limit": _AT_A_TIME},
+                {"after": after, "last": last, "reason": reason, "limit": _AT_A_TIME},
             ).fetchall()
             if not rows:
                 return

@@ -1,0 +1,166 @@
+"""Quarantine: what could not become a reading waits, and becomes one, once, when the registry is mended."""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+from fix_collector import PROGRAM, registry_text
+
+from collector import quarantine, register, registry
+from collector.batch import Batch
+from collector.decoder import Decoder
+from collector.message import Message, Reason
+from collector.writer import Writer
+
+RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
+TIME = "2026-03-01T11:00:00Z"
+
+
+class Warehouse:
+    """A database with a registry that can be changed, and a way to write messages."""
+
+    def __init__(self, database) -> None:
+        self.database = database
+        self.document = json.loads(registry_text("q"))
+        self.writer = Writer("mqtt", "test")
+        self.replayer = Writer("replay", "test")
+
+    def decoder(self) -> Decoder:
+        """Return a decoder for the registry as it is now."""
+        found = registry.parse(json.dumps(self.document).encode())
+        with self.database.connect() as connection:
+            return Decoder(found, register.synchronise(connection, found).series_ids)
+
+    def write(self, *messages: tuple[str, object]) -> None:
+        """Write (topic, payload) as they would arrive."""
+        decode = self.decoder().decode
+        self.writer.write(
+            Batch.of((Message(topic, json.dumps(body).encode(), RECEIVED) for topic, body in messages), decode), decode
+        )
+
+    def replay(self, reason: Reason | None = None) -> tuple[int, int, int]:
+        """Return (messages, readings, unchanged) of a replay."""
+        done = list(quarantine.replay(self.replayer, self.decoder().decode, reason))
+        return tuple(sum(getattr(part, name) for part in done) for name in ("messages", "readings", "unchanged"))
+
+    def one(self, query: str) -> tuple:
+        """Return the first row of ``query``."""
+        with self.database.connect() as connection:
+            return connection.execute(query).fetchone()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.writer.close()
+        self.replayer.close()
+
+
+@pytest.fixture
+def warehouse(database):
+    """Start with thermometers t0 to t3 under ``q/``."""
+    found = Warehouse(database)
+    yield found
+    found.close()
+
+
+def test_replay_after_the_registry_is_mended(warehouse):
+    """A message of an unknown sensor becomes a reading once the sensor is known; a second replay changes nothing."""
+    warehouse.write(("q/new", {"timestamp": TIME, "temperature": 21.5}))
+    assert warehouse.replay() == (0, 0, 1)
+    warehouse.document["sensors"].append({**warehouse.document["sensors"][0], "sensor_id": "new", "topic": "q/new"})
+    assert warehouse.replay() == (1, 1, 0)
+    assert warehouse.replay() == (0, 0, 0)
+    assert warehouse.one("select value from telemetry.reading") == (21.5,)
+    assert warehouse.one("select balanced, messages, stored from telemetry.accounting") == (True, 2, 1)
+
+
+def test_part_of_a_message(warehouse):
+    """Of a message with two unknown quantities, the one that becomes known is stored and the other stays open."""
+    body = [
+        {"timestamp": TIME, "temperature": 20},
+        {"timestamp": TIME, "sensor": "light", "value": 300},
+        {"timestamp": TIME, "sensor": "sound", "value": 40},
+    ]
+    warehouse.write(("q/t0", body))
+    kinds = warehouse.document["types"]["thermometer"]["quantities"]
+    kinds["light"] = {"unit": "lx", "interval_seconds": 1}
+    assert warehouse.replay() == (1, 1, 0)
+    assert warehouse.one("select count(*), min(detail) from telemetry.quarantine where replayed_at is null") == (
+        1,
+        "quantity 'sound'",
+    )
+    assert warehouse.replay() == (0, 0, 1)
+    assert warehouse.one("select balanced, stored, duplicate from telemetry.accounting") == (True, 2, 1)
+
+
+def test_a_reason_picks_whole_messages(warehouse):
+    """Replaying one reason settles the message's rows of other reasons too, so nothing is held twice."""
+    body = [{"timestamp": TIME, "sensor": "light", "value": 300}, {"timestamp": TIME, "temperature": "warm"}]
+    warehouse.write(("q/t0", body))
+    warehouse.document["types"]["thermometer"]["quantities"]["light"] = {"unit": "lx", "interval_seconds": 1}
+    assert warehouse.replay(Reason.UNKNOWN_QUANTITY) == (1, 1, 0)
+    open_rows = "select count(*), min(reason) from telemetry.quarantine where replayed_at is null"
+    assert warehouse.one(open_rows) == (1, "wrong_type")
+    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+
+
+def test_a_conflict_stays_until_it_is_one_no_more(warehouse):
+    """A conflicting value is not stored by a replay while the first one is there, and is when it is gone."""
+    warehouse.write(("q/t0", {"timestamp": TIME, "temperature": 1}), ("q/t0", {"timestamp": TIME, "temperature": 2}))
+    assert warehouse.replay() == (0, 0, 1)
+    assert warehouse.one("select balanced, messages from telemetry.accounting") == (True, 2)
+    with warehouse.database.connect() as connection:
+        connection.execute("delete from telemetry.reading")
+    assert warehouse.replay() == (1, 1, 0)
+    assert warehouse.one("select value from telemetry.reading") == (2.0,)
+
+
+def test_the_clock_of_arrival_is_kept(warehouse):
+    """A replayed message is judged by when it arrived, not by when it is replayed."""
+    warehouse.write(("q/t0", {"timestamp": "2026-03-01T13:00:00Z", "temperature": 1}))
+    assert warehouse.replay() == (0, 0, 1)
+    assert warehouse.one("select reason from telemetry.quarantine") == ("time_in_future",)
+
+
+def test_many_messages(warehouse):
+    """More messages than one transaction takes are all replayed."""
+    warehouse.write(*(("q/new", {"timestamp": f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", "temperature": n})
+                      for n in range(2500)))  # fmt: skip
+    warehouse.document["sensors"].append({**warehouse.document["sensors"][0], "sensor_id": "new", "topic": "q/new"})
+    assert warehouse.replay() == (2500, 2500, 0)
+    assert warehouse.one("select balanced, stored from telemetry.accounting") == (True, 2500)
+
+
+def test_discard(warehouse):
+    """A discarded row is never replayed; discarding what is not open discards nothing."""
+    warehouse.write(("q/x", {}), ("q/y", {}))
+    with warehouse.database.connect() as connection:
+        quarantine.discard(connection, [1])
+        with pytest.raises(quarantine.NotInQuarantineError, match="not open in quarantine: 1, 77; nothing"):
+            quarantine.discard(connection, [2, 1, 77])
+    assert warehouse.replay() == (0, 0, 1)
+
+
+def test_commands(warehouse, tmp_path):
+    """The commands list, show, replay and discard, and say clearly when there is no such row."""
+    path = tmp_path / "sensors.json"
+    path.write_text(json.dumps(warehouse.document))
+    warehouse.write(("q/x'%s", {"timestamp": TIME, "é": "\0"}))
+
+    def run(*words: str) -> tuple[int, str]:
+        import os
+
+        done = subprocess.run(
+            [PROGRAM, "quarantine", *words], capture_output=True, text=True, check=False,
+            env={**os.environ, "COLLECTOR_REGISTRY": str(path), "COLUMNS": "200"},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    status, text = run("list")
+    assert (status, "unknown_sensor" in text, "q/x'%s" in text) == (0, True, True)
+    status, text = run("show", "1")
+    assert (status, "unknown_sensor" in text, '"timestamp"' in text) == (0, True, True)
+    assert run("show", "2") == (1, "collector: no quarantine row 2; `collector quarantine list` shows what there is\n")
+    assert run("replay") == (0, "0 messages replayed, 0 readings stored, 1 messages unchanged\n")
+    assert run("discard", "1") == (0, "1 discarded\n")
+    assert run("list") == (0, "the quarantine is empty\n")
