@@ -10,7 +10,3 @@ create table telemetry.reading (
     constraint reading_pkey primary key (series_id, time),
     constraint reading_value_finite check (value > -1e290 and value < 1e290)
 );
-
--- Readings arrive nearly in the order of their time, so a summary per 32 pages finds "all series, the last minutes"
--- and costs an insert nothing; a b-tree on time would cost a tenth of the write rate.
-create index reading_time_brin on telemetry.reading using brin (time) with (pages_per_range = 32, autosummarize = on);
