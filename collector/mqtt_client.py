@@ -13,6 +13,7 @@ from typing import Any
 
 from paho.mqtt.client import PUBACK, Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
 
 from collector.message import Message
 
@@ -21,6 +22,8 @@ _PUBLISH = 0x30
 _PUBACK = 0x4002_0000
 """PUBACK (4 << 4), remaining length 2, then the packet identifier: four bytes, so an array of integers is a packet."""
 _TOPICS_KEPT = 100_000
+_LONGEST_KEPT = 200
+"""Bytes; longer topics are decoded each time, for 100,000 of 65,535 bytes would be all the memory there is."""
 _LONGEST_HEADER = 5
 
 
@@ -80,7 +83,7 @@ class BulkClient(Client):
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         try:
             done, result = self._handle(buffer)
-        except (IndexError, ValueError):
+        except (IndexError, ValueError, MalformedPacket):
             result = MQTTErrorCode.MQTT_ERR_PROTOCOL
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return self._loop_rc_handle(result)
@@ -114,6 +117,8 @@ class BulkClient(Client):
                 if command & 0x06:
                     mid = connection_bits | buffer[topic_end] << 8 | buffer[topic_end + 1]
                     payload = topic_end + 2
+                if payload > stop:
+                    raise ValueError("a topic that is longer than its packet")
                 topic = topics.get(raw)
                 if topic is None:
                     topic = self._topic(raw)
@@ -127,6 +132,8 @@ class BulkClient(Client):
 
     def _topic(self, raw: bytes) -> str:
         # Kept, since decoding a topic costs as much as the rest of a packet; bounded, since a broker may send any.
+        if len(raw) > _LONGEST_KEPT:
+            return raw.decode("utf-8", "surrogateescape")
         if len(self._topics) >= _TOPICS_KEPT:
             self._topics.clear()
         topic = self._topics[raw] = raw.decode("utf-8", "surrogateescape")

@@ -92,9 +92,10 @@ def epoch(raw: Any, unit: str) -> int:
     if unit == "ns":
         return int(raw // 1_000)
     try:
-        return round(raw * _MICROSECONDS[unit])
+        microseconds: int = round(raw * _MICROSECONDS[unit])
     except OverflowError:  # a float near its end becomes infinite; as an integer it does not
-        return int(raw) * _MICROSECONDS[unit]
+        microseconds = int(raw) * _MICROSECONDS[unit]
+    return microseconds
 
 
 def check_time(time: int, earliest: int, latest: int) -> None:
