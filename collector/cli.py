@@ -138,12 +138,13 @@ def quarantine_replay(
     writer = Writer("replay", collector.client_id)
     total = quarantine.Replay()
     with database.wrapped("replaying the quarantine"):
-        series_ids = register.synchronise(writer.connection(), found).series_ids
-        decoder = Decoder(found, series_ids, max_future_seconds=collector.max_future_seconds)
-        for done in quarantine.replay(writer, decoder.decode, reason):
-            total.messages += done.messages
-            total.readings += done.readings
-            total.unchanged += done.unchanged
+        done = register.synchronise(writer.connection(), found)
+        found = found.not_before(done.oldest)
+        decoder = Decoder(found, done.series_ids, max_future_seconds=collector.max_future_seconds)
+        for part in quarantine.replay(writer, decoder.decode, reason):
+            total.messages += part.messages
+            total.readings += part.readings
+            total.unchanged += part.unchanged
     writer.close()
     print(f"{total.messages} messages replayed, {total.readings} readings stored, {total.unchanged} messages unchanged")
 

@@ -49,8 +49,10 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     failed = False
     try:
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
-            series_ids = register.synchronise(writer.connection(), known).series_ids
-        opener = Opener(known, series_ids, chosen, round(settings.max_future_seconds * 1_000_000))
+            done = register.synchronise(writer.connection(), known)
+        opener = Opener(
+            known.not_before(done.oldest), done.series_ids, chosen, round(settings.max_future_seconds * 1_000_000)
+        )
         for path in paths:
             begun = time.monotonic()
             total = Accounts()
@@ -132,13 +134,13 @@ class Opener:
 
     def _lines(self, path: Path) -> Work:
         """Lines are messages of their sensors, unless --column says that they are rows."""
-        file = NdjsonFile(path)
+        file, name = NdjsonFile(path), path.name
         decode: Decode
         if self._options.columns:
             unit = self._options.time_unit or "iso8601"
             rows = RowDecoder(self._layout(path, file.members()), self._sources, unit, self._max_future)
             decode = rows.decode
-            topic: Callable[[int, bytes], str] = lambda number, _: f"{path.name}:{number}"  # noqa: E731
+            topic: Callable[[int, bytes], str] = lambda number, _: f"{name}:{number}"  # noqa: E731
         else:
             lines = LineDecoder(
                 [self._as_told(sensor) for sensor in self._sensors],
@@ -147,7 +149,7 @@ class Opener:
                 only=self._options.sensor and self._as_told(self._options.sensor),
             )
             decode = lines.decode
-            topic = lambda number, line: lines.topic(line, f"{path.name}:{number}")  # noqa: E731
+            topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731
         return Work(ndjson_file.batches(file.lines(), decode, topic, READINGS), decode, file.done, file.close)
 
     def _as_told(self, sensor: Sensor) -> Sensor:

@@ -1,6 +1,7 @@
 """Writes the registry into ``telemetry.sensor`` and ``telemetry.series``."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -66,6 +67,8 @@ class Synchronised:
     """Sensors and series that were added, changed or brought back."""
     retired: int
     """Series that the registry no longer has."""
+    oldest: datetime | None
+    """No reading before this may be stored, since retention has dropped or will drop its bucket; None: all may."""
 
 
 def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> Synchronised:
@@ -114,4 +117,5 @@ def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> Sync
         cursor.execute(_RETIRE_SENSORS, ([row[0] for row in sensors],))
         cursor.execute("select sensor_id, quantity, series_id from telemetry.series where retired_at is null")
         series_ids = {(sensor_id, quantity): series_id for sensor_id, quantity, series_id in cursor}
-    return Synchronised(series_ids, written, retired)
+        (oldest,) = cursor.execute("select telemetry.oldest_accepted()").fetchall()[0]
+    return Synchronised(series_ids, written, retired, oldest)

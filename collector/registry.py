@@ -8,7 +8,7 @@ holding every :class:`Mistake`. Nothing here connects to anything.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -169,6 +169,12 @@ class Registry:
 
     subscribe: tuple[str, ...]
     sensors: tuple[Sensor, ...]
+
+    def not_before(self, oldest: datetime | None) -> "Registry":
+        """Return this registry with no sensor's ``since`` before ``oldest``, what the database still accepts."""
+        if oldest is None:
+            return self
+        return replace(self, sensors=tuple(replace(one, since=max(one.since, oldest)) for one in self.sensors))
 
 
 @dataclass(frozen=True)

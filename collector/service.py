@@ -21,6 +21,8 @@ from timescale.errors import DatabaseError, SettingError
 
 log = structlog.get_logger()
 
+_RETENTION_SECONDS = 3600.0
+
 
 class RegistryWatch:
     """Follows the registry file: a changed file is read, written to the database and decoded by.
@@ -35,6 +37,7 @@ class RegistryWatch:
         self._seen = self._stamp()
         self._looked = time.monotonic()
         self._pending = False
+        self._synchronised = self._looked
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -52,13 +55,21 @@ class RegistryWatch:
         done = register.synchronise(connection, self.registry)
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
-        return Decoder(self.registry, done.series_ids, max_future_seconds=self._max_future_seconds)
+        self._synchronised = time.monotonic()
+        return Decoder(
+            self.registry.not_before(done.oldest), done.series_ids, max_future_seconds=self._max_future_seconds
+        )
 
     def changed(self) -> bool:
-        """Look at the file, once a second at most; return whether another registry is now in force."""
+        """Look at the file, once a second at most; return whether the registry must be synchronised.
+
+        It must when another one is now in force, and once an hour, since what retention accepts moves with the days.
+        """
         if time.monotonic() - self._looked < 1:
             return False
         self._looked = time.monotonic()
+        if time.monotonic() - self._synchronised > _RETENTION_SECONDS:
+            self._pending = True
         stamp = self._stamp()
         if stamp is None or stamp == self._seen:
             pending, self._pending = self._pending, False

@@ -8,6 +8,8 @@ import pytest
 from fix_collector import until
 from fix_publish import Publisher
 
+from timescale.migrate import migrate
+
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -157,3 +159,17 @@ def test_default_broker_window_does_not_throttle(database, tmp_path, collectors,
             # 100 windows of 20: a tick of even half a second a window would take 50 seconds.
             until(lambda: counts(connection)["stored"] == 2000, timeout=25)
         publisher.close()
+
+
+def test_retention_closes_the_past(database, broker, collectors, publisher, unique, monkeypatch):
+    """Where raw readings are kept for 30 days, an older reading is quarantined: its mean is final."""
+    monkeypatch.setenv("TIMESCALE_RETENTION_DAYS", "30")
+    migrate()
+    now = datetime.now(tz=UTC)
+    bodies = [{"timestamp": (now - timedelta(days=days)).isoformat(), "temperature": 1} for days in (29, 32)]
+    collectors.start(broker.environment())
+    publisher.send((n, f"{unique}/t0", json.dumps(body).encode()) for n, body in enumerate(bodies))
+    with database.connect() as connection:
+        until(lambda: counts(connection)["messages"] == 2)
+        assert counts(connection)["stored"] == 1
+        assert connection.execute("select reason from telemetry.quarantine").fetchall() == [("time_too_old",)]
