@@ -74,7 +74,7 @@ class Batch:
         self.quarantined: list[Quarantined] = []
         self.accounts = Accounts()
         self.size = 0
-        """Bytes of payloads held, the measure by which memory is bounded."""
+        """Bytes of payloads and topics held, the measure by which memory is bounded."""
         self._ends: list[int] = []
 
     @classmethod
@@ -112,7 +112,7 @@ class Batch:
         accounts = self.accounts
         accounts.messages += 1
         self._added.append(message)
-        self.size += len(message.payload)
+        self.size += len(message.payload) + len(message.topic)
         try:
             readings, rejections = decode(message)
         except NoReadingError:

@@ -97,13 +97,14 @@ class Pipeline:
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._abandon.set()
+            self._writer.interrupt()
             self._thread.join()
         return self.failure is None and not self._batch.messages and not self._abandon.is_set()
 
     def _run(self) -> None:
         try:
             while True:
-                self._arrived.wait(timeout=1.0)
+                self._arrived.wait(timeout=0 if self._stopping.is_set() else 1.0)
                 self._before_batch()
                 with self._lock:
                     self._arrived.clear()

@@ -27,7 +27,7 @@ class MqttSettings(BaseSettings):
 class CollectorSettings(BaseSettings):
     """The collector: COLLECTOR_REGISTRY, COLLECTOR_CLIENT_ID, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(env_prefix="COLLECTOR_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COLLECTOR_", extra="ignore", allow_inf_nan=False)
 
     registry: Path = Field(Path("sensors.json"), description="The registry of sensors.")
     client_id: str = Field(

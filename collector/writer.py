@@ -1,5 +1,7 @@
 """The one place that writes readings: a batch, its quarantine and its accounts in one transaction."""
 
+import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -164,6 +166,13 @@ class Writer:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
+
+    def interrupt(self) -> None:
+        """Break the connection: a write that waits for the database fails at once. The one method for any thread."""
+        with suppress(psycopg.Error, OSError):
+            if self._connection is not None:
+                with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
+                    broken.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the next write opens another."""

@@ -1,0 +1,144 @@
+"""Batches: every message and reading counted once, and every row the reading it was made from."""
+
+import json
+import struct
+from datetime import UTC, datetime
+
+import pytest
+from fix_bad_input import CASES, NOW, TIME, TOPIC, probes, wide
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch, conflicts
+from collector.decoder import Decoder
+from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
+
+IDS = {(name, quantity): number for number, (name, quantity) in enumerate(
+    ((name, quantity) for name in ("p0", "p1") for quantity in ("temperature", "humidity", "open")), start=1
+)}  # fmt: skip
+DECODE = Decoder(probes(), IDS).decode
+SMALL = [case for case in CASES if len(case.payload) < 1_000]
+AT = NOW - 30_000_000
+"""What TIME says."""
+
+
+def good(*temperatures: float) -> Message:
+    """Return a message with a list of temperatures of p0."""
+    return Message(TOPIC, json.dumps([{"timestamp": TIME, "temperature": one} for one in temperatures]).encode(), NOW)
+
+
+def decoded(message: Message) -> Decoded:
+    """Return what a message holds; nothing where it as a whole is not understood."""
+    try:
+        return DECODE(message)
+    except (NoReadingError, UndecodableError):
+        return Decoded([], [])
+
+
+MESSAGES = st.lists(
+    st.one_of(
+        st.sampled_from(SMALL).map(lambda case: case.message),
+        st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(lambda values: good(*values)),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES)
+def test_accounts_balance(messages):
+    """Whatever comes, each message is decoded, ignored or quarantined, and each reading is a row or held back."""
+    batch = Batch.of(messages, DECODE)
+    accounts = batch.accounts
+    assert accounts.messages == len(batch.messages) == len(messages)
+    assert accounts.stored == accounts.duplicate == 0  # only the database knows
+    accounts.stored = batch.row_count
+    assert accounts.balanced
+    whole = [held for held in batch.quarantined if held.rejection.readings == 0]
+    assert accounts.quarantined_messages == len(whole)
+    assert accounts.quarantined_readings == sum(held.rejection.readings for held in batch.quarantined)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES)
+def test_rows_are_the_readings(messages):
+    """The rows are the readings of the messages, in order, each with the position of its own message."""
+    expected = [(reading, place) for place, message in enumerate(messages) for reading in decoded(message).readings]
+    assert list(Batch.of(messages, DECODE).readings()) == expected
+
+
+def test_row_is_postgresqls():
+    """A row is what PostgreSQL's binary COPY takes: count, then length and value of each, time since 2000-01-01."""
+    batch = Batch.of([good(21.5)._replace(received=NOW + 1_999)], DECODE)
+    fields = struct.unpack(">hiqiiidiq", batch.rows)
+    seconds = round((datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC) - datetime(2000, 1, 1, tzinfo=UTC)).total_seconds())
+    assert fields == (4, 8, seconds * 1_000_000, 4, 1, 8, 21.5, 8, NOW + 1_000 - POSTGRES_EPOCH)
+    assert len(batch.rows) == ROW.size == 46
+
+
+def test_readings_before_2000():
+    """Times before PostgreSQL's own epoch are kept: a sensor may say that it counts from earlier on."""
+    batch = Batch.of([good()], lambda _: Decoded([(1, -1, 2.0), (1, POSTGRES_EPOCH - 1, 3.0)], []))
+    assert [reading for reading, _ in batch.readings()] == [(1, -1, 2.0), (1, POSTGRES_EPOCH - 1, 3.0)]
+
+
+def test_size_is_what_the_messages_hold():
+    """The size, by which memory is bounded, counts payloads and topics: either may be long."""
+    batch = Batch.of([Message("t" * 60_000, b"x" * 100, NOW)] * 3, DECODE)
+    assert batch.size >= 3 * 60_100
+
+
+def test_accounts_add_up():
+    """Accounts are added column by column."""
+    total = Accounts(messages=1, decoded=1, readings=2, stored=2)
+    total.add(Accounts(messages=2, ignored=1, quarantined_messages=1, readings=3, duplicate=1, quarantined_readings=2))
+    assert total == Accounts(3, 1, 1, 1, 5, 2, 1, 2)
+    assert total.balanced
+
+
+@pytest.mark.parametrize("name", list(vars(Accounts())))
+def test_one_off_is_unbalanced(name):
+    """Accounts that are off by one in any column don't balance."""
+    accounts = Accounts(6, 3, 2, 1, 6, 3, 2, 1)
+    assert accounts.balanced
+    setattr(accounts, name, getattr(accounts, name) + 1)
+    assert not accounts.balanced
+
+
+def test_conflicts_name_their_message():
+    """A conflict is that of the message which brought it, also among messages without rows and equal messages."""
+    empty = Message(TOPIC, b"", NOW)
+    messages = [empty, good(20), empty, good(21), good(20, 22, 23), empty, good(20), good()]
+    held = conflicts(Batch.of(messages, DECODE), {(1, AT): 20.0})
+    assert [row.message for row in held] == [messages[3], messages[4]]
+    assert all(row.message is message for row, message in zip(held, (messages[3], messages[4]), strict=True))
+    assert [row.rejection.readings for row in held] == [1, 2]
+    assert {row.rejection.reason for row in held} == {Reason.CONFLICTING_VALUE}
+    assert held[0].rejection.detail == "series 1 at 2026-03-01T11:59:30+00:00 has 20.0, this says 21.0"
+
+
+def test_equal_messages_conflict_each_for_itself():
+    """The same message twice is two messages: each of their conflicts is held back."""
+    message = good(21)
+    held = conflicts(Batch.of([message, message], DECODE), {(1, AT): 20.0})
+    assert [row.rejection.readings for row in held] == [1, 1]
+
+
+def test_conflicts_elsewhere_are_not_ours():
+    """A conflict at another time or of another series holds nothing back."""
+    assert conflicts(Batch.of([good(21)], DECODE), {(1, AT + 1): 20.0, (2, AT): 20.0}) == []
+
+
+def test_refuse():
+    """A message whose readings the database refuses is held back with all of them, beside what was held before."""
+    payload = b"[" + wide(temperature=1, humidity=2) + b"," + wide(temperature="x") + b"]"
+    message = Message(TOPIC, payload, NOW, delivery=5)
+    refused = Batch.of([message], DECODE).refuse(Rejection(Reason.REFUSED_BY_DATABASE, "no"))
+    assert list(refused.messages) == [message]
+    assert refused.row_count == 0
+    assert {(row.rejection.reason, row.rejection.readings) for row in refused.quarantined} == {
+        (Reason.WRONG_TYPE, 1),
+        (Reason.REFUSED_BY_DATABASE, 2),
+    }
+    assert refused.accounts == Accounts(messages=1, decoded=1, readings=3, quarantined_readings=3)
+    assert refused.accounts.balanced
