@@ -18,7 +18,15 @@ def connect(*, autocommit: bool = True, application_name: str = "sensor-warehous
     """
     try:
         connection = psycopg.connect(
-            autocommit=autocommit, application_name=application_name, connect_timeout=10, options="-c timezone=UTC"
+            autocommit=autocommit,
+            application_name=application_name,
+            connect_timeout=10,
+            # A server that vanished (cable, firewall, host) is noticed within half a minute, not after TCP's hours.
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=4,
+            tcp_user_timeout=30_000,
+            options="-c timezone=UTC",
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
