@@ -1,0 +1,182 @@
+"""``collector run`` over TLS and with passwords: what works, and what it says when it does not."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from fix_collector import until
+
+from simulator.broker import HOST, LocalBroker, executable, free_port
+
+# What is held here is between collector and broker: one edition of the database is enough.
+pytestmark = pytest.mark.parametrize("edition", ["postgresql"])
+
+READING = json.dumps({"timestamp": "2026-03-01T12:00:00Z", "temperature": 20}).encode()
+
+
+def openssl(*arguments: str | Path) -> None:
+    """Run openssl quietly."""
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+
+
+def make_authority(directory: Path, name: str) -> Path:
+    """Make a certificate authority; return its certificate, beside which its key stands."""
+    certificate = directory / f"{name}.pem"
+    openssl(
+        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", f"/CN={name}", "-keyout", directory / f"{name}.key", "-out", certificate,
+    )  # fmt: skip
+    return certificate
+
+
+def make_certificate(directory: Path, authority: Path, host: str) -> Path:
+    """Make a certificate for ``host`` signed by ``authority``; return it, with its key beside."""
+    request, certificate = directory / "server.csr", directory / "server.pem"
+    extensions = directory / "server.ext"
+    extensions.write_text(f"subjectAltName=IP:{host}\n")
+    openssl(
+        "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={host}",
+        "-keyout", directory / "server.key", "-out", request,
+    )  # fmt: skip
+    openssl(
+        "x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority.with_suffix(".key"),
+        "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", certificate,
+    )  # fmt: skip
+    return certificate
+
+
+class TlsBroker:
+    """A mosquitto that speaks TLS only and asks for a password."""
+
+    def __init__(self, directory: Path) -> None:
+        self.authority = make_authority(directory, "right")
+        self.stranger = make_authority(directory, "wrong")
+        certificate = make_certificate(directory, self.authority, HOST)
+        plain = LocalBroker(directory / "plain", kind="mosquitto")
+        plain.start()  # for its password file
+        plain.stop()
+        self.port = free_port()
+        configuration = directory / "tls.conf"
+        configuration.write_text(
+            f"listener {self.port} {HOST}\ncertfile {certificate}\nkeyfile {certificate.with_suffix('.key')}\n"
+            f"allow_anonymous false\npassword_file {directory / 'plain/mosquitto/passwords'}\nuser root\n"
+        )
+        self.environment = {
+            **plain.environment(),
+            "MQTT_PORT": str(self.port),
+            "MQTT_CA_FILE": str(self.authority),
+        }
+        self.log = (directory / "tls.log").open("wb")
+        self.process = subprocess.Popen(
+            [str(executable("mosquitto")), "-c", str(configuration)], stdout=self.log, stderr=self.log
+        )
+
+    def client(self) -> mqtt.Client:
+        """Return a connected publisher; waits until the broker answers."""
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client.username_pw_set(self.environment["MQTT_USERNAME"], self.environment["MQTT_PASSWORD"])
+        client.tls_set(str(self.authority))
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client.connect(HOST, self.port)
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                client.loop_start()
+                return client
+
+    def close(self) -> None:
+        """End the broker."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """A TLS broker; skipped by name where mosquitto or openssl is missing."""
+    for program, found in (("mosquitto", executable("mosquitto")), ("openssl", shutil.which("openssl"))):
+        if not found:
+            pytest.skip(f"TLS is not tested: {program} is not installed")
+    running = TlsBroker(tmp_path_factory.mktemp("tls"))
+    yield running
+    running.close()
+
+
+def test_readings_over_tls(database, tls, collectors, unique):
+    """With the right authority and password readings arrive over TLS, many and large ones too, and SIGTERM drains."""
+    client = tls.client()
+    running = collectors.start(tls.environment)
+    items = [{"timestamp": f"2026-03-01T11:00:00.{n:06}Z", "temperature": n} for n in range(20_000)]
+    client.publish(f"{unique}/t0", json.dumps(items).encode(), qos=1)
+    for n in range(500):
+        client.publish(
+            f"{unique}/t{n % 4}", READING.replace(b"12:00:00", f"12:{n // 60:02}:{n % 60:02}".encode()), qos=1
+        )
+    with database.connect() as connection:
+        until(
+            lambda: connection.execute("select sum(stored) from telemetry.intake").fetchone() == (20_500,), timeout=60
+        )
+        assert connection.execute("select balanced from telemetry.accounting").fetchone() == (True,)
+    assert running.stop() == 0
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_wrong_authority(database, tls, collectors):
+    """A broker that another authority vouches for is not spoken to: a warning says why, and it tries again."""
+    tls.client().disconnect()
+    running = collectors.start({**tls.environment, "MQTT_CA_FILE": str(tls.stranger)}, subscribed=False)
+    line = running.wait_for("broker away", count=2)
+    assert line["level"] == "warning"
+    assert "certificate verify failed" in line["reason"]
+    assert line["broker"] == f"{HOST}:{tls.port}"
+    assert running.process.poll() is None
+    assert running.stop() == 0
+
+
+def test_name_that_the_certificate_does_not_have(database, tls, collectors):
+    """A certificate of the right authority for another name is not accepted."""
+    running = collectors.start({**tls.environment, "MQTT_HOST": "localhost"}, subscribed=False)
+    assert "certificate verify failed" in running.wait_for("broker away")["reason"]
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize("variables", [{"MQTT_CA_FILE": "nowhere.pem"}, {"MQTT_CERT_FILE": "nowhere.pem"}])
+def test_files_that_are_not_there(database, tls, collectors, variables):
+    """A certificate file that can't be read ends the collector before it connects, naming the variables."""
+    running = collectors.start({**tls.environment, **variables}, subscribed=False)
+    assert running.process.wait(30) == 2
+    running.stop()
+    text = running.lines[-1]["event"]
+    assert "MQTT_CA_FILE, MQTT_CERT_FILE or MQTT_KEY_FILE can't be used" in text
+    assert "No such file" in text
+
+
+@pytest.mark.parametrize("variables", [{"MQTT_PASSWORD": "wrong-password"}, {"MQTT_USERNAME": "nobody"}])
+def test_wrong_password(database, tls, collectors, variables):
+    """A broker that refuses the password ends the collector with one message naming the variables, not the secret."""
+    running = collectors.start({**tls.environment, **variables}, subscribed=False)
+    assert running.process.wait(30) == 1
+    running.stop()
+    texts = [line["event"] for line in running.lines]
+    assert len([text for text in texts if "MQTT_USERNAME" in text and "MQTT_PASSWORD" in text]) == 1
+    assert texts[-1].startswith(f"collector: the broker at {HOST}:{tls.port} refuses this client")
+    assert not any("Traceback" in text for text in texts)
+    assert tls.environment["MQTT_PASSWORD"] not in str(running.lines)
+    assert "wrong-password" not in str(running.lines)
+
+
+def test_wrong_password_without_tls(database, any_broker, collectors):
+    """Each broker's way of refusing a password ends the collector with the same message."""
+    running = collectors.start({**any_broker.environment(), "MQTT_PASSWORD": "wrong-password"}, subscribed=False)
+    assert running.process.wait(30) == 1
+    running.stop()
+    assert "Check MQTT_USERNAME, MQTT_PASSWORD" in running.lines[-1]["event"]
