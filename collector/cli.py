@@ -1,9 +1,10 @@
 """Console command ``collector``."""
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -23,23 +24,31 @@ app = new_app("Brings readings into the warehouse.")
 @app.command()
 def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
-    mistakes = []
-    found: registry.Registry | None = None
-    for model in (MqttSettings, CollectorSettings):
-        try:
-            loaded = settings.load(model)
-        except SettingError as error:
-            mistakes.append(str(error))
-        else:
-            if isinstance(loaded, CollectorSettings):
-                try:
-                    found = registry.load(loaded.registry)
-                except SettingError as error:
-                    mistakes.append(str(error))
-    if mistakes or found is None:
-        raise SettingError("\n".join(mistakes))
+    _, _, found = _configuration()
     series = sum(len(sensor.quantities) for sensor in found.sensors)
     print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series")
+
+
+def _configuration() -> tuple[CollectorSettings, MqttSettings, registry.Registry]:
+    """Return all that the collector is told; raises :class:`SettingError` that lists every mistake in it."""
+    mistakes: list[str] = []
+    mqtt = _found(mistakes, lambda: settings.load(MqttSettings))
+    collector = _found(mistakes, lambda: settings.load(CollectorSettings))
+    sensors = _found(mistakes, lambda: registry.load(collector.registry)) if collector else None
+    if mqtt is None or collector is None or sensors is None:
+        raise SettingError("\n".join(mistakes))
+    return collector, mqtt, sensors
+
+
+Found = TypeVar("Found")
+
+
+def _found(mistakes: list[str], read: Callable[[], Found]) -> Found | None:
+    try:
+        return read()
+    except SettingError as error:
+        mistakes.append(str(error))
+        return None
 
 
 class Source(StrEnum):
@@ -54,7 +63,7 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     del source  # one so far
     from collector import service  # noqa: PLC0415 - `collector check` needs no driver and no broker client
 
-    collector, mqtt = settings.load(CollectorSettings), settings.load(MqttSettings)
+    collector, mqtt, _ = _configuration()
     logs.configure()
     sys.exit(service.run(collector, mqtt))
 

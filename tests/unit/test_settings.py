@@ -22,11 +22,11 @@ def variables(monkeypatch):
     return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
 
 
-def check(directory: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run ``collector check`` in ``directory`` with these variables and none other of the product's."""
+def check(directory: Path, command: str = "check", **variables: str) -> subprocess.CompletedProcess:
+    """Run a command of the collector in ``directory`` with these variables and none other of the product's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "COLLECTOR_", "PG"))}
     return subprocess.run(
-        [PROGRAM, "check"],
+        [PROGRAM, command],
         cwd=directory,
         env={**kept, **variables},
         capture_output=True,
@@ -91,17 +91,18 @@ def test_password_is_never_printed(variables):
     assert SECRET not in str(caught.value)
 
 
-def test_check_lists_everything(tmp_path):
-    """``collector check`` lists the mistakes of the broker's, the collector's settings and the registry in one go."""
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_everything_is_listed(tmp_path, command):
+    """Mistakes in the settings of broker and collector and in the registry are listed in one go, nothing else done."""
     (tmp_path / "my.json").write_text('{"subscribe": ["a/#"], "types": {}, "sensors": [5], "colour": 1}')
-    done = check(tmp_path, MQTT_PORT="x", MQTT_PASSWORD=SECRET, COLLECTOR_REGISTRY="my.json")
+    done = check(tmp_path, command, MQTT_PORT="x", MQTT_PASSWORD=SECRET, COLLECTOR_REGISTRY="my.json")
     assert done.returncode == 2
     assert done.stdout == ""
     for expected in ("MQTT_PORT", "my.json: 2 mistakes", "/sensors/0", "/colour"):
         assert expected in done.stderr
     assert SECRET not in done.stderr
     assert "Traceback" not in done.stderr
-    wrong = check(tmp_path, MQTT_PORT="x", COLLECTOR_KEEPALIVE_SECONDS="x")
+    wrong = check(tmp_path, command, MQTT_PORT="x", COLLECTOR_KEEPALIVE_SECONDS="x")
     assert "MQTT_PORT" in wrong.stderr
     assert "COLLECTOR_KEEPALIVE_SECONDS" in wrong.stderr
 
