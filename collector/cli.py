@@ -8,8 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from collector import logs, quarantine, register, registry, settings, tables
-from collector.decoder import Decoder
+from collector import logs, quarantine, registry, service, settings, tables
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.settings import CollectorSettings, MqttSettings
@@ -61,8 +60,6 @@ class Source(StrEnum):
 def run_(source: Annotated[Source, option("--source", help="Where messages come from.")] = Source.MQTT) -> None:
     """Collect until stopped; acknowledge every message after its readings are committed."""
     del source  # one so far
-    from collector import service  # noqa: PLC0415 - `collector check` needs no driver and no broker client
-
     collector, mqtt, _ = _configuration()
     logs.configure()
     sys.exit(service.run(collector, mqtt))
@@ -143,13 +140,11 @@ def quarantine_replay(
 ) -> None:
     """Send open messages through the registry as it is now; what becomes readings is settled, once."""
     collector = settings.load(CollectorSettings)
-    found = registry.load(collector.registry)
+    watch = service.RegistryWatch(collector)
     writer = Writer("replay", collector.client_id)
     total = quarantine.Replay()
     with database.wrapped("replaying the quarantine"):
-        done = register.synchronise(writer.connection(), found)
-        found = found.not_before(done.oldest)
-        decoder = Decoder(found, done.series_ids, max_future_seconds=collector.max_future_seconds)
+        decoder = watch.synchronise(writer.connection())
         for part in quarantine.replay(writer, decoder.decode, reason):
             total.messages += part.messages
             total.readings += part.readings

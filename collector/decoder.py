@@ -14,8 +14,14 @@ class Decoder:
     """
 
     def __init__(
-        self, registry: Registry, series_ids: Mapping[tuple[str, str], int], *, max_future_seconds: float = 300
+        self,
+        registry: Registry,
+        series_ids: Mapping[tuple[str, str], int],
+        *,
+        max_future_seconds: float = 300,
+        max_message_bytes: int = 16_000_000,
     ) -> None:
+        self._max_message_bytes = max_message_bytes
         by_topic: dict[str, list[Sensor]] = {}
         for sensor in registry.sensors:
             by_topic.setdefault(sensor.topic, []).append(sensor)
@@ -30,6 +36,11 @@ class Decoder:
         if not message.payload:
             # How a retained message is deleted (MQTT 3.1.1, 3.3.1.3), not something a sensor measured.
             raise NoReadingError("an empty payload")
+        if len(message.payload) > self._max_message_bytes:
+            # A decoded document takes many times the room of its text.
+            raise UndecodableError(
+                Reason.TOO_LARGE, f"{len(message.payload)} bytes; see COLLECTOR_MAX_MESSAGE_MEGABYTES"
+            )
         try:
             return route(message)
         except (UndecodableError, NoReadingError):

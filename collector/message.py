@@ -30,6 +30,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     NOT_FINITE = "not_finite"
     NOT_EXACT = "not_exact"
+    TOO_LARGE = "too_large"
     MISSING_TIME = "missing_time"
     UNREADABLE_TIME = "unreadable_time"
     TIME_WITHOUT_ZONE = "time_without_zone"

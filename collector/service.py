@@ -4,7 +4,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 import structlog
@@ -30,10 +29,10 @@ class RegistryWatch:
     A file with mistakes changes nothing; they are logged, and the registry that was in force stays.
     """
 
-    def __init__(self, path: Path, max_future_seconds: float) -> None:
-        self.path = path
-        self.registry = registry.load(path)
-        self._max_future_seconds = max_future_seconds
+    def __init__(self, settings: CollectorSettings) -> None:
+        self.path = settings.registry
+        self.registry = registry.load(self.path)
+        self._settings = settings
         self._seen = self._stamp()
         self._looked = time.monotonic()
         self._pending = False
@@ -57,7 +56,10 @@ class RegistryWatch:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
         return Decoder(
-            self.registry.not_before(done.oldest), done.series_ids, max_future_seconds=self._max_future_seconds
+            self.registry.not_before(done.oldest),
+            done.series_ids,
+            max_future_seconds=self._settings.max_future_seconds,
+            max_message_bytes=self._settings.max_message_megabytes * 1_000_000,
         )
 
     def changed(self) -> bool:
@@ -90,7 +92,7 @@ class Collector:
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings) -> None:
         self._settings = settings
-        self._watch = RegistryWatch(settings.registry, settings.max_future_seconds)
+        self._watch = RegistryWatch(settings)
         self._writer = Writer("mqtt", settings.client_id)
         self._source = MqttSource(mqtt, settings, self._watch.registry.subscribe)
         self._pipeline: Pipeline

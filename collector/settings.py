@@ -2,9 +2,9 @@
 
 import socket
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from timescale.errors import SettingError
@@ -13,7 +13,9 @@ from timescale.errors import SettingError
 class MqttSettings(BaseSettings):
     """The broker: MQTT_HOST, MQTT_PORT, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(env_prefix="MQTT_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MQTT_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     host: str = Field("localhost", min_length=1, description="Host of the MQTT broker.")
     port: int = Field(1883, ge=1, le=65_535, description="Its port; usually 1883, 8883 with TLS.")
@@ -23,11 +25,34 @@ class MqttSettings(BaseSettings):
     cert_file: Path | None = Field(None, description="This client's certificate (PEM), where the broker asks for one.")
     key_file: Path | None = Field(None, description="The key of MQTT_CERT_FILE (PEM).")
 
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """Refuse files that are not there, and settings that would do nothing without another."""
+        files = {"MQTT_CA_FILE": self.ca_file, "MQTT_CERT_FILE": self.cert_file, "MQTT_KEY_FILE": self.key_file}
+        wrong = [
+            f"{name}: no such file {path}; set it to a PEM file"
+            for name, path in files.items()
+            if path is not None and not path.is_file()
+        ]
+        if self.password is not None and self.username is None:
+            wrong.append("MQTT_PASSWORD: MQTT 3.1.1 forbids a password without a user; set MQTT_USERNAME too")
+        if (self.cert_file is None) != (self.key_file is None):
+            wrong.append(
+                "MQTT_CERT_FILE, MQTT_KEY_FILE: a certificate and its key belong together; set both or neither"
+            )
+        elif self.cert_file is not None and self.ca_file is None:
+            wrong.append("MQTT_CERT_FILE: without MQTT_CA_FILE there is no TLS; set it too")
+        if wrong:
+            raise ValueError("\n  ".join(wrong))
+        return self
+
 
 class CollectorSettings(BaseSettings):
     """The collector: COLLECTOR_REGISTRY, COLLECTOR_CLIENT_ID, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(env_prefix="COLLECTOR_", extra="ignore", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix="COLLECTOR_", extra="ignore", allow_inf_nan=False, env_ignore_empty=True
+    )
 
     registry: Path = Field(Path("sensors.json"), description="The registry of sensors.")
     client_id: str = Field(
@@ -47,6 +72,7 @@ class CollectorSettings(BaseSettings):
     max_future_seconds: float = Field(
         300, ge=0, description="How far ahead of its arrival a reading's time may be (clocks that run fast)."
     )
+    max_message_megabytes: int = Field(16, ge=1, description="Larger messages are quarantined undecoded.")
     max_batch_messages: int = Field(20_000, ge=1, description="Most messages that wait for one transaction.")
     max_batch_megabytes: int = Field(32, ge=1, description="Most payload and row data that waits for one transaction.")
     summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
@@ -69,7 +95,10 @@ def mistakes(model: type[BaseSettings], error: ValidationError) -> list[str]:
     prefix = model.model_config.get("env_prefix", "")
     lines = []
     for detail in error.errors(include_url=False, include_input=False):
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        about = model.model_fields[name].description if name in model.model_fields else ""
-        lines.append(f"  {prefix}{name.upper()}: {detail['msg'].removeprefix('Value error, ')}. {about}")
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["loc"]:
+            name = str(detail["loc"][0])
+            about = model.model_fields[name].description if name in model.model_fields else ""
+            message = f"{prefix}{name.upper()}: {message}. {about}"
+        lines.append(f"  {message}")
     return lines

@@ -21,10 +21,12 @@ log = structlog.get_logger()
 
 _COPY_READINGS = "copy telemetry.reading (time, series_id, value, received_at) from stdin (format binary)"
 _COPY_INCOMING = "copy pg_temp.incoming (time, series_id, value, received_at) from stdin (format binary)"
+# Emptied at each commit, and by hand for merges that follow each other in one transaction.
 _INCOMING = """
 create temporary table if not exists incoming
     (time timestamptz, series_id integer, value double precision, received_at timestamptz)
-on commit delete rows
+on commit delete rows;
+delete from pg_temp.incoming
 """
 _MERGE = """
 insert into telemetry.reading (time, series_id, value, received_at)
@@ -93,8 +95,9 @@ class Writer:
                 return self._commit(batch.refuse(Rejection(Reason.REFUSED_BY_DATABASE, detail)))
             accounts = Accounts()
             middle = len(batch.messages) // 2
-            for half in (batch.messages[:middle], batch.messages[middle:]):
-                accounts.add(self.write(Batch.of(half, decode), decode))
+            with self.connection().transaction():  # both halves or none: what is tried again must not count twice
+                for half in (batch.messages[:middle], batch.messages[middle:]):
+                    accounts.add(self.write(Batch.of(half, decode), decode))
             return accounts
 
     def _commit(self, batch: Batch) -> Accounts:

@@ -47,25 +47,9 @@ def load() -> Settings:
         except ValidationError as error:
             mistakes.extend(lines(model, error))
     mqtt, simulator, shared = (found.get(model) for model in (MqttSettings, SimulatorSettings, _RegistrySettings))
-    if isinstance(mqtt, MqttSettings):
-        mistakes.extend(f"  {mistake}" for mistake in _combinations(mqtt))
     if mistakes:
         raise SettingError("\n".join(["wrong settings", *mistakes]))
     assert isinstance(mqtt, MqttSettings)
     assert isinstance(simulator, SimulatorSettings)
     assert isinstance(shared, _RegistrySettings)
     return Settings(mqtt, simulator, shared.registry)
-
-
-def _combinations(mqtt: MqttSettings) -> list[str]:
-    files = {"MQTT_CA_FILE": mqtt.ca_file, "MQTT_CERT_FILE": mqtt.cert_file, "MQTT_KEY_FILE": mqtt.key_file}
-    mistakes = [
-        f"{name}: no such file {path}; set it to a PEM file"
-        for name, path in files.items()
-        if path is not None and not path.is_file()
-    ]
-    if mqtt.password is not None and mqtt.username is None:
-        mistakes.append("MQTT_PASSWORD: MQTT 3.1.1 forbids a password without a user; set MQTT_USERNAME too")
-    if (mqtt.cert_file is None) != (mqtt.key_file is None):
-        mistakes.append("MQTT_CERT_FILE, MQTT_KEY_FILE: a certificate and its key belong together; set both or neither")
-    return mistakes

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.files.rows import EXACT, NUMBER
+from collector.formats.values import LARGEST
 
 Column: TypeAlias = Any
 """A ``pyarrow.Array``; its published type hints lack half of the methods used here."""
@@ -106,7 +107,7 @@ def amounts(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return ticks.astype(np.float64), sure & (ticks < EXACT) & (ticks > -EXACT)
     if pa.types.is_floating(kind):
         values, sure = floats(column)
-        return values, sure & np.isfinite(values)
+        return values, sure & (np.abs(values) < LARGEST)
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 

@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo
 
 from collector.message import Reason
 
+LARGEST = 1e290
+"""Values lie between this and its negative: telemetry.reading refuses others, since their sums would overflow."""
+
 
 class UnusableError(ValueError):
     """A value or time that can't make a reading."""
@@ -25,9 +28,11 @@ def number(raw: Any) -> float:
     """
     kind = type(raw)
     if kind is float:
+        if -LARGEST < raw < LARGEST:
+            return raw  # type: ignore[no-any-return]
         if raw - raw != 0.0:
             raise UnusableError(Reason.NOT_FINITE, f"{raw} is not a finite number")
-        return raw  # type: ignore[no-any-return]
+        raise UnusableError(Reason.TOO_LARGE, f"{raw} is so large that no sum could be made of it")
     if kind is int:
         try:
             value = float(raw)
@@ -35,7 +40,7 @@ def number(raw: Any) -> float:
             raise UnusableError(Reason.NOT_FINITE, "an integer too large for a double") from None
         if value != raw:
             raise UnusableError(Reason.NOT_EXACT, f"{raw} has no exact double; it would become {value:.0f}")
-        return value
+        return number(value)
     raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where a number is due")
 
 

@@ -119,7 +119,7 @@ def test_values_whose_sums_would_overflow(warehouse, value):
     """A value so large that no mean could be made of it is held back, and its neighbours are stored."""
     warehouse.write(good(1), good(2, value), good(3))
     assert len(warehouse.readings()) == 2
-    assert [row[:2] for row in warehouse.quarantine()] == [("refused_by_database", 1)]
+    assert [row[:2] for row in warehouse.quarantine()] == [("too_large", 1)]
     warehouse.accounts()
 
 

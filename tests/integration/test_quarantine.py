@@ -115,6 +115,18 @@ def test_a_conflict_stays_until_it_is_one_no_more(warehouse):
     assert warehouse.one("select value from telemetry.reading") == (2.0,)
 
 
+def test_several_conflicts_at_once(warehouse):
+    """Conflicts that are replayed in one transaction are each judged by themselves."""
+    times = [f"2026-03-01T11:00:0{n}Z" for n in range(4)]
+    for value in (1, 2):
+        warehouse.write(*(("q/t0", {"timestamp": time, "temperature": value}) for time in times))
+    with warehouse.database.connect() as connection:
+        connection.execute("delete from telemetry.reading where time < %s", (times[2],))
+    assert warehouse.replay() == (2, 2, 2)
+    assert warehouse.one("select sum(value) from telemetry.reading") == (2 + 2 + 1 + 1,)
+    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+
+
 def test_the_clock_of_arrival_is_kept(warehouse):
     """A replayed message is judged by when it arrived, not by when it is replayed."""
     warehouse.write(("q/t0", {"timestamp": "2026-03-01T13:00:00Z", "temperature": 1}))

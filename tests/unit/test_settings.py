@@ -73,7 +73,7 @@ def test_durations_are_finite(variables, name, value):
         load(CollectorSettings)
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "mqtt", ""])
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "mqtt"])
 def test_ports(variables, port):
     """A port is a number between 1 and 65535."""
     variables(MQTT_PORT=port)
@@ -83,9 +83,9 @@ def test_ports(variables, port):
 
 def test_password_is_never_printed(variables):
     """The password stands neither in the settings' own text nor in the message of any mistake."""
-    variables(MQTT_PASSWORD=SECRET)
+    variables(MQTT_USERNAME="me", MQTT_PASSWORD=SECRET)
     assert SECRET not in repr(load(MqttSettings)) + str(load(MqttSettings))
-    variables(MQTT_PORT=SECRET, MQTT_HOST="")
+    variables(MQTT_PORT=SECRET)
     with pytest.raises(SettingError) as caught:
         load(MqttSettings)
     assert SECRET not in str(caught.value)
@@ -122,3 +122,28 @@ def test_check_of_the_repository():
     done = check(Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("sensors.json and settings are good:")
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"MQTT_PASSWORD": "x"}, "set MQTT_USERNAME too"),
+        ({"MQTT_CERT_FILE": "x.pem", "MQTT_KEY_FILE": "x.pem"}, "no TLS"),
+        ({"MQTT_CA_FILE": "x.pem", "MQTT_CERT_FILE": "x.pem"}, "belong together"),
+        ({"MQTT_CA_FILE": "nowhere.pem"}, "no such file nowhere.pem"),
+    ],
+)
+def test_settings_that_would_do_nothing(variables, tmp_path, monkeypatch, given, complaint):
+    """A setting that has no effect without another, or names no file, is refused with the mend."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pem").touch()
+    variables(**given)
+    with pytest.raises(SettingError, match=complaint):
+        load(MqttSettings)
+
+
+def test_empty_settings_are_unset(variables):
+    """An empty variable, as a compose file passes one that is unset, means the default."""
+    variables(MQTT_USERNAME="", MQTT_CA_FILE="", MQTT_HOST="")
+    found = load(MqttSettings)
+    assert (found.username, found.ca_file, found.host) == (None, None, "localhost")

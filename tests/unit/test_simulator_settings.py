@@ -31,6 +31,6 @@ def test_every_mistake_at_once(monkeypatch):
     with pytest.raises(SettingError) as caught:
         settings.load()
     message = str(caught.value)
-    for part in ("SIMULATOR_SEED", "set MQTT_USERNAME", "no such file nowhere.pem", "belong together"):
+    for part in ("SIMULATOR_SEED", "MQTT_USERNAME", "no such file nowhere.pem", "belong together"):
         assert part in message
     assert "secret" not in message
