@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from collector.formats.values import date
-from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError, summed
+from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 
 Decode = Callable[[Message], Decoded]
 
@@ -65,7 +65,7 @@ class Batch:
     new.
     """
 
-    __slots__ = ("_added", "_ends", "accounts", "messages", "quarantined", "rows", "size")
+    __slots__ = ("_added", "_ends", "_origins", "accounts", "messages", "quarantined", "rows", "size")
 
     def __init__(self) -> None:
         self._added: list[Message] = []
@@ -76,6 +76,7 @@ class Batch:
         self.size = 0
         """Bytes of payloads and topics held, the measure by which memory is bounded."""
         self._ends: list[int] = []
+        self._origins: Sequence[int] | None = None
 
     @classmethod
     def of(cls, messages: Iterable[Message], decode: Decode) -> "Batch":
@@ -90,13 +91,13 @@ class Batch:
         cls,
         messages: Sequence[Message],
         rows: bytearray,
-        ends: list[int],
+        origins: Sequence[int],
         quarantined: list[Quarantined],
         accounts: Accounts,
     ) -> "Batch":
         """Return a batch that was decoded elsewhere and takes no more; ``messages`` may be made when looked at.
 
-        ``ends`` says for each message up to which byte of ``rows`` its readings and those before it stand.
+        ``origins`` says for each row the position of its message; the rows may stand in any order.
         """
         batch = cls()
         batch.messages = messages
@@ -104,7 +105,7 @@ class Batch:
         batch.quarantined = quarantined
         batch.accounts = accounts
         batch.size = len(rows)
-        batch._ends = ends
+        batch._origins = origins
         return batch
 
     def add(self, message: Message, decode: Decode) -> None:
@@ -156,7 +157,9 @@ class Batch:
     def readings(self) -> Iterator[tuple[Reading, int]]:
         """Yield every row as a reading, with the position of the message it came in."""
         for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):
-            yield (series_id, time + POSTGRES_EPOCH, value), bisect_right(self._ends, index * ROW.size)
+            origins = self._origins
+            position = bisect_right(self._ends, index * ROW.size) if origins is None else origins[index]
+            yield (series_id, time + POSTGRES_EPOCH, value), position
 
 
 def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Quarantined]:
@@ -164,15 +167,14 @@ def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Qu
 
     ``refused`` maps (series_id, time) of the conflicts to the value that is stored.
     """
-    held: dict[int, list[tuple[Reason, str]]] = {}
+    held: dict[int, Held] = {}
     for (series_id, time, value), position in batch.readings():
         stored = refused.get((series_id, time))
         if stored is not None and stored != value:
-            held.setdefault(position, []).append(
-                (Reason.CONFLICTING_VALUE, f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}")
-            )
+            detail = f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}"
+            held.setdefault(position, Held()).add(Reason.CONFLICTING_VALUE, detail)
     return [
         Quarantined(batch.messages[position], rejection)
         for position, found in held.items()
-        for rejection in summed(found)
+        for rejection in found.rejections()
     ]

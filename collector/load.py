@@ -12,6 +12,7 @@ from pathlib import Path
 from collector import logs, register, registry
 from collector.batch import Accounts, Batch, Decode
 from collector.files import chunk, layout, ndjson_file, options, progress
+from collector.files.ahead import Ahead
 from collector.files.csv_file import CsvFile
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
 from collector.files.opened import TableFile
@@ -45,7 +46,7 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     :class:`~timescale.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
     load waits for it.
     """
-    writer = Writer("file", settings.client_id)
+    writer = Writer("file", settings.client_id, _connect)
     failed = False
     try:
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
@@ -69,17 +70,25 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     return 1 if failed else 0
 
 
+def _connect() -> database.Connection:
+    connection = database.connect()
+    connection.execute("set work_mem = '32MB'")  # a transaction's rows are sorted for the means over them
+    return connection
+
+
 def _load(path: Path, work: Work, writer: Writer, total: Accounts) -> None:
     """Write all of ``work`` and count it in ``total``."""
+    ahead = Ahead(work.batches)
     try:
         with progress.shown(path.name) as report:
             logs.configure()  # here, so that lines go above the bar and not through it
-            for batch in work.batches:
+            for batch in ahead:
                 accounts = write_patiently(writer, batch, work.decode, stop=_wait)
                 assert accounts is not None  # only a stop gives up
                 total.add(accounts)
                 report(total.messages, work.done())
     finally:
+        ahead.close()
         work.close()
 
 
@@ -110,7 +119,11 @@ class Opener:
         self._options = chosen
         self._series_ids = series_ids
         self._max_future = max_future
-        self._sensors: Sequence[Sensor] = [chosen.sensor] if chosen.sensor is not None else known.sensors
+        # By name, since what the database still accepts (``known``) can be less than what the registry says.
+        self._only = next(
+            (one for one in known.sensors if chosen.sensor and one.sensor_id == chosen.sensor.sensor_id), None
+        )
+        self._sensors: Sequence[Sensor] = known.sensors if self._only is None else [self._only]
         self._sources = Sources(self._sensors, series_ids, chosen.zone)
 
     def open(self, path: Path, form: Form) -> Work:
@@ -146,7 +159,7 @@ class Opener:
                 [self._as_told(sensor) for sensor in self._sensors],
                 self._series_ids,
                 self._max_future,
-                only=self._options.sensor and self._as_told(self._options.sensor),
+                only=self._only and self._as_told(self._only),
             )
             decode = lines.decode
             topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731

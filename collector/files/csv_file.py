@@ -88,9 +88,9 @@ class CsvFile:
         for batch in reader:
             found = malformed.copy()
             malformed.clear()
-            # Numbers that rows without the right cells took are left out.
-            span = np.arange(number, number + batch.num_rows + len(found), dtype=np.int64)
-            numbers = np.setdiff1d(span, np.array([one[0] for one in found], np.int64))[: batch.num_rows]
+            numbers = np.arange(number, number + batch.num_rows + len(found), dtype=np.int64)
+            if found:  # the others' numbers leave out those
+                numbers = numbers[~np.isin(numbers, [one[0] for one in found])][: batch.num_rows]
             number += batch.num_rows + len(found)
             yield batch, numbers, found
         if malformed:

@@ -77,6 +77,7 @@ class LineDecoder:
         only: Sensor | None = None,
     ) -> None:
         self._sensors = [only] if only is not None else list(sensors)
+        self._topics = [sensor.topic for sensor in self._sensors]
         self._decoders = [FieldsDecoder([sensor], series_ids, max_future) for sensor in self._sensors]
         self._only = only is not None
         # A line is looked at to find its topic and again to decode it.
@@ -91,13 +92,13 @@ class LineDecoder:
         for path in self._names:
             self._names[path] |= {sensor.sensor_id: position for position, sensor in enumerate(self._sensors)}
 
-    def topic(self, line: bytes, otherwise: str) -> str:
-        """Return the topic under which a message like ``line`` would have come, or ``otherwise`` if none would."""
+    def topic(self, line: bytes) -> str | None:
+        """Return the topic under which a message like ``line`` would have come; None: no sensor of ours is named."""
         try:
             position = self._position(line)
         except UndecodableError:
-            return otherwise
-        return otherwise if position < 0 else self._sensors[position].topic
+            return None
+        return None if position < 0 else self._topics[position]
 
     def decode(self, message: Message) -> Decoded:
         """Return what the line holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -115,14 +116,16 @@ class LineDecoder:
         if self._only:
             return 0
         if self._last[0] is not line:
-            document = json_payload.load(line)
-            self._last = line, next((found for found in self._found(document) if found >= 0), -1)
+            self._last = line, self._named(json_payload.load(line))
         return self._last[1]
 
-    def _found(self, document: Any) -> Iterator[int]:
+    def _named(self, document: Any) -> int:
         for path, names in self._names.items():
             name = json_payload.find(document, path)
-            yield names.get(name if isinstance(name, str) else str(name), -1)
+            position = names.get(name if type(name) is str else str(name), -1)
+            if position >= 0:
+                return position
+        return -1
 
 
 def batches(
