@@ -212,7 +212,8 @@ def _with_others(
     for position, (_, _, problem) in enumerate(chunk.malformed, len(chunk.numbers)):
         one_by_one.add(messages[position], partial(_refuse, problem))
     if row_of_others:
-        packed = np.concatenate([packed, np.frombuffer(one_by_one.rows, ROW_TYPE)])
+        # Left to itself numpy turns the numbers round, to the order of bytes of this machine.
+        packed = np.concatenate([packed, np.frombuffer(one_by_one.rows, ROW_TYPE)], dtype=ROW_TYPE)
         row_of = np.concatenate([row_of, np.array(row_of_others, np.int64)])
         order = np.argsort(row_of, kind="stable")
         packed, row_of = packed[order], row_of[order]

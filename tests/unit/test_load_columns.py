@@ -1,0 +1,315 @@
+"""Whole columns give what row by row gives, whatever is in them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from collector import registry
+from collector.batch import POSTGRES_EPOCH, ROW, Batch
+from collector.files import cells, chunk
+from collector.files.chunk import Chunk
+from collector.files.layout import Layout
+from collector.files.rows import RowDecoder
+from collector.files.sources import Sources
+from collector.message import Reason
+
+RECEIVED = 1_750_000_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+REGISTRY = registry.parse(
+    json.dumps(
+        {
+            "subscribe": ["#"],
+            "types": {
+                "a": {
+                    "quantities": {
+                        "x": {"unit": "1", "interval_seconds": 1},
+                        "on": {"unit": "1", "interval_seconds": 1, "kind": "boolean"},
+                    }
+                },
+                "b": {"quantities": {"x": {"unit": "1", "interval_seconds": 1}}},
+            },
+            "sensors": [
+                {"sensor_id": "a", "type": "a", "site": "s", "area": "a", "topic": "a", "timezone": "Europe/Athens"},
+                {"sensor_id": "b", "type": "b", "site": "s", "area": "a", "topic": "b", "device": "bee"},
+                {"sensor_id": "7", "type": "b", "site": "s", "area": "a", "topic": "c", "timezone": "UTC"},
+            ],
+        }
+    ).encode()
+)
+IDS = {("a", "x"): 1, ("a", "on"): 2, ("b", "x"): 3, ("7", "x"): 4}
+WIDE = Layout("time", "sensor", wide=(("on", "on"), ("x", "x")))
+LONG = Layout("time", "sensor", quantity="quantity", value="value")
+
+
+def decoder(layout: Layout, unit: str = "iso8601", zone: ZoneInfo | None = None) -> RowDecoder:
+    """The row decoder of the registry above."""
+    return RowDecoder(layout, Sources(REGISTRY.sensors, IDS, zone), unit, 300_000_000)
+
+
+def rows_of(columns: dict[str, pa.Array]) -> Chunk:
+    """A chunk as a reader makes it."""
+    count = len(next(iter(columns.values())))
+    plain = tuple((name, cells.plain(column)) for name, column in columns.items())
+    return Chunk(plain, np.arange(1, count + 1))
+
+
+def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
+    """Assert that a chunk decoded at once is what its rows are one by one; return it."""
+    [found] = chunk.batches(rows_of(columns), by, "file", RECEIVED)
+    expected = Batch.of(found.messages, by.decode)
+    assert vars(found.accounts) == vars(expected.accounts)
+    assert sorted(ROW.iter_unpack(found.rows)) == sorted(ROW.iter_unpack(expected.rows))
+    assert found.quarantined == expected.quarantined
+    assert sorted(found.readings()) == sorted(expected.readings())
+    return found
+
+
+def text(cell: str | bytes | None) -> bytes | None:
+    """A cell as CSV has it."""
+    return cell.encode() if isinstance(cell, str) else cell or None
+
+
+NUMBERS = st.one_of(
+    st.floats().map(repr),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers().map(str),
+    st.integers(2**53 - 3, 2**53 + 3).map(str),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            " 5 ",
+            "+5",
+            "-0",
+            ".5",
+            "5.",
+            "1e3",
+            "1E-400",
+            "1e999",
+            "-1e999",
+            "1e290",
+            "nan",
+            "-INF",
+            "infinity",
+            "1_0",
+            "0x10",
+            "1,5",
+            "true",
+            "False",
+            "TRUE",
+            "t",
+            "null",
+            "NaN5",
+            "5\x00",
+            "١٢",
+            "\xa05",
+            "--5",
+            "1e",
+            "e5",
+            ".",
+        ]
+    ),
+    st.text(max_size=8),
+    st.binary(max_size=6),
+    st.none(),
+)
+INSTANTS = st.datetimes(datetime(1995, 1, 1), datetime(2026, 1, 1))  # noqa: DTZ001
+ZONES = st.sampled_from(["", "Z", "+00:00", "-05:30", "+02", "z", "+25:00", "+2", " +02:00", "+02:60", "-00:00"])
+TIMES = st.one_of(
+    st.builds(lambda when, zone: f"{when.replace(microsecond=0)}{zone}", INSTANTS, ZONES),
+    st.builds(lambda when, zone: f"{when.isoformat(timespec='milliseconds')}{zone}", INSTANTS, ZONES),
+    st.builds(lambda when, zone: f"{when.isoformat(timespec='microseconds')}{zone}", INSTANTS, ZONES),
+    st.builds(lambda when, part: f"{when:%Y-%m-%d %H:%M:%S}.{part}", INSTANTS, st.integers(0, 10**9)),
+    st.builds(
+        lambda y, m, d, h, n, s: f"{y:04}-{m:02}-{d:02} {h:02}:{n:02}:{s:02}Z",
+        st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32), st.integers(0, 25), st.integers(0, 60),
+        st.integers(0, 60),
+    ),
+    st.sampled_from(
+        [
+            "", "2020-01-01", "20200101", "2020-01-01T00", "2020-01-01 00:00", "2020-W01-1",
+            "2020-01-01T00:00:00.", "now", "2020-03-29 03:30:00", "2020-10-25 03:30:00",
+            "2020-10-25 03:30:00+02:00", "2020-01-01x00:00:00", "9999-12-31 23:59:59", " 2020-01-01 00:00:00 ",
+            "2020-01-01 00:00:00,5", "2020-01-01T00:00:00.123456789Z", "2020-02-30 00:00:00",
+        ]
+    ),
+    st.binary(max_size=25),
+    st.none(),
+)  # fmt: skip
+SENSORS = st.sampled_from(["a", "b", "bee", "7", " a ", "nobody", "", None, b"\xff"])
+
+
+@given(st.lists(st.tuples(TIMES, SENSORS, NUMBERS, NUMBERS), max_size=12))
+@example([("2020-01-01 00:00:00Z", "a", "true", "5"), ("2020-01-01 00:00:01Z", "a", b"\xff", b"\xff")])
+def test_wide_text_is_as_row_by_row(rows):
+    """Any text in a wide CSV file gives the same readings, reasons and accounts as its rows one by one."""
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    names = ("time", "sensor", "on", "x")
+    compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(WIDE))
+
+
+@given(
+    st.lists(
+        st.tuples(TIMES, SENSORS, st.sampled_from(["x", "on", " x ", "y", "", None, b"\xfe"]), NUMBERS), max_size=12
+    )
+)
+def test_long_text_is_as_row_by_row(rows):
+    """Any text in a long CSV file gives the same as its rows one by one."""
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    names = ("time", "sensor", "quantity", "value")
+    compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(LONG))
+
+
+@given(
+    st.sampled_from(["s", "ms", "us", "ns"]), st.lists(st.one_of(NUMBERS, st.integers(0, 2**61).map(str)), max_size=9)
+)
+def test_epoch_text_is_as_row_by_row(unit, times):
+    """Any text where epoch numbers are due gives the same as row by row."""
+    columns = {"time": pa.array(map(text, times), pa.binary()), "x": pa.array([1.5] * len(times), pa.float64())}
+    compare(columns, decoder(Layout("time", None, wide=(("x", "x"),)), unit))
+
+
+VALUES = st.one_of(
+    st.lists(st.one_of(st.none(), st.floats()), min_size=1, max_size=9).map(lambda v: pa.array(v, pa.float64())),
+    st.lists(st.one_of(st.none(), st.floats(width=32)), min_size=1, max_size=9).map(
+        lambda v: pa.array(v, pa.float32())
+    ),
+    st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1).map(lambda v: pa.array(v, pa.int64())),
+    st.lists(st.one_of(st.none(), st.integers(0, 2**64 - 1)), min_size=1).map(lambda v: pa.array(v, pa.uint64())),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=1).map(lambda v: pa.array(v, pa.bool_())),
+    st.lists(st.one_of(st.none(), st.text(max_size=5)), min_size=1).map(lambda v: pa.array(v, pa.string())),
+    st.lists(st.one_of(st.none(), st.text(max_size=5)), min_size=1).map(
+        lambda v: pa.array(v, pa.string()).dictionary_encode()
+    ),
+    st.lists(st.one_of(st.none(), st.decimals(-999, 999, places=2)), min_size=1).map(
+        lambda v: pa.array(v, pa.decimal128(9, 2))
+    ),
+    st.lists(st.one_of(st.none(), st.lists(st.integers(0, 9))), min_size=1).map(
+        lambda v: pa.array(v, pa.list_(pa.int64()))
+    ),
+)
+
+
+@given(VALUES, VALUES)
+def test_typed_values_are_as_row_by_row(amounts, truths):
+    """Values of every Arrow type give the same as row by row."""
+    count = min(len(amounts), len(truths))
+    time = pa.array([RECEIVED] * count, pa.timestamp("us", "UTC"))
+    layout = Layout("time", None, wide=WIDE.wide)
+    compare({"time": time, "x": amounts.slice(0, count), "on": truths.slice(0, count)}, decoder(layout))
+
+
+INTEGERS = st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=9)
+
+
+@given(INTEGERS, st.sampled_from(["s", "ms", "us", "ns"]), st.sampled_from([None, "UTC", "America/New_York"]))
+def test_timestamps_are_as_row_by_row(ticks, unit, zone):
+    """Timestamps of every unit, with and without a zone, give the same as row by row."""
+    column = pa.array(ticks, pa.int64()).cast(pa.timestamp(unit, zone))
+    layout = Layout("time", None, wide=(("x", "x"),))
+    compare({"time": column, "x": pa.array([1.0] * len(ticks))}, decoder(layout))
+
+
+@given(
+    st.lists(st.integers(946_684_800, 1_750_000_000), min_size=1, max_size=20),
+    st.sampled_from(
+        ["Europe/Athens", "Australia/Lord_Howe", "America/St_Johns", "Asia/Gaza", "UTC", "Africa/Casablanca"]
+    ),
+)
+def test_local_times_are_as_row_by_row(seconds, zone):
+    """Local times in any zone, gaps and overlaps included, are the instants that Python says."""
+    column = pa.array(seconds, pa.int64()).cast(pa.timestamp("s"))
+    layout = Layout("time", None, wide=(("x", "x"),))
+    compare({"time": column, "x": pa.array([1.0] * len(seconds))}, decoder(layout, zone=ZoneInfo(zone)))
+
+
+@pytest.mark.parametrize(
+    ("local", "utc"),
+    [
+        ("2020-03-29 02:59:59", "2020-03-29 00:59:59"),
+        ("2020-03-29 03:30:00", "2020-03-29 01:30:00"),  # skipped: counted on from before the gap
+        ("2020-03-29 04:00:00", "2020-03-29 01:00:00"),
+        ("2020-10-25 03:30:00", "2020-10-25 00:30:00"),  # shown twice: the first one
+        ("2020-10-25 04:00:00", "2020-10-25 02:00:00"),
+    ],
+)
+def test_summer_time(local, utc):
+    """Around the change of the clocks a local time in a file is what it is in a live message."""
+    columns = {"time": pa.array([local.encode()]), "sensor": pa.array([b"a"]), "on": pa.array([None], pa.binary())}
+    found = compare(columns | {"x": pa.array([b"1"])}, decoder(WIDE))
+    [((_, time, _), _)] = found.readings()
+    assert EPOCH + timedelta(microseconds=time) == datetime.fromisoformat(utc + "Z")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "readings"),
+    [
+        ({"time": "2020-01-01 00:00:00", "sensor": "b", "x": "1"}, Reason.TIME_WITHOUT_ZONE, 1),
+        ({"time": "yesterday", "sensor": "a", "x": "1", "on": "true"}, Reason.UNREADABLE_TIME, 2),
+        ({"time": "", "sensor": "a", "x": "1"}, Reason.MISSING_TIME, 1),
+        ({"time": "1999-12-31T23:59:59Z", "sensor": "a", "x": "1"}, Reason.TIME_TOO_OLD, 1),
+        ({"time": "2099-01-01T00:00:00Z", "sensor": "a", "x": "1"}, Reason.TIME_IN_FUTURE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "z", "x": "1"}, Reason.UNKNOWN_SENSOR, 0),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "on": "true"}, Reason.UNKNOWN_QUANTITY, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "NaN"}, Reason.NOT_FINITE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "1e999"}, Reason.NOT_FINITE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "9007199254740993"}, Reason.NOT_EXACT, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "wet"}, Reason.WRONG_TYPE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "true"}, Reason.WRONG_TYPE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "a", "on": "1"}, Reason.WRONG_TYPE, 1),
+    ],
+)
+def test_reason(row, reason, readings):
+    """A row that can't become readings is held back for the reason a live message would be."""
+    columns = {name: pa.array([text(row.get(name))], pa.binary()) for name in ("time", "sensor", "on", "x")}
+    found = compare(columns, decoder(WIDE))
+    assert [(one.rejection.reason, one.rejection.readings) for one in found.quarantined] == [(reason, readings)]
+    assert found.quarantined[0].message.topic == "file:1"
+    assert json.loads(found.quarantined[0].message.payload)["x"] == (row.get("x") or None)
+
+
+def test_row_without_values_is_ignored():
+    """A row of empty cells is no reading and no mistake."""
+    columns = {name: pa.array([None], pa.binary()) for name in ("time", "sensor", "on", "x")}
+    assert compare(columns, decoder(WIDE)).accounts.ignored == 1
+
+
+def test_days_are_shared_out():
+    """Rows of more days than one transaction may touch become several batches that hold each row once."""
+    days = [*range(500), *range(500)]
+    time = pa.array([(18_000 + day) * 86_400_000_000 + row for row, day in enumerate(days)], pa.timestamp("us", "UTC"))
+    columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
+    by = decoder(Layout("time", None, wide=(("x", "x"),)))
+    found = list(chunk.batches(rows_of(columns), by, "file", RECEIVED))
+    values = [reading[2] for batch in found for reading, _ in batch.readings()]
+    assert sorted(values) == [float(row) for row in range(1000)]
+    spans = [{reading[1] // 86_400_000_000 for reading, _ in batch.readings()} for batch in found]
+    assert max(map(len, spans)) == chunk.MAXIMUM_DAYS
+
+
+def test_rows_stand_in_key_order():
+    """Rows go to the database by series and time, and each still knows the row of the file it came from."""
+    columns = {
+        "time": pa.array([3, 1, 2], pa.timestamp("s", "UTC")).cast(pa.int64()),
+        "sensor": pa.array([b"b", b"b", b"7"]),
+        "quantity": pa.array([b"x"] * 3),
+        "value": pa.array([3.0, 1.0, 2.0]),
+    }
+    columns["time"] = pa.array([(1_600_000_000 + n) * 1_000_000 for n in (3, 1, 2)], pa.timestamp("us", "UTC"))
+    found = compare(columns, decoder(LONG))
+    assert [(reading[0], reading[2], position) for reading, position in found.readings()] == [
+        (3, 1.0, 1), (3, 3.0, 0), (4, 2.0, 2),
+    ]  # fmt: skip
+
+
+def test_row_type_is_the_writers():
+    """The array's bytes are those that the struct of live messages packs."""
+    one = np.zeros(1, chunk.ROW_TYPE)
+    one[0] = (4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
+    assert one.tobytes() == ROW.pack(4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
