@@ -150,10 +150,10 @@ def wait_for(connection: psycopg.Connection[Any], readings: int, timeout: float 
 
 
 _STOCK = """
-import sys, time
+import os, sys, time
 import paho.mqtt.client as mqtt
-host, port, user, password, wanted = sys.argv[1:]
-wanted, got = int(wanted), 0
+host, port, user, password = (os.environ["MQTT_" + name] for name in ("HOST", "PORT", "USERNAME", "PASSWORD"))
+wanted, got = int(sys.argv[1]), 0
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "stock-%d" % time.time_ns(), protocol=mqtt.MQTTv311)
 client.username_pw_set(user, password)
 def on_message(client, userdata, message):
@@ -175,8 +175,12 @@ def stock_subscriber(environment: Mapping[str, str], wanted: int) -> Iterator[su
 
     It prints the time (seconds since 1970) at which it had received ``wanted`` messages.
     """
-    address = [environment[name] for name in ("MQTT_HOST", "MQTT_PORT", "MQTT_USERNAME", "MQTT_PASSWORD")]
-    process = subprocess.Popen([sys.executable, "-c", _STOCK, *address, str(wanted)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STOCK, str(wanted)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
     process.stdout.readline()
     try:

@@ -126,10 +126,10 @@ def quarantine_show(row_id: Annotated[int, typer.Argument(metavar="ID", help="Th
     payload: bytes = row.pop("payload")
     for name, value in row.items():
         if value is not None:
-            print(f"{name:>14}  {value}")
+            print(f"{name:>14}  {tables.printable(str(value))}")
     print(f"{'payload':>14}  {len(payload)} bytes")
     try:
-        print(payload.decode())
+        print(tables.printable(payload.decode(), keep="\n\t"))
     except UnicodeDecodeError:
         print(payload.hex(" "))
 
@@ -155,12 +155,20 @@ def quarantine_replay(
 
 @quarantine_app.command("discard")
 def quarantine_discard(
-    row_ids: Annotated[list[int], typer.Argument(metavar="ID…", help="The rows' ids.")],
+    row_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…", help="The rows' ids.")] = None,
+    reason: Annotated[Reason | None, option("--reason", help="All that is held back for this reason.")] = None,
 ) -> None:
     """Mark rows as never to be replayed; they stay readable until they are purged."""
+    if bool(row_ids) == (reason is not None):
+        raise SettingError("discard what? Give ids (`collector quarantine list` shows them) or a --reason, not both")
     with database.connect() as connection, database.wrapped("discarding"):
-        quarantine.discard(connection, row_ids)
-    print(f"{len(row_ids)} discarded")
+        if row_ids:
+            quarantine.discard(connection, row_ids)
+            count = len(row_ids)
+        else:
+            assert reason is not None
+            count = quarantine.discard_all(connection, reason)
+    print(f"{count} discarded")
 
 
 def main() -> None:

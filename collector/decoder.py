@@ -19,7 +19,7 @@ class Decoder:
         series_ids: Mapping[tuple[str, str], int],
         *,
         max_future_seconds: float = 300,
-        max_message_bytes: int = 16_000_000,
+        max_message_bytes: int = 4_000_000,
     ) -> None:
         self._max_message_bytes = max_message_bytes
         by_topic: dict[str, list[Sensor]] = {}

@@ -56,15 +56,27 @@ class Decoded(NamedTuple):
     rejections: list[Rejection]
 
 
-def summed(held: list[tuple[Reason, str]]) -> list[Rejection]:
-    """Return one rejection a reason: the first detail, and how many readings it holds back.
+class Held:
+    """Readings of one message that are held back, by reason: the first detail and how many.
 
     One row a reading would let a single message of 20,000 bad readings write its payload 20,000 times.
     """
-    details: dict[Reason, list[str]] = {}
-    for reason, detail in held:
-        details.setdefault(reason, []).append(detail)
-    return [Rejection(reason, found[0], len(found)) for reason, found in details.items()]
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[Reason, Rejection] = {}
+
+    def add(self, reason: Reason, detail: str, readings: int = 1) -> None:
+        """Hold back ``readings`` more for ``reason``."""
+        found = self._found.get(reason)
+        self._found[reason] = Rejection(
+            reason, detail if found is None else found.detail, readings if found is None else found.readings + readings
+        )
+
+    def rejections(self) -> list[Rejection]:
+        """Return one rejection a reason."""
+        return list(self._found.values())
 
 
 class UndecodableError(Exception):

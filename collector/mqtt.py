@@ -45,6 +45,7 @@ class MqttSource:
         self._mqtt = mqtt
         self._settings = settings
         self._subscribed: tuple[str, ...] = ()
+        self._gone: set[str] = set()
         self._committed: deque[Sequence[Message]] = deque()
         self._stopping = threading.Event()
         self._refused: BrokerError | None = None
@@ -55,6 +56,10 @@ class MqttSource:
     def committed(self, batch: Batch) -> None:
         """Take note that ``batch`` is safe; its messages are acknowledged by the loop. From any thread."""
         self._committed.append(batch.messages)
+        self._wake()
+
+    def room(self) -> None:
+        """Take note that the pipeline can take more again. From any thread."""
         self._wake()
 
     def stop(self) -> None:
@@ -73,7 +78,7 @@ class MqttSource:
         while not self._stopping.is_set():
             try:
                 client.reconnect()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a host name that can't be one
                 where = f"{self._mqtt.host}:{self._mqtt.port}"
                 log.warning("broker away", broker=where, reason=str(error), next_try_seconds=pause)
             else:
@@ -149,14 +154,14 @@ class MqttSource:
     def _subscribe_anew(self, client: BulkClient) -> None:
         """Follow a registry whose topic filters have changed."""
         if self._subscribed and self._subscribed != self.subscribe:
-            gone = set(self._subscribed) - set(self.subscribe)
-            if gone:
-                client.unsubscribe([self._filter(topic) for topic in sorted(gone)])
+            self._gone |= {self._filter(topic) for topic in self._subscribed}
             self._subscribe(client)
 
     def _subscribe(self, client: Client) -> None:
         self._subscribed = self.subscribe
-        client.subscribe([(self._filter(topic), 1) for topic in self.subscribe])
+        filters = [self._filter(topic) for topic in self.subscribe]
+        self._gone -= set(filters)
+        client.subscribe([(topic, 1) for topic in filters])
 
     def _filter(self, topic: str) -> str:
         group = self._settings.share_group
@@ -172,6 +177,9 @@ class MqttSource:
             log.error("broker refuses", reason=str(code))
             return
         self.connections += 1
+        if self._settings.share_group:
+            # The session may be of a time before there was a group; the plain filters would bring everything twice.
+            self._gone |= set(self.subscribe)
         log.info(
             "connected to broker",
             broker=f"{self._mqtt.host}:{self._mqtt.port}",
@@ -180,11 +188,15 @@ class MqttSource:
         )
         self._subscribe(client)
 
-    def _on_subscribe(self, _: Client, __: Any, ___: int, codes: list[ReasonCode], ____: Any) -> None:
+    def _on_subscribe(self, client: Client, _: Any, __: int, codes: list[ReasonCode], ___: Any) -> None:
         if any(code.is_failure for code in codes):
             log.error("broker refuses a subscription; check its access rules", filters=list(self._subscribed))
-        else:
-            log.info("subscribed", filters=list(self._subscribed))
+            return
+        if self._gone:
+            # Only now: what is published between unsubscribing and subscribing would reach nobody.
+            client.unsubscribe(sorted(self._gone))
+            self._gone.clear()
+        log.info("subscribed", filters=list(self._subscribed))
 
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
         if code.is_failure and not self._stopping.is_set():

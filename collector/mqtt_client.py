@@ -58,6 +58,7 @@ class BulkClient(Client):
         self._needed = 2
         self._topics: dict[bytes, str] = {}
         self._connection_bits = 0
+        self._received = 0
 
     def reconnect(self) -> MQTTErrorCode:
         """Connect (again); what had been read of a packet belongs to the old connection and is dropped."""
@@ -93,7 +94,9 @@ class BulkClient(Client):
 
     def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:
         """Handle the complete packets in ``buffer``; return how many bytes they were, and paho's verdict."""
-        received = time.time_ns() // 1000
+        # Every message arrives at another microsecond, also those that one read brings and those that come while the
+        # clock is set back: a reading whose time is that of its arrival must not collide with the one before it.
+        received = max(time.time_ns() // 1000, self._received + 1)
         deliver, topics, connection_bits = self._deliver, self._topics, self._connection_bits
         position, end = 0, len(buffer)
         self._needed = 2
@@ -122,7 +125,9 @@ class BulkClient(Client):
                 topic = topics.get(raw)
                 if topic is None:
                     topic = self._topic(raw)
+                self._received = received
                 deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid))
+                received += 1
             else:
                 result = self._control(command, buffer[body:stop])
                 if result != MQTTErrorCode.MQTT_ERR_SUCCESS:

@@ -28,8 +28,9 @@ class Pipeline:
     its readings committed at once and a busy one pays for few transactions. Memory is bounded by two batches, the
     one that gathers and the one that is being written; :attr:`full` says when to stop adding.
 
-    ``committed`` is called in the writer thread with each batch that has been committed. ``before_batch`` is called
-    in the writer thread before each batch is written, and about once a second when nothing arrives.
+    These are called in the writer thread: ``committed`` with each batch that has been committed, ``room`` when a
+    batch that was full has been taken away, ``before_batch`` before each batch and about once a second when nothing
+    arrives.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Pipeline:
         decode: Decode,
         *,
         committed: Callable[[Batch], None],
+        room: Callable[[], None] = lambda: None,
         before_batch: Callable[[], None] = lambda: None,
         max_messages: int,
         max_bytes: int,
@@ -48,6 +50,7 @@ class Pipeline:
         self.failure: BaseException | None = None
         self._writer = writer
         self._committed = committed
+        self._room = room
         self._before_batch = before_batch
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -71,7 +74,7 @@ class Pipeline:
 
     @property
     def full(self) -> bool:
-        """Whether as much waits as may; the source must stop reading until ``committed`` is called again."""
+        """Whether as much waits as may; the source must stop reading until ``room`` is called."""
         batch = self._batch
         return len(batch.messages) >= self._max_messages or batch.size + len(batch.rows) >= self._max_bytes
 
@@ -97,8 +100,9 @@ class Pipeline:
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._abandon.set()
-            self._writer.interrupt()
-            self._thread.join()
+            while self._thread.is_alive():  # again and again: the first may meet a moment without a connection
+                self._writer.interrupt()
+                self._thread.join(0.5)
         return self.failure is None and not self._batch.messages and not self._abandon.is_set()
 
     def _run(self) -> None:
@@ -108,9 +112,11 @@ class Pipeline:
                 self._before_batch()
                 with self._lock:
                     self._arrived.clear()
-                    batch = self._batch
+                    batch, was_full = self._batch, self.full
                     if batch.messages:
                         self._batch = Batch()
+                if was_full:
+                    self._room()
                 if batch.messages:
                     if not self._write(batch):
                         return

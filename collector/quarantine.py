@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 
 from collector.batch import Batch, Decode
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.writer import Writer
 from timescale import database
 from timescale.errors import WarehouseError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AT_A_TIME = 1_000
+_AT_A_TIME = 1000
 
 _OPEN = "replayed_at is null and discarded_at is null"
 _SUMMARY = f"""
@@ -32,23 +32,36 @@ select id, received_at, quarantined_at, source, topic, reason, detail, readings,
     payload
 from telemetry.quarantine where id = %s
 """
+_DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
 _DISCARD = f"update telemetry.quarantine set discarded_at = now() where id = any(%s) and {_OPEN} returning id"  # noqa: S608
 
-# The rows of one message are replayed together, so a reason picks messages, not rows.
+# A message stands for itself in its first row that is asked for; all its open rows are replayed with it. So many
+# messages a transaction as 32 MB hold, one at least.
 _CHOOSE = f"""
-select id, source, topic, received_at, payload, retained, reason, readings
-from telemetry.quarantine as q
-where {_OPEN} and id > %(after)s and id <= %(last)s
-    and (
-        %(reason)s::text is null or reason = %(reason)s or exists (
-            select from telemetry.quarantine as other
-            where other.reason = %(reason)s and other.replayed_at is null and other.discarded_at is null
-                and other.received_at = q.received_at and other.topic = q.topic and other.payload = q.payload
+with asked as (
+    select id, source, topic, received_at, payload,
+        sum(octet_length(payload)) over (order by id) - octet_length(payload) as before
+    from telemetry.quarantine as q
+    where {_OPEN} and id > %(after)s and id <= %(last)s and (%(reason)s::text is null or reason = %(reason)s)
+        and not exists (
+            select from telemetry.quarantine as o
+            where o.replayed_at is null and o.discarded_at is null and o.id < q.id
+                and (%(reason)s::text is null or o.reason = %(reason)s)
+                and (o.received_at, o.source, o.topic, o.payload) = (q.received_at, q.source, q.topic, q.payload)
         )
-    )
-order by id limit %(limit)s
-for update skip locked
+    order by id limit {_AT_A_TIME}
+)
+
+select asked.id, r.topic, r.received_at, r.payload, r.retained,
+    array_agg(r.id order by r.id), array_agg(r.reason order by r.id), array_agg(r.readings order by r.id)
+from asked
+inner join telemetry.quarantine as r using (received_at, source, topic, payload)
+where asked.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
+group by asked.id, r.topic, r.received_at, r.payload, r.retained
+order by asked.id
 """  # noqa: S608
+# Replays follow each other: two at once would both find a message open.
+_LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.quarantine'))"
 _SETTLE = "update telemetry.quarantine set replayed_at = now() where id = any(%s)"
 
 
@@ -69,12 +82,14 @@ class Replay:
 
 
 @dataclass
-class _Held:
-    """A message and its quarantine rows."""
+class _Waiting:
+    """A message and its open quarantine rows."""
 
     message: Message
     rows: list[int]
-    reasons: dict[str, int]
+    reasons: set[str]
+    readings: int
+    """How many of its readings are held back; 0: it is held back as a whole."""
 
 
 def summary(connection: database.Connection) -> list[tuple[Any, ...]]:
@@ -108,11 +123,17 @@ def discard(connection: database.Connection, row_ids: Sequence[int]) -> None:
             )
 
 
+def discard_all(connection: database.Connection, reason: Reason) -> int:
+    """Mark all that is held back for ``reason`` as never to be replayed; return how many rows that were."""
+    return connection.execute(_DISCARD_REASON, (reason,)).rowcount
+
+
 def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iterator[Replay]:
     """Send what is open (for ``reason``, or all) through ``decode`` once more; yield after each transaction.
 
-    A message that now yields something else than before is written like a new one, and its old rows are settled, in
-    one transaction: so it is replayed once, and the accounts hold it as one message more, of source ``replay``.
+    A message of which more becomes readings than before is written like a new one, and its old rows are settled, in
+    one transaction: so it is replayed once, and the accounts hold it as one message more, of source ``replay``. Any
+    other stays as it is.
     """
     # What a replay itself puts into quarantine is beyond the last row there is now.
     last = writer.connection().execute("select coalesce(max(id), 0) from telemetry.quarantine").fetchall()[0][0]
@@ -120,66 +141,66 @@ def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iter
     while True:
         connection = writer.connection()
         with connection.transaction():
-            rows = connection.execute(
-                _CHOOSE,
-                {"after": after, "last": last, "reason": reason, "limit": _AT_A_TIME},
-            ).fetchall()
-            if not rows:
+            connection.execute(_LOCK)
+            chosen = connection.execute(_CHOOSE, {"after": after, "last": last, "reason": reason}).fetchall()
+            if not chosen:
                 return
-            after = rows[-1][0]
-            done = _replay(writer, connection, _messages(rows), decode)
+            after = chosen[-1][0]
+            done = _replay(writer, connection, [_waiting(*row[1:]) for row in chosen], decode)
         yield done
 
 
-def _messages(rows: list[tuple[Any, ...]]) -> list[_Held]:
-    held: dict[tuple[Any, ...], _Held] = {}
-    for row_id, source, topic, received_at, payload, retained, reason, readings in rows:
-        key = (source, topic, received_at, payload)
-        if key not in held:
-            received = (received_at - _EPOCH) // timedelta(microseconds=1)
-            held[key] = _Held(Message(topic, payload, received, retained), [], {})
-        held[key].rows.append(row_id)
-        held[key].reasons[reason] = held[key].reasons.get(reason, 0) + readings
-    return list(held.values())
+def _waiting(
+    topic: str,
+    received_at: datetime,
+    payload: bytes,
+    retained: bool,  # noqa: FBT001 - a column
+    rows: list[int],
+    reasons: list[str],
+    readings: list[int],
+) -> _Waiting:
+    received = (received_at - _EPOCH) // timedelta(microseconds=1)
+    return _Waiting(Message(topic, payload, received, retained), rows, set(reasons), sum(readings))
 
 
-def _replay(writer: Writer, connection: database.Connection, messages: list[_Held], decode: Decode) -> Replay:
+def _replay(writer: Writer, connection: database.Connection, messages: list[_Waiting], decode: Decode) -> Replay:
     done = Replay()
     changed = []
-    for held in messages:
+    for one in messages:
         # Only the database knows a conflict: such messages are always tried.
-        if Reason.CONFLICTING_VALUE in held.reasons or Reason.REFUSED_BY_DATABASE in held.reasons:
-            _try(writer, connection, held, decode, done)
-        elif _reasons(held.message, decode) == held.reasons:
-            done.unchanged += 1
+        if one.reasons & {Reason.CONFLICTING_VALUE, Reason.REFUSED_BY_DATABASE}:
+            _try(writer, connection, one, decode, done)
+        elif _gains(one, decode):
+            changed.append(one)
         else:
-            changed.append(held)
+            done.unchanged += 1
     if changed:
-        accounts = writer.write(Batch.of((held.message for held in changed), decode), decode)
-        connection.execute(_SETTLE, ([row for held in changed for row in held.rows],))
+        accounts = writer.write(Batch.of((one.message for one in changed), decode), decode)
+        connection.execute(_SETTLE, ([row for one in changed for row in one.rows],))
         done.messages += len(changed)
         done.readings += accounts.stored
     return done
 
 
-def _try(writer: Writer, connection: database.Connection, held: _Held, decode: Decode, done: Replay) -> None:
-    """Replay one message; undo it if the database holds back as many of its readings as before."""
+def _try(writer: Writer, connection: database.Connection, one: _Waiting, decode: Decode, done: Replay) -> None:
+    """Replay one message; undo it unless the database now takes a reading of it that it did not."""
     with connection.transaction() as attempt:
-        accounts = writer.write(Batch.of([held.message], decode), decode)
-        if not accounts.stored and accounts.quarantined_readings == sum(held.reasons.values()):
+        accounts = writer.write(Batch.of([one.message], decode), decode)
+        if not accounts.stored:
             done.unchanged += 1
             raise psycopg.Rollback(attempt)
-        connection.execute(_SETTLE, (held.rows,))
+        connection.execute(_SETTLE, (one.rows,))
         done.messages += 1
         done.readings += accounts.stored
 
 
-def _reasons(message: Message, decode: Decode) -> dict[str, int]:
-    """Return the reasons for which decoding alone would hold ``message`` back, with their readings."""
+def _gains(one: _Waiting, decode: Decode) -> bool:
+    """Say whether decoding the message now holds back less of it than its rows do."""
     try:
-        decoded: Decoded = decode(message)
+        decoded = decode(one.message)
     except NoReadingError:
-        return {}
-    except UndecodableError as error:
-        return {error.rejection.reason.value: 0}
-    return {rejection.reason.value: rejection.readings for rejection in decoded.rejections}
+        return True
+    except UndecodableError:
+        return False
+    held = sum(rejection.readings for rejection in decoded.rejections)
+    return bool(decoded.readings) and (not one.readings or held < one.readings)

@@ -3,10 +3,10 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
 
 import psycopg
 import structlog
+from psycopg import errors
 
 from collector import register, registry
 from collector.batch import Accounts
@@ -31,9 +31,9 @@ class RegistryWatch:
 
     def __init__(self, settings: CollectorSettings) -> None:
         self.path = settings.registry
-        self.registry = registry.load(self.path)
         self._settings = settings
-        self._seen = self._stamp()
+        self._seen = self._stamp()  # before reading, so that a change in between is seen
+        self.registry = registry.load(self.path)
         self._looked = time.monotonic()
         self._pending = False
         self._synchronised = self._looked
@@ -95,49 +95,68 @@ class Collector:
         self._watch = RegistryWatch(settings)
         self._writer = Writer("mqtt", settings.client_id)
         self._source = MqttSource(mqtt, settings, self._watch.registry.subscribe)
-        self._pipeline: Pipeline
+        self._pipeline: Pipeline | None = None
         self._stopping = threading.Event()
 
-    def stop(self, *_: object) -> None:
-        """End :meth:`run`, in an orderly way; from a signal handler or any thread."""
+    def stop(self) -> None:
+        """End :meth:`run`, in an orderly way; from any thread, not from a signal handler."""
         self._stopping.set()
         self._source.stop()
+        if self._pipeline is None:
+            self._writer.interrupt()  # it may be waiting for the first answer of the database
 
     def run(self) -> bool:
         """Collect until :meth:`stop`; return whether all that was read has been committed and acknowledged."""
-        decoder = _patiently(lambda: self._watch.synchronise(self._writer.connection()), self._stopping)
+        decoder = self._first_decoder()
         if decoder is None:
             return True
-        self._pipeline = Pipeline(
+        pipeline = self._pipeline = Pipeline(
             self._writer,
             decoder.decode,
             committed=self._source.committed,
-            before_batch=self._follow_registry,
+            room=self._source.room,
+            before_batch=lambda: self._follow_registry(pipeline),
             max_messages=self._settings.max_batch_messages,
             max_bytes=self._settings.max_batch_megabytes * 1_000_000,
         )
-        summary = threading.Thread(target=self._summarise, name="summary", daemon=True)
+        summary = threading.Thread(target=self._summarise, args=(pipeline,), name="summary", daemon=True)
         summary.start()
         try:
-            return self._source.run(self._pipeline)
+            return self._source.run(pipeline)
         finally:
             self._stopping.set()
-            self._pipeline.stop(0)
+            pipeline.stop(0)
             summary.join()
 
-    def _follow_registry(self) -> None:
+    def _first_decoder(self) -> Decoder | None:
+        """Return the decoder once the database is there and migrated; None when told to stop before."""
+        pause = 0.5
+        while not self._stopping.is_set():
+            try:
+                return self._watch.synchronise(self._writer.connection())
+            except (DatabaseError, psycopg.Error) as error:
+                self._writer.close()
+                reason = database.reason(error)
+                if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction):
+                    reason = f"{reason}; run `timescale migrate`"
+                log.warning("waiting for the database", reason=reason, next_try_seconds=pause)
+                self._stopping.wait(pause)
+                pause = min(pause * 2, 10.0)
+        return None
+
+    def _follow_registry(self, pipeline: Pipeline) -> None:
         if not self._watch.changed():
             return
         try:
-            self._pipeline.decode = self._watch.synchronise(self._writer.connection()).decode
+            pipeline.decode = self._watch.synchronise(self._writer.connection()).decode
         except (DatabaseError, psycopg.Error) as error:
             self._watch.forget()
             self._writer.close()
-            log.warning("registry not written yet", reason=str(error).strip().splitlines()[0])
+            log.warning("registry not written yet", reason=database.reason(error))
         else:
             self._source.subscribe = self._watch.registry.subscribe
 
-    def _summarise(self) -> None:
+    def _summarise(self, pipeline: Pipeline) -> None:
         """Log one line a period, and one for the rest when stopping."""
         begun = time.monotonic()
         total = Accounts()
@@ -145,9 +164,9 @@ class Collector:
         while not last:
             last = self._stopping.wait(self._settings.summary_seconds)
             if last:
-                self._pipeline.join()
+                pipeline.join()
             now = time.monotonic()
-            progress = self._pipeline.take_progress()
+            progress = pipeline.take_progress()
             total.add(progress.accounts)
             counts = {name: count for name, count in vars(progress.accounts).items() if count}
             log.info(
@@ -157,7 +176,7 @@ class Collector:
                 transactions=progress.batches,
                 largest_batch=progress.largest,
                 slowest_ms=round(progress.slowest_seconds * 1000),
-                waiting=self._pipeline.waiting,
+                waiting=pipeline.waiting,
                 total_readings=total.readings,
             )
             begun = now
@@ -171,21 +190,10 @@ def run(settings: CollectorSettings, mqtt: MqttSettings) -> int:
     """
     collector = Collector(settings, mqtt)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, collector.stop)
+        # In a thread of its own: a handler runs between two steps of the main thread, which may hold the very lock
+        # that stopping needs.
+        signal.signal(number, lambda *_: threading.Thread(target=collector.stop, daemon=True).start())
     if collector.run():
         return 0
     log.error("stopped while the database was away; what is not committed stays with the broker")
     return 1
-
-
-def _patiently(connect: Callable[[], Decoder], stopping: threading.Event) -> Decoder | None:
-    """Return what ``connect`` returns, once the database is there; None when told to stop before."""
-    pause = 0.5
-    while not stopping.is_set():
-        try:
-            return connect()
-        except DatabaseError as error:
-            log.warning("waiting for the database", reason=str(error), next_try_seconds=pause)
-            stopping.wait(pause)
-            pause = min(pause * 2, 10.0)
-    return None

@@ -70,9 +70,12 @@ class CollectorSettings(BaseSettings):
     )
     keepalive_seconds: int = Field(30, ge=5, le=3600, description="MQTT keep-alive.")
     max_future_seconds: float = Field(
-        300, ge=0, description="How far ahead of its arrival a reading's time may be (clocks that run fast)."
+        300,
+        ge=0,
+        le=315_576_000,
+        description="How far ahead of its arrival a reading's time may be.",
     )
-    max_message_megabytes: int = Field(16, ge=1, description="Larger messages are quarantined undecoded.")
+    max_message_megabytes: int = Field(4, ge=1, le=256, description="Larger messages are quarantined undecoded.")
     max_batch_messages: int = Field(20_000, ge=1, description="Most messages that wait for one transaction.")
     max_batch_megabytes: int = Field(32, ge=1, description="Most payload and row data that waits for one transaction.")
     summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")

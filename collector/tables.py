@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_WIDEST = 200
+
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print ``rows`` under ``columns``; numbers to the right, times to the second."""
@@ -24,4 +26,13 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return "" if value is None else str(value)
+    shown = "" if value is None else printable(str(value))
+    return shown if len(shown) <= _WIDEST else shown[:_WIDEST] + "…"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return ``text`` with its control characters spelled out: what a device sends must not steer a terminal."""
+    return "".join(
+        one if one in keep or one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
+        for one in text
+    )

@@ -82,8 +82,8 @@ class Writer:
     def write(self, batch: Batch, decode: Decode) -> Accounts:
         """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
 
-        ``decode`` is what the batch was made with: when the database refuses a value, the batch is cut in two until
-        the message that holds it stands alone, and that goes to quarantine.
+        ``decode`` decodes its messages anew if they must be told apart: when the database refuses a value, the batch is
+        cut in two until the message that holds it stands alone, and that goes to quarantine.
         """
         try:
             return self._commit(batch)
@@ -91,7 +91,7 @@ class Writer:
             if len(batch.messages) == 1:
                 if not batch.rows:
                     raise  # not a reading's fault
-                detail = str(error).splitlines()[0][:500]
+                detail = database.reason(error)[:500]
                 return self._commit(batch.refuse(Rejection(Reason.REFUSED_BY_DATABASE, detail)))
             accounts = Accounts()
             middle = len(batch.messages) // 2
@@ -173,8 +173,9 @@ class Writer:
     def interrupt(self) -> None:
         """Break the connection: a write that waits for the database fails at once. The one method for any thread."""
         with suppress(psycopg.Error, OSError):
-            if self._connection is not None:
-                with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
+            connection = self._connection
+            if connection is not None:
+                with socket.socket(fileno=os.dup(connection.fileno())) as broken:
                     broken.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -216,13 +217,11 @@ def write_patiently(writer: Writer, batch: Batch, decode: Decode, stop: Callable
             accounts = writer.write(batch, decode)
         except (psycopg.Error, DatabaseError) as error:
             writer.close()
-            log.warning(
-                "database away, holding", reason=str(error).strip().splitlines()[0], messages=len(batch.messages)
-            )
+            log.warning("can't write, holding", reason=database.reason(error), messages=len(batch.messages))
             if stop(pause):
                 return None
             pause = min(pause * 2, 5.0)
         else:
             if pause > 0.1:  # noqa: PLR2004 - it was away
-                log.info("database back", away_seconds=round(time.monotonic() - since, 1))
+                log.info("writing again", away_seconds=round(time.monotonic() - since, 1))
             return accounts

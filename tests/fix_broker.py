@@ -5,13 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulator.broker import LocalBroker, executable
+from simulator.broker import BrokerSettings, LocalBroker, executable
+
+# nats sends what was not acknowledged again after this time only: its default of 30 s is as long as tests wait.
+SETTINGS = BrokerSettings(ack_wait_seconds=3)
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory) -> Iterator[LocalBroker]:
     """Start the preferred broker installed: mosquitto, else nats-server."""
-    with LocalBroker(tmp_path_factory.mktemp("broker")) as running:
+    with LocalBroker(tmp_path_factory.mktemp("broker"), settings=SETTINGS) as running:
         yield running
 
 

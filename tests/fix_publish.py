@@ -21,6 +21,11 @@ class Publisher:
         self._client.loop_start()
 
     @property
+    def waiting(self) -> bool:
+        """Whether the last message has not been acknowledged yet."""
+        return bool(self._sent) and not self._sent[-1][1].is_published()
+
+    @property
     def acknowledged(self) -> set[int]:
         """The numbers of the messages that the broker has acknowledged."""
         return {number for number, info in self._sent if info.is_published()}

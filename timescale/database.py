@@ -29,12 +29,17 @@ def connect(*, autocommit: bool = True, application_name: str = "sensor-warehous
             options="-c timezone=UTC",
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
         raise DatabaseError(
-            f"no connection to the database: {reason}. "
+            f"no connection to the database: {reason(error)}. "
             "Start one (`timescale serve`, or docker compose) and set PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE."
         ) from error
     return connection
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what ``error`` says, which is where the driver puts what happened."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

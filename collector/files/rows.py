@@ -12,7 +12,7 @@ from collector.files.layout import Layout
 from collector.files.sources import Source, Sources
 from collector.formats import json_payload
 from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
-from collector.message import Decoded, Message, NoReadingError, Reading, Reason, UndecodableError, summed
+from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """A finite number as text: what CSV files hold, without Python's underscores and other scripts' digits."""
@@ -51,23 +51,23 @@ class RowDecoder:
             raise NoReadingError("no value in the row")
         source = self._source(row)
         readings: list[Reading] = []
-        held: list[tuple[Reason, str]] = []
+        held = Held()
         try:
             time = instant(row.get(self.layout.time), self.time_unit, source.zone)
             check_time(time, source.since, message.received + self.max_future)
         except UnusableError as error:
-            return Decoded([], summed([(error.reason, error.detail)] * len(values)))
+            return Decoded([], [Rejection(error.reason, error.detail, len(values))])
         for quantity, cell in values:
             known = source.series.get(quantity) if isinstance(quantity, str) else None
             if known is None:
-                held.append((Reason.UNKNOWN_QUANTITY, f"quantity {shown(quantity)}"))
+                held.add(Reason.UNKNOWN_QUANTITY, f"quantity {shown(quantity)}")
                 continue
             series_id, is_boolean = known
             try:
                 readings.append((series_id, time, truth(cell) if is_boolean else amount(cell)))
             except UnusableError as error:
-                held.append((error.reason, f"{quantity}: {error.detail}"))
-        return Decoded(readings, summed(held) if held else [])
+                held.add(error.reason, f"{quantity}: {error.detail}")
+        return Decoded(readings, held.rejections())
 
     def _values(self, row: dict[str, Any]) -> list[tuple[Any, Any]]:
         layout = self.layout

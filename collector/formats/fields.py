@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from collector.formats import json_payload
 from collector.formats.json_payload import MISSING, ROUNDED
 from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
-from collector.message import Decoded, Message, NoReadingError, Reading, Reason, UndecodableError, summed
+from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
 from collector.registry import Sensor
 
 _DEVICE_TYPES = (str, int, float)
@@ -89,7 +89,7 @@ class FieldsDecoder:
         if items is MISSING:
             raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
         readings: list[Reading] = []
-        held: list[tuple[Reason, str]] = []
+        held = Held()
         rounded = False
         for item in items if type(items) is list else (items,):
             values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
@@ -98,20 +98,21 @@ class FieldsDecoder:
                 values = self._values(item, source)
                 time = self._instant(item, document, source, message.received)
             except UnusableError as error:
-                held.extend([(error.reason, error.detail)] * len(values))
+                held.add(error.reason, error.detail, len(values))
                 continue
             for series, raw in values:
                 try:
                     value = series.convert(raw)
                 except UnusableError as error:
-                    held.append((error.reason, f"{series.quantity}: {error.detail}"))
+                    held.add(error.reason, f"{series.quantity}: {error.detail}")
                 else:
                     readings.append((series.series_id, time, value))
                     if not -ROUNDED < value < ROUNDED:
                         rounded = True
-        if not readings and not held:
+        rejections = held.rejections()
+        if not readings and not rejections:
             raise NoReadingError("an empty list")
-        return Decoded(readings, summed(held) if held else []), rounded
+        return Decoded(readings, rejections), rounded
 
     def _source(self, item: Any, document: Any) -> _Source:
         if type(item) is not dict:

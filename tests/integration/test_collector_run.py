@@ -104,6 +104,42 @@ def test_follows_the_registry(database, broker, collectors, publisher, unique):
         assert counts(connection)["quarantined_messages"] == 0
 
 
+def test_changed_filters_leave_no_gap(database, broker, collectors, publisher, unique):
+    """When the registry's filters change while messages flow, none falls between the old filters and the new."""
+    running = collectors.start(broker.environment())
+    document = json.loads(collectors.registry.read_bytes())
+    sent = 0
+    for turn in range(4):
+        document["subscribe"] = [f"{unique}/#"] if turn % 2 else [f"{unique}/t{n}" for n in range(4)]
+        collectors.registry.write_text(json.dumps(document))
+        while sum(line["event"] == "subscribed" for line in running.lines) < turn + 2:
+            publisher.send((sent + n, f"{unique}/t{n}", reading(sent + n)) for n in range(4))
+            sent += 4
+            until(lambda: not publisher.waiting)
+    with database.connect() as connection:
+        until(lambda: counts(connection)["stored"] == sent)
+
+
+def test_waits_for_a_database_that_is_not_migrated(fresh_database, broker, collectors):
+    """Started before `timescale migrate`, the collector says so, waits, and begins when it has been run."""
+    running = collectors.start(broker.environment(), subscribed=False)
+    assert "run `timescale migrate`" in running.wait_for("waiting for the database")["reason"]
+    migrate()
+    running.wait_for("subscribed")
+    assert running.stop() == 0
+
+
+def test_stops_while_the_first_answer_hangs(database, broker, collectors):
+    """SIGTERM ends a collector whose first transaction waits for a lock."""
+    with database.connect(autocommit=False) as connection:
+        connection.execute("lock table telemetry.sensor in access exclusive mode")
+        running = collectors.start(broker.environment(), subscribed=False)
+        locked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        with database.connect() as other:
+            until(lambda: other.execute(locked).fetchone()[0] == 1)
+        assert running.stop(timeout=20) == 0
+
+
 def test_waits_for_the_database(database, broker, collectors, publisher, unique):
     """While the database refuses connections nothing is acknowledged; when it is back everything is stored."""
     running = collectors.start(broker.environment())
@@ -112,9 +148,9 @@ def test_waits_for_the_database(database, broker, collectors, publisher, unique)
         admin.execute(f"alter database {name} allow_connections false")
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
         publisher.send((n, f"{unique}/t{n % 4}", reading(n)) for n in range(100))
-        running.wait_for("database away, holding")
+        running.wait_for("can't write, holding")
         admin.execute(f"alter database {name} allow_connections true")
-    running.wait_for("database back")
+    running.wait_for("writing again")
     with database.connect() as connection:
         until(lambda: counts(connection)["stored"] == 100)
         assert counts(connection)["balanced"]

@@ -88,6 +88,7 @@ def test_kill(durable_server, collectors, tmp_path, unique, victim):
             publisher.send(load(unique, number))
             moment = number * LOAD + chance.randrange(LOAD // 20, LOAD * 3 // 4)
             until(lambda moment=moment: rig.stored() >= moment, what="the load did not begin")
+            assert rig.stored() < (number + 1) * LOAD, "the load was over before the kill"
             getattr(rig, f"kill_{victim}")()
             until(lambda publisher=publisher: len(publisher.acknowledged) == MESSAGES, what="the broker keeps refusing")
             publisher.close()

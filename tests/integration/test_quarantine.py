@@ -10,7 +10,7 @@ from fix_collector import PROGRAM, registry_text
 from collector import quarantine, register, registry
 from collector.batch import Batch
 from collector.decoder import Decoder
-from collector.message import Message, Reason
+from collector.message import Decoded, Message, Reason, Rejection
 from collector.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -132,6 +132,26 @@ def test_the_clock_of_arrival_is_kept(warehouse):
     warehouse.write(("q/t0", {"timestamp": "2026-03-01T13:00:00Z", "temperature": 1}))
     assert warehouse.replay() == (0, 0, 1)
     assert warehouse.one("select reason from telemetry.quarantine") == ("time_in_future",)
+
+
+def test_what_can_not_be_decoded_keeps_its_reason(warehouse):
+    """A row of a file, whose place is no topic, stays in quarantine for the reason it came there."""
+    decode = warehouse.decoder().decode
+
+    def refuse(_message):
+        return Decoded([], [Rejection(Reason.WRONG_TYPE, "text", 1)])
+
+    warehouse.writer.write(Batch.of([Message("x.csv:17", b"{}", RECEIVED)], refuse), decode)
+    assert warehouse.replay() == (0, 0, 1)
+    assert warehouse.one("select reason, replayed_at from telemetry.quarantine") == ("wrong_type", None)
+
+
+def test_discard_a_reason(warehouse):
+    """All that is held back for one reason can be discarded at once."""
+    warehouse.write(("q/x", {}), ("q/y", {}), ("q/t0", {}))
+    with warehouse.database.connect() as connection:
+        assert quarantine.discard_all(connection, Reason.UNKNOWN_SENSOR) == 2
+    assert warehouse.one("select count(*) from telemetry.quarantine where discarded_at is null") == (1,)
 
 
 def test_many_messages(warehouse):

@@ -256,3 +256,12 @@ def test_topics_that_are_no_utf8(client):
     topic = b"a/\xff\xfe".decode("utf-8", "surrogateescape")
     client.feed(publish(topic, b"1", 1))
     assert client.messages == [(topic, b"1", False, 1)]
+
+
+def test_every_message_arrives_at_another_instant(client, monkeypatch):
+    """Messages of one read, and those after the clock was set back, have arrivals that only grow."""
+    client.feed(publish("a", b"1") + publish("a", b"2"))
+    monkeypatch.setattr("time.time_ns", lambda: 0)
+    client.feed(publish("a", b"3"))
+    arrivals = [one.received for one in client.received]
+    assert arrivals == sorted(set(arrivals))
