@@ -126,8 +126,12 @@ class Batch:
             accounts.readings += len(readings)
             # Milliseconds are enough for an arrival, and the columnstore keeps them in less room than microseconds.
             arrival = message.received // 1_000 * 1_000 - POSTGRES_EPOCH
-            for series_id, time, value in readings:
-                self.rows += _pack(4, 8, time - POSTGRES_EPOCH, 4, series_id, 8, value, 8, arrival)
+            self.rows += b"".join(
+                [
+                    _pack(4, 8, time - POSTGRES_EPOCH, 4, series_id, 8, value, 8, arrival)
+                    for series_id, time, value in readings
+                ]
+            )
             for rejection in rejections:
                 accounts.readings += rejection.readings
                 accounts.quarantined_readings += rejection.readings

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from collector.files.cells import characters
 from collector.files.chunk import Chunk
 from collector.files.opened import Block, check_not_empty, errors_of, gather, open_stream
 from collector.files.options import FileError
@@ -19,6 +20,7 @@ DELIMITERS = ",;\t"
 _BLOCK = 4_000_000
 _HEAD = 65_536
 _EPOCH_DIGITS = 9
+_LONGEST = 1_000_000
 
 
 class CsvFile:
@@ -37,6 +39,8 @@ class CsvFile:
         text = head.decode("utf-8-sig", "backslashreplace").lstrip("\r\n")
         if not text:
             raise FileError(f"{path}: only empty lines; there is nothing to load")
+        if "\0" in text.split("\n", 1)[0]:
+            raise FileError(f"{path}: no CSV file in UTF-8; save it as one, or say with --format what it is")
         self._delimiter = delimiter or _sniff(text)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter)
         self.columns = next(rows)
@@ -88,13 +92,27 @@ class CsvFile:
         for batch in reader:
             found = malformed.copy()
             malformed.clear()
+            self._check_closed(number, batch, found)
             numbers = np.arange(number, number + batch.num_rows + len(found), dtype=np.int64)
             if found:  # the others' numbers leave out those
                 numbers = numbers[~np.isin(numbers, [one[0] for one in found])][: batch.num_rows]
             number += batch.num_rows + len(found)
             yield batch, numbers, found
         if malformed:
-            yield reader.schema.empty_table().to_batches(0)[0], np.zeros(0, np.int64), malformed
+            nothing = pa.RecordBatch.from_pylist([], reader.schema)
+            self._check_closed(number, nothing, malformed)
+            yield nothing, np.zeros(0, np.int64), malformed
+
+    def _check_closed(self, number: int, batch: pa.RecordBatch, malformed: list[tuple[int, str, str]]) -> None:
+        """Refuse what swallowed the rows after it, rather than let them disappear in the quarantine as one cell."""
+        longest = max((len(text) for _, text, _ in malformed), default=0)
+        for column in batch.columns:
+            longest = max(longest, int(characters(column, 0)[1].max(initial=0)))
+        if longest > _LONGEST:
+            size = f"{longest / 1e6:.1f} MB"
+            raise FileError(
+                f'{self._path}: from row {number} on there is a cell of {size}; close the quotation mark (") before it'
+            )
 
     def done(self) -> float:
         """Return how much of the file has been read, from 0 to 1."""

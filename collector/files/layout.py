@@ -95,8 +95,13 @@ class _Search:
         return layout
 
     def error(self, problem: str, mend: str) -> FileError:
-        columns = ", ".join(self._columns[:30]) + (", …" if len(self._columns) > 30 else "")  # noqa: PLR2004 - a line
+        columns = ", ".join(map(_printable, self._columns[:30]))
+        columns += ", …" if len(self._columns) > 30 else ""  # noqa: PLR2004 - a few lines' worth
         return FileError(f"{self._where}: {problem}. It has the columns: {columns or 'none'}; {mend}")
+
+
+def _printable(name: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name[:60])
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,18 @@ from zoneinfo import ZoneInfo
 
 from collector.formats import json_payload
 from collector.formats.json_payload import MISSING, ROUNDED
-from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
+from collector.formats.values import (
+    EXACT,
+    LONGEST_TIME,
+    UnusableError,
+    boolean,
+    check_time,
+    epoch,
+    iso8601,
+    number,
+    parsed,
+    shown,
+)
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
 from collector.registry import Sensor
 
@@ -75,6 +86,7 @@ class FieldsDecoder:
         self._value = _Pointer.compile(form.value)
         self._time = None if form.time is None else _Pointer.compile(form.time)
         self._time_unit = form.time_unit
+        self._quick = self._quick_series()
 
     def decode(self, message: Message) -> Decoded:
         """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -85,13 +97,12 @@ class FieldsDecoder:
         """Return what ``document`` holds, and whether a number in it may be an integer that lost digits."""
         if message.retained and self._time is None:
             raise NoReadingError("retained, and without a time of its own")
-        items = json_payload.find(document, self._readings.path) if self._readings.path else document
-        if items is MISSING:
-            raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
+        items = self._items(document)
         readings: list[Reading] = []
         held = Held()
         rounded = False
-        for item in items if type(items) is list else (items,):
+        done = self._quickly(items, readings, message.received + self._max_future) if self._quick else 0
+        for item in items[done:] if done else items:
             values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
             try:
                 source = self._source(item, document)
@@ -113,6 +124,61 @@ class FieldsDecoder:
         if not readings and not rejections:
             raise NoReadingError("an empty list")
         return Decoded(readings, rejections), rounded
+
+    def _items(self, document: Any) -> Sequence[Any]:
+        """Return the objects that hold readings."""
+        items = json_payload.find(document, self._readings.path) if self._readings.path else document
+        if items is MISSING:
+            raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
+        return items if type(items) is list else (items,)
+
+    def _quick_series(self) -> _Series | None:
+        """Return the one series of the one sensor, where all pointers are members and times ISO 8601 text."""
+        pointers = (self._value, self._time, self._quantity or self._value)
+        source = self._only
+        if source is None or len(source.wide) != 1 or source.wide[0].convert is not number:
+            return None
+        if self._time_unit != "iso8601" or any(one is None or one.key is None for one in pointers):
+            return None
+        return source.wide[0] if source.wide[0].pointer.key is not None else None
+
+    def _quickly(self, items: Sequence[Any], readings: list[Reading], latest: int) -> int:  # noqa: PLR0911 - one a doubt
+        """Read the plain items that ``items`` begins with, in a third of the time; return how many these are.
+
+        Nothing is decided here: the first item that is not a good reading of the plain kind, and all behind it, are
+        left to the loop that knows every case.
+        """
+        series, source = self._quick, self._only
+        assert series is not None
+        assert source is not None
+        assert self._time is not None
+        series_id, key, zone, since = series.series_id, series.pointer.key, source.zone, source.since
+        quantity, value, time_key = self._quantity and self._quantity.key, self._value.key, self._time.key
+        append = readings.append
+        for position, item in enumerate(items):
+            if type(item) is not dict:
+                return position
+            raw: Any = item.get(key)
+            if quantity is not None and quantity in item:
+                if item[quantity] != series.quantity:
+                    return position
+                raw = item.get(value)
+            text = item.get(time_key)
+            kind = type(raw)
+            if kind is int and -EXACT <= raw <= EXACT:
+                raw = float(raw)
+            elif kind is not float or not -ROUNDED < raw < ROUNDED:
+                return position
+            if type(text) is not str or len(text) > LONGEST_TIME:
+                return position
+            try:
+                time = parsed(text, zone)
+            except UnusableError:
+                return position
+            if not since <= time <= latest:
+                return position
+            append((series_id, time, raw))
+        return len(items)
 
     def _source(self, item: Any, document: Any) -> _Source:
         if type(item) is not dict:

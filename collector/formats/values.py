@@ -11,6 +11,10 @@ LARGEST = 1e290
 """Values lie between this and its negative: telemetry.reading refuses others, since their sums would overflow."""
 
 
+EXACT = 2**53
+"""Every integer between this and its negative has an exact double."""
+
+
 class UnusableError(ValueError):
     """A value or time that can't make a reading."""
 
@@ -53,7 +57,7 @@ def boolean(raw: Any) -> float:
     raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
 
 
-_LONGEST_TIME = 64
+LONGEST_TIME = 64
 """Characters; twice what a time to the nanosecond with an offset has."""
 
 
@@ -63,13 +67,14 @@ def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
     ``zone`` is where times without an offset belong; without it they are refused.
     """
     # Python reads a fraction of any length, and the cache below would keep all of it.
-    if type(raw) is not str or len(raw) > _LONGEST_TIME:
+    if type(raw) is not str or len(raw) > LONGEST_TIME:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where an ISO 8601 text is due")
-    return _iso8601(raw, zone)
+    return parsed(raw, zone)
 
 
 @lru_cache(maxsize=8192)  # the readings of one message and of one second often share their text
-def _iso8601(text: str, zone: ZoneInfo | None) -> int:
+def parsed(text: str, zone: ZoneInfo | None) -> int:
+    """Do what :func:`iso8601` does, for a text of :data:`LONGEST_TIME` characters at most."""
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector import registry
 from collector.decoder import Decoder
 from collector.formats import json_payload
+from collector.formats.fields import FieldsDecoder
 from collector.formats.values import shown
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
 
@@ -469,3 +470,43 @@ def test_a_message_beyond_the_limit_is_not_decoded():
     with pytest.raises(UndecodableError) as caught:
         decoder.decode(Message("a", b"[" + b" " * 99 + b"]", 0))
     assert caught.value.rejection.reason == "too_large"
+
+
+_MEMBER = st.one_of(
+    st.floats(), st.integers(-(2**70), 2**70), st.booleans(), st.none(), st.text(max_size=3), st.just([])
+)
+_ITEM = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "timestamp": st.one_of(
+                st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat), st.text(max_size=5), st.integers()
+            ),
+            "x": _MEMBER,
+            "value": _MEMBER,
+            "sensor": st.sampled_from(["x", "y", 1, None]),
+        },
+    ),
+    _MEMBER,
+)
+
+
+@given(st.lists(_ITEM, max_size=8))
+def test_the_quick_way_is_the_same_way(items):
+    """What the loop for plain items reads is what the loop that knows every case would have read."""
+    found = registry.parse(
+        b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
+        b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
+    )
+    message = Message("a", json.dumps(items).encode(), int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6))
+    results = []
+    for quick in (True, False):
+        decoder = FieldsDecoder(found.sensors, {("s", "x"): 1}, 0)
+        assert decoder._quick is not None
+        if not quick:
+            decoder._quick = None
+        try:
+            results.append(repr(decoder.decode(message)))
+        except (UndecodableError, NoReadingError) as error:
+            results.append(repr(error))
+    assert results[0] == results[1]
