@@ -1,0 +1,109 @@
+"""Reading files: rows' numbers, what is between them, and reading ahead."""
+
+import threading
+
+import pytest
+
+from collector.files.ahead import Ahead
+from collector.files.csv_file import CsvFile
+from collector.files.ndjson_file import NdjsonFile
+from collector.files.options import FileError
+
+
+def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
+    """The header is row 1, and rows without the right cells take a number too."""
+    path = tmp_path / "a.csv"
+    path.write_text('time,x\n2024-01-01,1\nbad\n"2024-01-02",2\na,b,c\n2024-01-03,3\nend')
+    found = list(CsvFile(path).chunks(["time", "x"], 100))
+    assert [number for one in found for number in one.numbers.tolist()] == [2, 4, 6]
+    assert [row[:2] for one in found for row in one.malformed] == [(3, "bad"), (5, "a,b,c"), (7, "end")]
+
+
+def test_quoted_cells(tmp_path):
+    """Quotation marks hold delimiters, line ends and doubled marks (RFC 4180)."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbf"time","x"\r\n"a,""b""\r\nc","1"\r\n')
+    file = CsvFile(path)
+    [found] = file.chunks(file.columns, 100)
+    assert [column.to_pylist() for _, column in found.columns] == [[b'a,"b"\r\nc'], [b"1"]]
+
+
+def test_unclosed_quotation_mark(tmp_path):
+    """A mark that would swallow the rest of a file fails it, and says from which row on."""
+    path = tmp_path / "a.csv"
+    path.write_text('time,x\n2024-01-01,1\n2024-01-02,"2\n' + "2024-01-03,3\n" * 100_000)
+    with pytest.raises(FileError, match=r"from row 2 .* close the quotation mark"):
+        list(CsvFile(path).chunks(["time", "x"], 100))
+
+
+@pytest.mark.parametrize("content", ["time,x\n1,2\n".encode("utf-16"), b"\0" * 100])
+def test_other_encodings(content, tmp_path):
+    """A file that is no UTF-8 text is refused as a whole."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="UTF-8"):
+        CsvFile(path)
+
+
+def test_progress_reaches_the_end(tmp_path):
+    """What has been read grows from 0 to 1."""
+    path = tmp_path / "a.csv"
+    path.write_text("time,x\n" + "2024-01-03,3\n" * 700_000)
+    file = CsvFile(path)
+    seen = [file.done() for _ in file.chunks(["time", "x"], 1000)]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < 0.6
+    assert seen[-1] == 1
+
+
+def test_lines_are_numbered(tmp_path):
+    """Lines have the numbers that an editor shows; empty ones are passed over, the last needs no line end."""
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":')
+    assert list(NdjsonFile(path).lines()) == [(1, b'{"a":1}'), (4, b'{"b":2}'), (5, b'{"c":')]
+
+
+def test_lines_longer_than_a_block(tmp_path):
+    """A line may be longer than what is read at once."""
+    path = tmp_path / "a.ndjson"
+    long = b'"' + b"x" * 3_500_000 + b'"'
+    path.write_bytes(b"1\n" + long + b"\n2\n")
+    assert list(NdjsonFile(path).lines()) == [(1, b"1"), (2, long), (3, b"2")]
+
+
+def test_ahead_yields_all_in_order():
+    """Reading ahead changes nothing about what comes."""
+    ahead = Ahead(iter(range(100)))
+    assert list(ahead) == list(range(100))
+    ahead.close()
+
+
+def test_ahead_raises_what_the_source_raises():
+    """An error of the source comes where its item would have."""
+
+    def source():
+        yield 1
+        raise FileError("gone")
+
+    ahead = Ahead(source())
+    seen = []
+    with pytest.raises(FileError, match="gone"):
+        seen.extend(iter(ahead))
+    ahead.close()
+
+
+def test_ahead_stops_early():
+    """Closed before the end, the source is left alone and no thread stays."""
+    asked = []
+
+    def source():
+        while True:
+            asked.append(1)
+            yield 1
+
+    ahead = Ahead(source())
+    assert next(iter(ahead)) == 1
+    ahead.close()
+    count = len(asked)
+    assert count < 6
+    assert "reader" not in {thread.name for thread in threading.enumerate()}
