@@ -11,7 +11,7 @@ import typer
 from collector import logs, quarantine, registry, service, settings, tables
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
-from collector.settings import CollectorSettings, MqttSettings
+from collector.settings import CollectorSettings, DatabaseSettings, MqttSettings
 from collector.writer import Writer
 from timescale import database
 from timescale.command import new_app, option, run
@@ -31,10 +31,11 @@ def check() -> None:
 def _configuration() -> tuple[CollectorSettings, MqttSettings, registry.Registry]:
     """Return all that the collector is told; raises :class:`SettingError` that lists every mistake in it."""
     mistakes: list[str] = []
+    _found(mistakes, lambda: settings.load(DatabaseSettings))
     mqtt = _found(mistakes, lambda: settings.load(MqttSettings))
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
     sensors = _found(mistakes, lambda: registry.load(collector.registry)) if collector else None
-    if mqtt is None or collector is None or sensors is None:
+    if mistakes or mqtt is None or collector is None or sensors is None:
         raise SettingError("\n".join(mistakes))
     return collector, mqtt, sensors
 

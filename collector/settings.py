@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,6 +45,17 @@ class MqttSettings(BaseSettings):
         if wrong:
             raise ValueError("\n  ".join(wrong))
         return self
+
+
+class DatabaseSettings(BaseSettings):
+    """What libpq is told: PGPORT, PGSSLMODE, … libpq reads them itself; here they are only checked."""
+
+    model_config = SettingsConfigDict(env_prefix="PG", extra="ignore", env_ignore_empty=True)
+
+    port: str = Field("5432", pattern=r"^\d{1,5}(,\d{0,5})*$", description="Port of the database (or ports, as hosts).")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer", description="Whether the connection to the database is encrypted; verify-full across a network."
+    )
 
 
 class CollectorSettings(BaseSettings):

@@ -260,7 +260,7 @@ class LocalBroker:
     def _load_credentials(self) -> None:
         path = self.directory / "password"
         if not path.exists():
-            _write_private(path, secrets.token_urlsafe(24))
+            write_private(path, secrets.token_urlsafe(24))
         self.password = path.read_text()
 
     def _write_nats(self) -> Path:
@@ -269,7 +269,7 @@ class LocalBroker:
         # JSON strings are valid in NATS' configuration language. Port -1: its own protocol on any free port, which
         # nobody uses but which can't be turned off. Control line and payload: an MQTT topic may have 65,535 bytes,
         # and a payload beyond the default of 1 MiB would close the connection of the device that sends it.
-        return _write_private(
+        return write_private(
             self.directory / "nats.conf",
             f"""server_name: sensor-warehouse
 listen: "{HOST}:-1"
@@ -288,7 +288,7 @@ mqtt {{
     def _write_mosquitto(self) -> Path:
         store = self.directory / "mosquitto"
         store.mkdir(mode=0o700, exist_ok=True)
-        passwords = _write_private(store / "passwords", f"{self.username}:{_mosquitto_hash(self.password)}\n")
+        passwords = write_private(store / "passwords", f"{self.username}:{_mosquitto_hash(self.password)}\n")
         user = "root"
         if os.geteuid() == 0 and (service := _service_user(self.directory)):
             # Started as root, mosquitto becomes its own user and must reach its files as that; the log and the
@@ -301,7 +301,7 @@ mqtt {{
         # max_queued_messages 0 is "no limit": the default of 1000 drops what arrives while the collector is away.
         # Snapshots go by time: counting changes (autosave_on_changes) would leave the last ones of a slow stream
         # unsaved for hours, or with a count of 1 write the whole store for every message.
-        return _write_private(
+        return write_private(
             self.directory / "mosquitto.conf",
             f"""listener {self.port} {HOST}
 allow_anonymous false
@@ -339,7 +339,8 @@ def _service_user(directory: Path) -> pwd.struct_passwd | None:
     return user if all(parent.stat().st_mode & 0o001 for parent in directory.parents) else None
 
 
-def _write_private(path: Path, text: str) -> Path:
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that only its owner can read, and never could anybody else; return ``path``."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

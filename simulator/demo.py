@@ -22,7 +22,7 @@ from typing import Literal
 
 from collector import registry as registries
 from simulator import play, runner, summary
-from simulator.broker import LocalBroker
+from simulator.broker import LocalBroker, write_private
 from simulator.payloads import message
 from simulator.play import Player
 from simulator.publisher import Publisher
@@ -182,7 +182,7 @@ class Demo:
         self._stack.callback(broker.stop)
         self._say(f"database on 127.0.0.1:{server.port}, {broker.kind} on 127.0.0.1:{broker.port}")
         own = {**server.environment(), **broker.environment()}
-        _write_private(
+        write_private(
             self._directory / "env", "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
         )
         # What the user has set for the real database and broker must not reach this one.
@@ -341,9 +341,3 @@ def run(options: Options, stopped: Callable[[], bool]) -> None:
 
 def _program(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)

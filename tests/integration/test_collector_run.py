@@ -209,3 +209,19 @@ def test_retention_closes_the_past(database, broker, collectors, publisher, uniq
         until(lambda: counts(connection)["messages"] == 2)
         assert counts(connection)["stored"] == 1
         assert connection.execute("select reason from telemetry.quarantine").fetchall() == [("time_too_old",)]
+
+
+def test_bad_messages_through_the_broker(database, broker, collectors, publisher, unique):
+    """Odd topics and payloads cross a real broker into quarantine, byte by byte, between good messages."""
+    head = f"{unique}/"
+    topics = ["it's", '"quoted"', "50%s%d%%", "σήμα/水", "x" * (65_535 - len(head))]
+    payloads = [b"not json", b'{"timestamp":', b"\xff\xfe", b"\0", b"NaN", b"[" * 5000, b"x" * 1_000_000]
+    bad = [(head + topic, b"{}") for topic in topics] + [(f"{unique}/t0", payload) for payload in payloads]
+    collectors.start(broker.environment())
+    for number, (topic, payload) in enumerate(bad):
+        publisher.send([(2 * number, f"{unique}/t1", reading(number)), (2 * number + 1, topic, payload)])
+    with database.connect() as connection:
+        until(lambda: counts(connection)["messages"] == 2 * len(bad))
+        assert (counts(connection)["stored"], counts(connection)["balanced"]) == (len(bad), True)
+        found = connection.execute("select topic, payload from telemetry.quarantine").fetchall()
+        assert sorted(found) == sorted(bad)

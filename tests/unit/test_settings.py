@@ -147,3 +147,11 @@ def test_empty_settings_are_unset(variables):
     variables(MQTT_USERNAME="", MQTT_CA_FILE="", MQTT_HOST="")
     found = load(MqttSettings)
     assert (found.username, found.ca_file, found.host) == (None, None, "localhost")
+
+
+def test_the_database_is_checked_too(tmp_path):
+    """A port or TLS mode that libpq would choke on is found before anything connects."""
+    done = check(tmp_path, PGPORT="abc", PGSSLMODE="always")
+    assert done.returncode == 2
+    assert "PGPORT" in done.stderr
+    assert "PGSSLMODE" in done.stderr

@@ -84,7 +84,7 @@ comment on table telemetry.quarantine is
 comment on column telemetry.quarantine.id is 'Number of the row, as `collector quarantine show` takes it.';
 comment on column telemetry.quarantine.received_at is 'When the collector received the message.';
 comment on column telemetry.quarantine.quarantined_at is 'When it was put here.';
-comment on column telemetry.quarantine.source is 'Where it came from: mqtt, kafka, or a file.';
+comment on column telemetry.quarantine.source is 'The way it came: mqtt, file or replay.';
 comment on column telemetry.quarantine.topic is 'Topic of the message; null where the source has none.';
 comment on column telemetry.quarantine.payload is 'The message as it came, byte by byte.';
 comment on column telemetry.quarantine.retained is 'Whether the broker had retained it from before.';
@@ -104,7 +104,7 @@ comment on column telemetry.quarantine_purged.only_row is 'Always true: there is
 comment on table telemetry.intake is
 'The accounts, one row a minute, source and collector; written in the transaction that stores what they count.';
 comment on column telemetry.intake.bucket is 'Start of the minute in which the messages were written.';
-comment on column telemetry.intake.source is 'Where they came from: mqtt, kafka, or a file.';
+comment on column telemetry.intake.source is 'The way they came: mqtt, file or replay (of what was in quarantine).';
 comment on column telemetry.intake.collector is 'Which collector took them in.';
 comment on column telemetry.intake.messages is 'Messages taken in: decoded + ignored + quarantined_messages.';
 comment on column telemetry.intake.decoded is 'Messages that yielded readings, stored or not.';
