@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as mqtt
 import psycopg
 
 from simulator.broker import BrokerSettings, LocalBroker
@@ -109,6 +110,16 @@ class Rig:
         finally:
             process.terminate()
             process.wait(60)
+            forget_session(environment)
+
+
+def forget_session(environment: Mapping[str, str]) -> None:
+    """End a collector's session: the broker would go on queueing for it, and slow down with every round."""
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, environment["COLLECTOR_CLIENT_ID"], protocol=mqtt.MQTTv311)
+    client.username_pw_set(environment["MQTT_USERNAME"], environment["MQTT_PASSWORD"])
+    client.on_connect = lambda *_: client.disconnect()
+    client.connect(environment["MQTT_HOST"], int(environment["MQTT_PORT"]))
+    client.loop_forever()
 
 
 @contextmanager
