@@ -12,6 +12,9 @@ JOBS ?= 2
 
 # uv takes the Python that was found and downloads none.
 export UV_PYTHON_DOWNLOADS := never
+# uv brings certificates of its own; where the machine has a store, that one counts: a company's proxy is in it.
+export UV_SYSTEM_CERTS ?= $(shell for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+	/etc/ssl/cert.pem; do [ -s "$$store" ] && { echo true; exit; }; done; echo false)
 
 # What the demonstration may be told: make demo ONCE=1 SENSORS=50 EDITION=postgresql BROKER=nats
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
