@@ -149,15 +149,13 @@ def test_name_that_the_certificate_does_not_have(database, tls, collectors):
     assert running.stop() == 0
 
 
-@pytest.mark.parametrize("variables", [{"MQTT_CA_FILE": "nowhere.pem"}, {"MQTT_CERT_FILE": "nowhere.pem"}])
-def test_files_that_are_not_there(database, tls, collectors, variables):
-    """A certificate file that can't be read ends the collector before it connects, naming the variables."""
-    running = collectors.start({**tls.environment, **variables}, subscribed=False)
+@pytest.mark.parametrize("variable", ["MQTT_CA_FILE", "MQTT_CERT_FILE"])
+def test_files_that_are_not_there(database, tls, collectors, variable):
+    """A certificate file that is not there ends the collector before it connects, naming the variable."""
+    running = collectors.start({**tls.environment, variable: "nowhere.pem"}, subscribed=False)
     assert running.process.wait(30) == 2
     running.stop()
-    text = running.lines[-1]["event"]
-    assert "MQTT_CA_FILE, MQTT_CERT_FILE or MQTT_KEY_FILE can't be used" in text
-    assert "No such file" in text
+    assert any(f"{variable}: no such file nowhere.pem" in line["event"] for line in running.lines)
 
 
 @pytest.mark.parametrize("variables", [{"MQTT_PASSWORD": "wrong-password"}, {"MQTT_USERNAME": "nobody"}])
