@@ -33,6 +33,9 @@ _STOP_SECONDS = 60.0
 _START_SECONDS = 600.0
 """Recovery after a crash replays up to max_wal_size: minutes on a slow disk, and no reason to give up."""
 
+_TELLING = ("FATAL", "PANIC", "ERROR", "could not")
+"""What stands in the lines of a log that say why a server ended."""
+
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -158,7 +161,7 @@ class LocalServer:
         logs = [self.data / _START_LOG, *sorted((self.data / "log").glob("*"), key=lambda path: path.stat().st_mtime)]
         recent = [path for path in logs if path.exists() and path.stat().st_mtime >= self._launched]
         lines = [line for path in recent for line in path.read_text("utf-8", "replace").splitlines()[-30:]]
-        telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "could not"))]
+        telling = [line for line in lines if any(word in line for word in _TELLING)]
         return "\n".join((telling or lines)[-5:])
 
     def __enter__(self) -> Self:
@@ -296,6 +299,11 @@ class LocalServer:
         while not self._answers(process.pid):
             if process.poll() is not None:
                 complaint = self.complaint()
+                # The log has a process of its own, which writes the reason down a moment after the server has ended.
+                patience = time.monotonic() + 2
+                while not any(word in complaint for word in _TELLING) and time.monotonic() < patience:
+                    time.sleep(0.05)
+                    complaint = self.complaint()
                 if "could not bind" in complaint:
                     raise _taken(self.port)
                 raise DatabaseError(f"PostgreSQL did not start in {self.data}: {complaint}")
