@@ -139,16 +139,12 @@ class Demo:
             collector = self._start("collector", "run")
             connection = self._stack.enter_context(_Closing(database.connect(application_name="demo")))
             publisher = self._stack.enter_context(Publisher(load_settings().mqtt))
-            since = datetime.now(UTC)
+            begin_filling = datetime.now(UTC)
             self._fill(connection, publisher, players, collector)
             self._load_example()
-            self._say("live readings …")
-            live = self._start("simulator", "run", *self._live_options(players))
-            self._until(
-                lambda: self._alive(connection, players, since), "live readings of every sensor", collector, live
-            )
+            live = self._go_live(connection, players, collector)
             delay = summary.measure_delay(connection, publisher, players[0])
-            minute = since.replace(second=0, microsecond=0)
+            minute = begin_filling.replace(second=0, microsecond=0)
             where = f"{broker.kind} on 127.0.0.1:{broker.port}"
             edition = f"{server.binaries} on 127.0.0.1:{server.port}"
             result = summary.summarise(connection, players, minute, delay, edition, where)
@@ -240,6 +236,15 @@ class Demo:
         self._say(f"loading {EXAMPLE} …")
         path = str(EXAMPLE.absolute())
         self._call("collector", "load", path, "--sensor", _EXAMPLE_SENSOR, "--column", "temperature=value")
+
+    def _go_live(self, connection: Connection, players: list[Player], collector: Child) -> Child:
+        """Start the sensors and return them when each has a reading in SQL that is not of the history."""
+        self._say("live readings …")
+        # Not earlier: the history may reach over a full minute after it has begun, and would be taken for live.
+        since = datetime.now(UTC)
+        live = self._start("simulator", "run", *self._live_options(players))
+        self._until(lambda: self._alive(connection, players, since), "live readings of every sensor", collector, live)
+        return live
 
     def _alive(self, connection: Connection, players: list[Player], since: datetime) -> bool:
         row = connection.execute(
