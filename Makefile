@@ -71,9 +71,9 @@ distclean: clean ## also what was installed
 .venv/.installed: pyproject.toml uv.lock $(UV)
 	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.uv/bin/python -m pip config get global.index-url 2>/dev/null)}}"; \
 	if [ -z "$$index" ]; then \
-		$(UV) sync --frozen --python "$(PYTHON)"; \
+		$(UV) sync --frozen --all-extras --python "$(PYTHON)"; \
 	else \
-		$(UV) export --frozen --quiet --no-emit-project --output-file .uv/requirements.txt && \
+		$(UV) export --frozen --all-extras --quiet --no-emit-project --output-file .uv/requirements.txt && \
 		{ [ -x $(BIN)/python ] || $(UV) venv --quiet --python "$(PYTHON)" .venv; } && \
 		UV_DEFAULT_INDEX="$$index" $(UV) pip sync --quiet --python $(BIN)/python --require-hashes .uv/requirements.txt && \
 		UV_DEFAULT_INDEX="$$index" $(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .; \
