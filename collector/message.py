@@ -15,6 +15,8 @@ class Message(NamedTuple):
     """Set by the broker on what it kept from before we subscribed."""
     delivery: int = 0
     """The source's own handle for acknowledging it (MQTT packet identifier; 0: nothing to acknowledge)."""
+    qos: int = 1
+    """MQTT's quality of service it was delivered with."""
 
 
 Reading = tuple[int, int, float]

@@ -8,16 +8,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collector.batch import Batch
 from collector.message import Message
 from collector.mqtt_client import BulkClient
-from collector.pipeline import Pipeline
 from collector.settings import CollectorSettings, MqttSettings
 from timescale.errors import SettingError, WarehouseError
 
@@ -36,8 +34,36 @@ class BrokerError(WarehouseError):
     """The broker refuses this client; trying again would not help."""
 
 
+class Sink(Protocol):
+    """Where a source's messages go: a :class:`collector.pipeline.Pipeline`, or another that makes them safe.
+
+    Once messages are safe the sink calls the source's ``committed`` with them, and ``room`` when it was full and no
+    longer is; both from any thread.
+    """
+
+    failure: BaseException | None
+    """What ended it for good, if anything did; the source stops then, and raises it."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as much as it may; the source reads no more until ``room`` is called."""
+
+    def add(self, message: Message) -> None:
+        """Take one message, without waiting."""
+
+    def notify(self) -> None:
+        """Take note that one or more have been added and no more follow at once."""
+
+    def stop(self, seconds: float) -> bool:
+        """Make safe what was added, for ``seconds`` at most, and end; return whether all of it is safe."""
+
+
 class MqttSource:
-    """Feeds a pipeline from a broker; :meth:`run` holds the calling thread until :meth:`stop`."""
+    """Feeds a sink from a broker; :meth:`run` holds the calling thread until :meth:`stop`.
+
+    Client id and share group are those of ``settings``: a session beside that of the collector takes
+    ``settings.beside(role)``. ``subscribe`` are the topic filters, usually the registry's; they may be replaced.
+    """
 
     def __init__(self, mqtt: MqttSettings, settings: CollectorSettings, subscribe: tuple[str, ...]) -> None:
         self.subscribe = subscribe
@@ -53,13 +79,13 @@ class MqttSource:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
 
-    def committed(self, batch: Batch) -> None:
-        """Take note that ``batch`` is safe; its messages are acknowledged by the loop. From any thread."""
-        self._committed.append(batch.messages)
+    def committed(self, messages: Sequence[Message]) -> None:
+        """Take note that ``messages`` are safe; they are acknowledged by the loop. From any thread."""
+        self._committed.append(messages)
         self._wake()
 
     def room(self) -> None:
-        """Take note that the pipeline can take more again. From any thread."""
+        """Take note that the sink can take more again. From any thread."""
         self._wake()
 
     def stop(self) -> None:
@@ -67,13 +93,13 @@ class MqttSource:
         self._stopping.set()
         self._wake()
 
-    def run(self, pipeline: Pipeline) -> bool:
-        """Bring messages to ``pipeline`` until :meth:`stop`; return whether all that was read has been committed.
+    def run(self, sink: Sink) -> bool:
+        """Bring messages to ``sink`` until :meth:`stop`; return whether all that was read is safe.
 
         Connects again by itself, ever more slowly. Raises :class:`BrokerError` where the broker refuses this client
-        at its first connection, and what ended the pipeline's writer, if something did.
+        at its first connection, and what ended the sink, if something did.
         """
-        client = self._new_client(pipeline)
+        client = self._new_client(sink)
         pause = 0.5
         while not self._stopping.is_set():
             try:
@@ -83,23 +109,23 @@ class MqttSource:
                 log.warning("broker away", broker=where, reason=str(error), next_try_seconds=pause)
             else:
                 before = self.connections
-                self._converse(client, pipeline)
+                self._converse(client, sink)
                 if self.connections > before:
                     pause = 0.5
             if self._refused is not None:
-                pipeline.stop(self._settings.drain_seconds)
+                sink.stop(self._settings.drain_seconds)
                 raise self._refused
             if self._stopping.wait(pause):
                 break
             pause = min(pause * 2, _LONGEST_PAUSE)
-        clean = pipeline.stop(self._settings.drain_seconds)
-        if pipeline.failure is not None:
-            raise pipeline.failure
+        clean = sink.stop(self._settings.drain_seconds)
+        if sink.failure is not None:
+            raise sink.failure
         self._say_goodbye(client)
         return clean
 
-    def _new_client(self, pipeline: Pipeline) -> BulkClient:
-        client = BulkClient(self._settings.client_id, pipeline.add)
+    def _new_client(self, sink: Sink) -> BulkClient:
+        client = BulkClient(self._settings.client_id, sink.add)
         mqtt = self._mqtt
         if mqtt.username is not None:
             client.username_pw_set(mqtt.username, mqtt.password)
@@ -119,15 +145,15 @@ class MqttSource:
         client.connect_async(mqtt.host, mqtt.port, self._settings.keepalive_seconds)
         return client
 
-    def _converse(self, client: BulkClient, pipeline: Pipeline) -> None:
+    def _converse(self, client: BulkClient, sink: Sink) -> None:
         """Serve one connection until it ends or we are stopping."""
         while not self._stopping.is_set() and (sock := client.socket()) is not None:
-            if pipeline.failure is not None:
+            if sink.failure is not None:
                 self._stopping.set()
                 return
             self._acknowledge(client)
             self._subscribe_anew(client)
-            paused = pipeline.full
+            paused = sink.full
             pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
             reading: list[Any] = [self._wake_read] if paused else [self._wake_read, sock]
             writing = [sock] if client.want_write() else []
@@ -140,7 +166,7 @@ class MqttSource:
                 self._drain_wakes()
             if not paused and (sock in readable or pending):
                 client.loop_read()
-                pipeline.notify()
+                sink.notify()
             if sock in writable:
                 client.loop_write()
             if paused:

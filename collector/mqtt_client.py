@@ -126,7 +126,7 @@ class BulkClient(Client):
                 if topic is None:
                     topic = self._topic(raw)
                 self._received = received
-                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid))
+                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid, command >> 1 & 3))
                 received += 1
             else:
                 result = self._control(command, buffer[body:stop])

@@ -113,7 +113,7 @@ class Collector:
         pipeline = self._pipeline = Pipeline(
             self._writer,
             decoder.decode,
-            committed=self._source.committed,
+            committed=lambda batch: self._source.committed(batch.messages),
             room=self._source.room,
             before_batch=lambda: self._follow_registry(pipeline),
             max_messages=self._settings.max_batch_messages,

@@ -92,6 +92,14 @@ class CollectorSettings(BaseSettings):
     summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
     drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for the database before giving up.")
 
+    def beside(self, role: str) -> Self:
+        """Return the settings of an MQTT session of its own, which gets every message that the collector gets too.
+
+        Its client id is ``<client id>-<role>``; so is its share group, or the two would split the messages.
+        """
+        group = None if self.share_group is None else f"{self.share_group}-{role}"
+        return self.model_copy(update={"client_id": f"{self.client_id}-{role}", "share_group": group})
+
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 
