@@ -1,0 +1,55 @@
+"""JSON trees as names and values."""
+
+import pytest
+
+from collector.formats import tree
+from collector.message import NoReadingError, UndecodableError
+
+
+def test_leaves():
+    """Names are joined by slashes, items of lists named by index; null, and what is empty, is left out."""
+    document = {"a": 1, "b": {"c": [2.5, {"d": True}, None], "e": {}}, "f": None, "g": "on", "": {"": 0}}
+    assert tree.leaves(document) == [("a", 1), ("b/c/0", 2.5), ("b/c/1/d", True), ("g", "on"), ("/", 0)]
+
+
+def test_prefix():
+    """The prefix stands before each name."""
+    assert tree.leaves([1, 2], "x/") == [("x/0", 1), ("x/1", 2)]
+
+
+def test_long_integers():
+    """Integers beyond 64 bits keep their digits, though orjson drops them."""
+    assert tree.load(b'{"a": 18446744073709551617}') == {"a": 18446744073709551617}
+
+
+def test_not_finite():
+    """NaN and infinity are read, so that they cost one value and not the message."""
+    assert tree.leaves(tree.load(b'{"a": Infinity, "b": 1}')) == [("a", float("inf")), ("b", 1)]
+
+
+def test_depth():
+    """What lies deeper than any device goes is left out, and no depth ends in another error."""
+    nested = b'{"":' * 400 + b"1" + b"}" * 400
+    assert tree.leaves(tree.load(nested)) == []
+    with pytest.raises(UndecodableError):
+        tree.load(b"[" * 100_000)
+
+
+@pytest.mark.parametrize("document", [[0] * 10_001, [[0] * 6000, [0] * 6000]])
+def test_width(document):
+    """A tree of more values than any device sends is refused before it fills the memory."""
+    with pytest.raises(UndecodableError, match="10000 values"):
+        tree.leaves(document)
+
+
+@pytest.mark.parametrize("payload", [b"[1]", b"1", b'"on"', b"null", b"online", b"\xff", b"{"])
+def test_no_object(payload):
+    """Where an object is due, anything else is undecodable."""
+    with pytest.raises(UndecodableError):
+        tree.load_object(payload)
+
+
+def test_empty():
+    """An empty payload deletes a retained message: no reading, and no mistake."""
+    with pytest.raises(NoReadingError):
+        tree.load(b"")
