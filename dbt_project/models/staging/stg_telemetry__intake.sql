@@ -1,0 +1,13 @@
+select
+    bucket,
+    source,
+    collector,
+    messages,
+    decoded,
+    ignored,
+    quarantined_messages,
+    readings,
+    stored,
+    duplicate,
+    quarantined_readings
+from {{ source('telemetry', 'intake') }}

@@ -1,0 +1,11 @@
+select
+    bucket,
+    series_id,
+    mean,
+    minimum,
+    maximum,
+    first_value,
+    last_value,
+    sum_value,
+    sample_count
+from {{ source('telemetry', 'reading_1m') }}

@@ -1,0 +1,4 @@
+select
+    keep_days,
+    dropped_before
+from {{ source('telemetry', 'retention') }}
