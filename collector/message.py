@@ -33,6 +33,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     NOT_EXACT = "not_exact"
     TOO_LARGE = "too_large"
+    BAD_QUALITY = "bad_quality"
     MISSING_TIME = "missing_time"
     UNREADABLE_TIME = "unreadable_time"
     TIME_WITHOUT_ZONE = "time_without_zone"
