@@ -12,6 +12,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
+from collector import late
 from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.message import Message, Reason, Rejection
 from timescale import database
@@ -160,6 +161,7 @@ class Writer:
         with connection.cursor() as cursor:
             if quarantined:
                 cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])
+            late.note(cursor, batch.rows)
             # Last, because collectors that share a name wait for each other from here to the commit.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
         return accounts

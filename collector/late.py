@@ -1,0 +1,63 @@
+"""Late hours: which hours of which series a batch reaches back to, noted for those who compute from readings.
+
+What is computed hour by hour need look only at the newest hours, and at those noted in ``telemetry.late_hour``: it is
+written in the transaction that stores the readings. See docs/decisions/0008-incremental-marts.md.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+from collector.batch import POSTGRES_EPOCH, ROW
+
+_HOUR = 3_600_000_000
+_ROWS = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("time_length", ">i4"),
+        ("time", ">i8"),
+        ("series_length", ">i4"),
+        ("series_id", ">i4"),
+        ("rest", "V24"),
+    ]
+)
+"""The columns of :data:`collector.batch.ROW` that count here."""
+assert _ROWS.itemsize == ROW.size
+
+# The database's clock decides what is late: it also tells a build where to begin. Sorted, so that writers don't wait in
+# a circle; what was noted within the minute is left alone, since a load brings hundreds of batches for the same hours.
+_NOTE = """
+insert into telemetry.late_hour as kept (series_id, bucket, noted_at)
+select series_id, to_timestamp(hour * 3600.0), clock_timestamp()
+from unnest(%s::integer[], %s::bigint[]) as late (series_id, hour)
+where to_timestamp(hour * 3600.0) < date_trunc('hour', clock_timestamp() - interval '2 hours', 'UTC')
+order by series_id, hour
+on conflict (series_id, bucket) do update set noted_at = excluded.noted_at
+where kept.noted_at < excluded.noted_at - interval '1 minute'
+"""
+
+
+def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
+    """Return the distinct series and hours of ``rows`` whose hour is less than ``before``, sorted by both.
+
+    ``rows`` are those of :class:`collector.batch.Batch`; hours count from 1970.
+    """
+    table = np.frombuffer(rows, _ROWS)
+    hour: npt.NDArray[np.int64] = (table["time"].astype(np.int64) + POSTGRES_EPOCH) // _HOUR
+    late = hour < before
+    if not late.any():
+        return [], []
+    # Both in one number, which sorts ten times faster than pairs; the shift keeps hours before 1970 in order.
+    both = np.unique((table["series_id"][late].astype(np.int64) << 32) + hour[late] + 2**31)
+    return (both >> 32).tolist(), ((both & (2**32 - 1)) - 2**31).tolist()
+
+
+def note(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
+    """Note in ``telemetry.late_hour`` the hours of ``rows`` that ended two hours ago or earlier."""
+    # An hour sooner than the statement's own bound, so that a clock that differs from the database's does no harm.
+    series_ids, late = hours(rows, int(time.time()) // 3600 - 1)
+    if late:
+        cursor.execute(_NOTE, (series_ids, late))

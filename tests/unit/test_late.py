@@ -1,0 +1,27 @@
+"""Which hours a batch reaches back to."""
+
+from collector import late
+from collector.batch import POSTGRES_EPOCH, ROW
+
+HOUR = 3_600_000_000
+
+
+def rows(*readings: tuple[int, int]) -> bytes:
+    """Return rows of (series_id, microseconds since 1970)."""
+    return b"".join(ROW.pack(4, 8, time - POSTGRES_EPOCH, 4, series, 8, 1.0, 8, 0) for series, time in readings)
+
+
+def test_only_hours_before_the_bound_count():
+    """The bound itself is not late, the last microsecond before it is."""
+    assert late.hours(rows((1, 10 * HOUR), (2, 10 * HOUR - 1)), 10) == ([2], [9])
+
+
+def test_hours_are_distinct_and_sorted():
+    """By series, then hour, each once, also far from the epoch on both sides."""
+    batch = rows((7, 5 * HOUR), (2, 900_000 * HOUR + 3), (2, -3 * HOUR - 1), (7, 5 * HOUR + 1), (2**31 - 1, 0))
+    assert late.hours(batch, 10**6) == ([2, 2, 7, 2**31 - 1], [-4, 900_000, 5, 0])
+
+
+def test_a_batch_without_rows_is_never_late():
+    """No rows, no hours."""
+    assert late.hours(b"", 10) == ([], [])
