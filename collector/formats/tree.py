@@ -16,6 +16,10 @@ _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_INTEGER = b"0" * 20
 """Once all digits are 0: what may be an integer beyond 64 bits, which orjson turns into a float without a word."""
 
+LONGEST_TEXT = 200
+"""Bytes of a payload that is no JSON and yet a state."""
+
+_JSON_BEGINS = (b"{", b"[", b'"')
 _TOO_MANY = f"more than {MOST_LEAVES} values in one tree"
 
 Leaf = float | bool | str
@@ -38,6 +42,23 @@ def load_object(payload: bytes) -> dict[str, Any]:
     if type(document) is not dict:
         raise UndecodableError(Reason.MALFORMED, "JSON, but no object")
     return document
+
+
+def load_or_text(payload: bytes) -> Any:
+    """Return what :func:`load` does, or the payload as text where it is no JSON: states often come bare (``ON``).
+
+    Raises :class:`UndecodableError` where it begins as an object, list or string of JSON and is none, where it is not
+    UTF-8, and where no state would be so long or hold control characters.
+    """
+    try:
+        return load(payload)
+    except UndecodableError:
+        if payload[:1] in _JSON_BEGINS or len(payload) > LONGEST_TEXT:
+            raise
+        text = payload.decode(errors="ignore")
+        if len(text.encode()) != len(payload) or not text.isprintable():
+            raise
+        return text
 
 
 def leaves(tree: dict[str, Any] | list[Any], prefix: str = "") -> list[tuple[str, Leaf]]:

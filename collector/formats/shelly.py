@@ -1,0 +1,120 @@
+"""Format ``shelly``: Shelly devices of all generations.
+
+From generation 2 on (https://shelly-api-docs.shelly.cloud/gen2/General/Notifications) a change is published twice: as
+a notification on ``<prefix>/events/rpc``, with its time and only what changed, and as the whole status of its component
+on ``<prefix>/status/<component>``. Both name it alike: ``switch:0/apower``. Generation 1
+(https://shelly-api-docs.shelly.cloud/gen1/) has one bare value a topic, and the JSON document ``info``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from collector.formats import tree
+from collector.formats.clock import ARRIVAL, Moment, if_set, moment
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+_SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
+"""Last or last but one levels of topics without a reading: presence, commands and their replies, button events."""
+
+_UNITS = {"/tC": "Cel", "/tF": "[degF]"}
+"""Ends of names that say their unit → its UCUM code."""
+
+
+class ShellyFormat(FormatOptions):
+    """What Shelly devices publish: notifications, component status, and generation 1's values and info."""
+
+    unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+
+    name: Literal["shelly"] = "shelly"
+    only: Literal["rpc", "status"] | None = Field(
+        None,
+        description="From generation 2 on the same change comes on events/rpc and on status/…: which of them to read. "
+        "Default: both; then subscribe to one of them only.",
+    )
+
+    def reader(self) -> "ShellyReader":
+        """Return a reader for messages of this format."""
+        return ShellyReader(self.only)
+
+
+class ShellyReader:
+    """Reads Shelly's messages; ``only`` leaves out notifications (``status``) or component status (``rpc``)."""
+
+    def __init__(self, only: str | None) -> None:
+        self._only = only
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+        """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        levels = ["", *message.topic.split("/")]
+        above, last = levels[-2:]
+        if last == "rpc" and above == "events":
+            self._check("rpc")
+            found = _notification(tree.load_object(message.payload))
+        elif last in _SILENT or above in _SILENT:
+            raise NoReadingError("presence, a command or an event")
+        elif above == "status":
+            self._check("status")
+            found = _measurements(_component(message.payload), last + "/", ARRIVAL)
+        else:
+            found = _generation_1(message.payload, last, names.get("#"))
+        if not found:
+            raise NoReadingError("holds no value")
+        return found
+
+    def _check(self, kind: str) -> None:
+        if self._only not in (None, kind):
+            raise NoReadingError(f"the format's option only is {self._only!r}")
+
+
+def _notification(frame: dict[str, Any]) -> list[Measurement]:
+    method, status = frame.get("method"), frame.get("params")
+    if method not in ("NotifyStatus", "NotifyFullStatus"):
+        raise NoReadingError("an event, a request or a reply")
+    if type(status) is not dict:
+        raise UndecodableError(Reason.MALFORMED, "a notification without params")
+    return _measurements(status, "", if_set(moment(status.pop("ts", None), "s")))
+
+
+def _component(payload: bytes) -> dict[str, Any]:
+    status = tree.load(payload)
+    if status is None:
+        raise NoReadingError("null")
+    if type(status) is not dict:
+        raise UndecodableError(Reason.MALFORMED, "JSON, but no object")
+    return status
+
+
+def _generation_1(payload: bytes, last: str, below: str | None) -> list[Measurement]:
+    """Return what a topic of generation 1 holds; ``below``: the topic below the device's own."""
+    document = tree.load_or_text(payload)
+    if type(document) is dict:
+        if last == "info":
+            when = if_set(moment(document.pop("unixtime", None), "s"))
+            return _measurements(_valid(document), "", when)
+        return _measurements(document, f"{below}/" if below else "", ARRIVAL)
+    if type(document) is list:
+        raise UndecodableError(Reason.MALFORMED, "a JSON array, which no Shelly sends")
+    return [] if document is None else [Measurement(below or last, document)]
+
+
+def _valid(status: dict[str, Any]) -> dict[str, Any]:
+    """Return ``status`` with null for the meters and sensors whose own ``is_valid`` is false: nothing was measured."""
+    return {
+        name: [_if_valid(item) for item in part] if type(part) is list else _if_valid(part)
+        for name, part in status.items()
+    }
+
+
+def _if_valid(part: Any) -> Any:
+    return None if type(part) is dict and part.get("is_valid") is False else part
+
+
+def _measurements(status: dict[str, Any], prefix: str, when: Moment) -> list[Measurement]:
+    time, problem = when
+    return [
+        Measurement(name, value, time, _UNITS.get(name[-3:]), "", problem)
+        for name, value in tree.leaves(status, prefix)
+    ]

@@ -1,0 +1,178 @@
+"""Format ``tasmota``: Tasmota firmware (https://tasmota.github.io/docs/MQTT/), its sensors, relays and Zigbee bridges.
+
+Which kind a message is shows in its topic's last level, whatever the device's FullTopic puts before it. Quantities are
+named as in ``tele/…/SENSOR``; ``STATUS8`` and ``STATUS10``, which hold the same one level deeper, name them alike.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, Field
+
+from collector.formats import tree
+from collector.formats.clock import ARRIVAL, Moment, if_set, moment
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+_UNITS: dict[str, dict[str, str]] = {
+    "TempUnit": {"C": "Cel", "F": "[degF]"},
+    "PressureUnit": {"mmHg": "mm[Hg]", "inHg": "[in_i'Hg]"},
+    "SpeedUnit": {"kn": "[kn_i]", "mph": "[mi_i]/h", "ft/s": "[ft_i]/s", "yd/s": "[yd_i]/s"},
+}
+"""Member of a message → its spellings that are no UCUM codes → their codes."""
+
+_OBJECTS = re.compile(r"SENSOR|STATE|RESULT|STATUS\d*")
+"""Kinds of messages that are always JSON objects."""
+_SILENT = re.compile(r"LWT|INFO\d|LOGGING|config|HASS_STATE")
+"""Kinds without a reading: presence, start-up, discovery."""
+_SHORT_ADDRESS = re.compile(r"0x[0-9A-F]{4}")
+
+_CACHED_NAME = 100
+"""Characters; longer names are not kept, so that no message can fill the memory through the cache."""
+
+
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("not a time zone of the IANA database: write one like 'UTC' or 'Europe/Athens'")
+    return text
+
+
+class TasmotaFormat(FormatOptions):
+    """What Tasmota devices publish: SENSOR, STATE, RESULT, POWER, STATUS8, STATUS10, STATUS11."""
+
+    unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+
+    name: Literal["tasmota"] = "tasmota"
+    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        None,
+        description="IANA name of the zone the devices' clocks are set to: their Time, which says none, then is that "
+        "of the readings. Default: the time of arrival, unless Time has an offset (SetOption52 1) or Epoch is sent.",
+    )
+
+    def reader(self) -> "TasmotaReader":
+        """Return a reader for messages of this format."""
+        return TasmotaReader(ZoneInfo(self.timezone) if self.timezone else None)
+
+
+class TasmotaReader:
+    """Reads Tasmota's messages; ``zone`` is that of ``Time`` (None: it says nothing)."""
+
+    def __init__(self, zone: ZoneInfo | None) -> None:
+        self._zone = zone
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the topic's end says all
+        """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        *levels, kind = message.topic.split("/")
+        if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
+            raise NoReadingError(f"{kind[:60]} holds no reading")
+        document = tree.load_or_text(message.payload)
+        if type(document) is not dict:
+            return _bare(kind, document)
+        if kind.upper() == "ZBRECEIVED" and kind not in document:
+            document = {"ZbReceived": document}
+        found: list[Measurement] = []
+        for part in _parts(document):
+            found += self._part(part)
+        if not found:
+            raise NoReadingError("holds no value")
+        return found
+
+    def _part(self, part: dict[str, Any]) -> list[Measurement]:
+        time, problem = when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
+        units = _units(part)
+        found = [
+            measurement for key, members in _zigbee(part).items() for measurement in _zigbee_device(key, members, when)
+        ]
+        for name, value in tree.leaves(part):
+            unit = units.get(_unit_member(name)) if units else None
+            found.append(Measurement(name, value, time, unit, "", problem))
+        return found
+
+    def _moment(self, time: Any, since_1970: Any) -> Moment:
+        if type(since_1970) in (int, float):
+            return if_set(moment(since_1970, "s"))
+        if type(time) is not str:
+            return ARRIVAL
+        if time[-1:] != "Z" and time[-6:-5] not in ("+", "-"):
+            if self._zone is None:
+                return ARRIVAL
+            if time[4:5] == ".":  # firmware before 5.12 wrote 2018.02.15 01:00:50
+                time = time.replace(".", "-", 2)
+        return if_set(moment(time, "iso8601", self._zone))
+
+
+def _bare(kind: str, value: Any) -> list[Measurement]:
+    """Return the state that is a whole payload, as in ``stat/…/POWER``."""
+    if type(value) is list or _OBJECTS.fullmatch(kind):
+        raise UndecodableError(Reason.MALFORMED, f"{kind[:60]} is no JSON object")
+    if value is None:
+        raise NoReadingError("null")
+    return [Measurement(kind, value)]
+
+
+def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects that hold values: the message, or what is wrapped in a reply to the command Status."""
+    if not next(iter(document), "").startswith("Status"):
+        return [document]
+    parts = [part for name in ("StatusSNS", "StatusSTS") if type(part := document.get(name)) is dict]
+    if not parts:
+        raise NoReadingError("a status without sensors")
+    return parts
+
+
+def _units(members: dict[str, Any]) -> dict[str | None, str]:
+    """Take the members that name units out of ``members``; return member → UCUM code."""
+    found: dict[str | None, str] = {}
+    for member, codes in _UNITS.items():
+        if member in members:
+            unit = members.pop(member)
+            if type(unit) is str:
+                found[member] = codes.get(unit, unit)
+    return found
+
+
+def _unit_member(name: str) -> str | None:
+    return _cached_unit_member(name) if len(name) < _CACHED_NAME else None
+
+
+@lru_cache(maxsize=4096)
+def _cached_unit_member(name: str) -> str | None:
+    """Return the member of a message that gives the unit of its quantity ``name``."""
+    steps = [step for step in name.split("/") if not step.isdigit()] or [""]
+    if "Speed" in steps:
+        return "SpeedUnit"
+    if "Temp" in steps[-1] or steps[-1] in ("DewPoint", "HeatIndex"):
+        return "TempUnit"
+    return "PressureUnit" if "Pressure" in steps[-1] else None
+
+
+def _zigbee(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Take what Zigbee devices sent out of ``part``; return short address or friendly name → members."""
+    received = part.pop("ZbReceived", None)
+    if type(received) is dict:
+        # SetOption119 leaves the device's key out: then the topic, or Name, says whose it is.
+        return received if all(type(value) is dict for value in received.values()) else {"": received}
+    # SetOption100 leaves ZbReceived out.
+    bare = {
+        key: value
+        for key, value in part.items()
+        if type(value) is dict and "LinkQuality" in value and ("Device" in value or _SHORT_ADDRESS.fullmatch(key))
+    }
+    for key in bare:
+        del part[key]
+    return bare
+
+
+def _zigbee_device(key: str, members: dict[str, Any], when: Moment) -> list[Measurement]:
+    name = members.pop("Name", None)
+    members.pop("Device", None)
+    device = name if type(name) is str and name else key
+    units = _units(members)
+    time, problem = when
+    return [
+        Measurement(quantity, value, time, units.get(_unit_member(quantity)) if units else None, device, problem)
+        for quantity, value in tree.leaves(members)
+    ]

@@ -1,0 +1,78 @@
+"""Format ``thingsboard``: ThingsBoard's MQTT API for devices and for gateways, JSON payloads.
+
+Telemetry (https://thingsboard.io/docs/reference/mqtt-api/) is an object of keys and values, or of ``ts`` (milliseconds
+since 1970) and ``values``, or a list of such; a gateway's (https://thingsboard.io/docs/reference/gateway-mqtt-api/) is
+an object of these by device.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from collector.formats import tree
+from collector.formats.clock import ARRIVAL, Moment, moment
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.values import UnusableError, shown
+from collector.message import Message, NoReadingError, Reason
+
+_SILENT = frozenset(["attributes", "connect", "disconnect", "rpc", "claim", "provision", "response", "request"])
+"""Levels of topics that bring no telemetry; a request's number may stand behind them."""
+
+
+class ThingsboardFormat(FormatOptions):
+    """Telemetry as devices and gateways send it to ThingsBoard."""
+
+    name: Literal["thingsboard"] = "thingsboard"
+
+    def reader(self) -> "ThingsboardReader":
+        """Return a reader for messages of this format."""
+        return ThingsboardReader()
+
+
+class ThingsboardReader:
+    """Reads ThingsBoard's messages."""
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the topic and payload say all
+        """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        levels = message.topic.split("/")
+        if not _SILENT.isdisjoint(levels[-3:]):
+            raise NoReadingError("attributes, a connection or a call")
+        document = tree.load(message.payload)
+        found: list[Measurement] = []
+        if type(document) is dict and ("gateway" in levels or ("devices" not in levels and _by_device(document))):
+            for device, telemetry in document.items():
+                found += _measurements(telemetry, device)
+        else:
+            found = _measurements(document, "")
+        if not found:
+            raise NoReadingError("holds no value")
+        return found
+
+
+def _by_device(document: dict[str, Any]) -> bool:
+    """Say whether ``document`` looks like a gateway's, where the topic is not ThingsBoard's own."""
+    return bool(document) and all(
+        type(records) is list and len(records) > 0 and type(records[0]) is dict and "values" in records[0]
+        for records in document.values()
+    )
+
+
+def _measurements(telemetry: Any, device: str) -> list[Measurement]:
+    found: list[Measurement] = []
+    for record in telemetry if type(telemetry) is list else (telemetry,):
+        values, (time, problem) = _record(record)
+        if type(values) is not dict:
+            problem = UnusableError(Reason.MALFORMED, f"{shown(values)} where an object of keys and values is due")
+            found.append(Measurement("", 0, time, None, device, problem))
+            continue
+        found += [Measurement(name, value, time, None, device, problem) for name, value in tree.leaves(values)]
+    return found
+
+
+def _record(record: Any) -> tuple[Any, Moment]:
+    """Return the values in ``record``, which may be anything but should be an object, and their time."""
+    if type(record) is dict and "values" in record:
+        if "ts" in record:
+            return record["values"], moment(record["ts"], "ms")
+        if len(record) == 1:  # the gateway API allows leaving ts out
+            return record["values"], ARRIVAL
+    return record, ARRIVAL

@@ -1,0 +1,80 @@
+"""Format ``zigbee2mqtt``: Zigbee2MQTT (https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html).
+
+A device publishes on ``<base topic>/<friendly name>``; the friendly name may hold slashes. With ``output: attribute``
+every attribute has a topic of its own below that, and its bare value as payload.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from collector.formats import tree
+from collector.formats.clock import ARRIVAL, moment
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+_SILENT = frozenset(["availability", "set", "get"])
+"""Levels below a device without a reading: presence and commands."""
+
+
+class Zigbee2mqttFormat(FormatOptions):
+    """What Zigbee2MQTT publishes for its devices and groups."""
+
+    unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+
+    name: Literal["zigbee2mqtt"] = "zigbee2mqtt"
+    time: Literal["last_seen", "arrival"] = Field(
+        "last_seen",
+        description="last_seen: when the device was last heard, where the message says it, else its arrival; arrival: "
+        "for devices whose state Zigbee2MQTT also changes by itself (switches, occupancy timeouts).",
+    )
+
+    def reader(self) -> "Zigbee2mqttReader":
+        """Return a reader for messages of this format."""
+        return Zigbee2mqttReader(arrival=self.time == "arrival")
+
+
+class Zigbee2mqttReader:
+    """Reads Zigbee2MQTT's messages; with ``arrival`` their ``last_seen`` is not the readings' time."""
+
+    def __init__(self, *, arrival: bool) -> None:
+        self._arrival = arrival
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+        """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        levels = message.topic.split("/")
+        if "bridge" in levels[1:]:
+            raise NoReadingError("about Zigbee2MQTT itself")
+        if not _SILENT.isdisjoint(levels[-2:]):
+            raise NoReadingError("availability or a command")
+        document = tree.load_or_text(message.payload)
+        below = names.get("#", "")
+        if type(document) is not dict:
+            return [_attribute(document, names.get("quantity", ""), below, whole="sensor" not in names)]
+        last_seen = document.pop("last_seen", None)
+        document.pop("device", None)  # include_device_information: model, address, firmware
+        if type(last_seen) is str:
+            time, problem = moment(last_seen, "iso8601")
+        else:
+            time, problem = moment(last_seen, "ms")
+        if self._arrival:
+            time, problem = ARRIVAL
+        # Under a pattern that ends in #, what it stands for is the friendly name or, with slashes in it, its rest.
+        found = [Measurement(name, value, time, None, below, problem) for name, value in tree.leaves(document)]
+        if not found:
+            raise NoReadingError("holds no value")
+        return found
+
+
+def _attribute(value: object, quantity: str, below: str, *, whole: bool) -> Measurement:
+    """Return the attribute that is a whole payload; ``whole``: ``below`` holds the friendly name as well."""
+    device = ""
+    if not quantity:
+        device, _, quantity = below.rpartition("/") if whole else ("", "", below)
+    if not quantity or type(value) is list:
+        raise UndecodableError(Reason.MALFORMED, "no JSON object, and the topic names no attribute")
+    if value is None:
+        raise NoReadingError("null")
+    assert isinstance(value, float | int | str)
+    return Measurement(quantity, value, None, None, device)
