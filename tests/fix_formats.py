@@ -1,0 +1,104 @@
+"""Payload formats in tests: samples of tests/payloads as messages, reading by hand, and fuzzing."""
+
+import json
+from pathlib import Path
+
+import orjson
+from hypothesis import strategies as st
+
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.message import Message, NoReadingError, UndecodableError
+
+PAYLOADS = Path(__file__).parent / "payloads"
+ARRIVED = 1_900_000_000_000_000
+"""When the messages arrive: 2030-03-17, in microseconds since 1970; after the time of every sample."""
+
+
+def sample(name: str, topic: str | None = None) -> Message:
+    """Return the sample ``name`` as the message it was; ``topic`` where the sample has none."""
+    content = json.loads((PAYLOADS / f"{name}.json").read_text())
+    return Message(content["topic"] or topic or "", content["payload_raw"].encode(), ARRIVED)
+
+
+def read(form: FormatOptions, topic: str, payload: object, names: dict | None = None) -> list[Measurement]:
+    """Read a payload, given as bytes or as what it is in JSON."""
+    raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+    return list(form.reader().read(Message(topic, raw, ARRIVED), names or {}))
+
+
+def values(found: list[Measurement]) -> dict:
+    """Return quantity → value."""
+    return {one.quantity: one.value for one in found}
+
+
+def sent(found: list[Measurement]) -> list[tuple]:
+    """Return what was measured without times and problems: device, quantity, value, unit."""
+    return [(one.device, one.quantity, one.value, one.unit) for one in found]
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        ["ON", "2026-03-01T12:00:00", "2026-03-01T12:00:00.1234567Z", "0001-01-01T00:00:00Z", "NaN", "12"]
+    )
+    | st.sampled_from([0, 2**31, 2**63, 2**64, 10**30, 1_700_000_000_000])
+)
+
+
+def documents(members: list[str]) -> st.SearchStrategy[object]:
+    """Return a strategy for JSON documents whose objects have ``members``, and others, with anything in them."""
+    keys = st.sampled_from(members) | st.text(max_size=4)
+    return st.recursive(
+        _SCALARS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5),
+        max_leaves=12,
+    )
+
+
+def messages(members: list[str], levels: list[str], samples: list[str]) -> st.SearchStrategy[Message]:
+    """Return a strategy for messages: any bytes, any JSON of the format's shape, mutated samples, on any topic."""
+    topics = st.lists(st.sampled_from(levels) | st.text(max_size=5), max_size=5).map("/".join)
+    whole = [sample(name, "a/b").payload for name in samples]
+    mutated = st.builds(
+        lambda payload, at, put, cut: payload[: at % len(payload)] + put + payload[at % len(payload) + cut :],
+        st.sampled_from(whole),
+        st.integers(0, 4000),
+        st.binary(max_size=3)
+        | st.sampled_from([b"null", b"{}", b"[]", b'""', b"1e999", b"NaN", b"\\ud800", b'{"":1}']),
+        st.integers(0, 6),
+    )
+    payloads = st.binary(max_size=40) | mutated | documents(members).map(lambda one: json.dumps(one).encode())
+    return st.builds(Message, topics, payloads, st.just(ARRIVED), st.booleans())
+
+
+def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
+    """Return a strategy for what patterns make of ``topic``."""
+    levels = topic.split("/")
+    return st.sampled_from(
+        [
+            {},
+            {"#": topic},
+            {"sensor": levels[0]},
+            {"sensor": levels[0], "#": "/".join(levels[1:])},
+            {"sensor": levels[0], "quantity": levels[-1]},
+        ]
+    )
+
+
+def holds(form: FormatOptions, message: Message, names: dict[str, str]) -> None:
+    """Fail unless ``message`` gives sound measurements or one of the two errors a reader may raise."""
+    try:
+        found = form.reader().read(message, names)
+    except (NoReadingError, UndecodableError):
+        return
+    assert found
+    for one in found:
+        assert type(one.quantity) is str
+        assert type(one.value) in (int, float, bool, str)
+        assert one.time is None or type(one.time) is int
+        assert one.unit is None or type(one.unit) is str
+        assert type(one.device) is str
