@@ -1,3 +1,4 @@
+-- depends_on: {{ source('mqtt', 'sensor_messages') }}
 select
     id,
     received_at,

@@ -1,3 +1,4 @@
+-- depends_on: {{ source('mqtt', 'sensor_messages') }}
 select
     bucket,
     series_id,
