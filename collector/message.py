@@ -29,6 +29,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     UNKNOWN_SENSOR = "unknown_sensor"
     UNKNOWN_QUANTITY = "unknown_quantity"
+    MISSING_BIRTH = "missing_birth"
     WRONG_TYPE = "wrong_type"
     NOT_FINITE = "not_finite"
     NOT_EXACT = "not_exact"

@@ -1,0 +1,121 @@
+"""Format ``chirpstack``: events of the LoRaWAN network server ChirpStack, version 4 and the JSON of version 3.
+
+Events: https://www.chirpstack.io/docs/chirpstack/integrations/events.html; those of version 3:
+https://www.chirpstack.io/application-server/integrations/events/.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from collector.formats import tree
+from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.formats.values import UnusableError, iso8601
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+_OTHER_EVENTS = frozenset(("join", "ack", "txack", "log", "location", "integration", "error", "down", "tx", "rx"))
+_EUI = 8
+"""Bytes."""
+
+Values = list[tuple[str, float | bool | str, str | None]]
+"""Quantity, value, unit."""
+
+
+class ChirpstackFormat(FormatOptions):
+    """Events of ChirpStack 4 or 3 as JSON; quantities are the members of the decoded object."""
+
+    unlisted = "ignore"
+
+    name: Literal["chirpstack"] = "chirpstack"
+    device: Literal["eui", "name"] = Field("eui", description="What tells devices apart: their DevEUI or their name.")
+    radio: bool = Field(False, description="Signal strengths too, as rxInfo/0/rssi and rxInfo/0/snr.")
+
+    def reader(self) -> Reader:
+        """Return a reader for events."""
+        return ChirpstackReader(self)
+
+
+class ChirpstackReader:
+    """Reads the events ``up`` (the decoded object) and ``status`` (``margin`` and ``batteryLevel``)."""
+
+    def __init__(self, options: ChirpstackFormat) -> None:
+        self._by_name = options.device == "name"
+        self._radio = options.radio
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+        """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        event = message.topic.rpartition("/")[2]
+        if event in _OTHER_EVENTS:
+            raise NoReadingError(f"event {event}")
+        document = tree.load_object(message.payload)
+        info = document.get("deviceInfo")
+        if type(info) is not dict:
+            info = document  # version 3
+        device = info.get("deviceName") if self._by_name else _eui(info.get("devEui", info.get("devEUI")))
+        if type(device) is not str:
+            raise UndecodableError(Reason.MALFORMED, "no device of ChirpStack")
+        values = _status(document) if event == "status" or "margin" in document else self._uplink(document)
+        time, problem = _instant(document)
+        return [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
+
+    def _uplink(self, document: dict[str, Any]) -> Values:
+        found: Values = [(name, value, None) for name, value in tree.leaves(_decoded(document))]
+        receptions = document.get("rxInfo") if self._radio else None
+        for index, one in enumerate(receptions if type(receptions) is list else ()):
+            if type(one) is dict:
+                for name, value, unit in (
+                    ("rssi", one.get("rssi"), None),
+                    ("snr", one.get("snr", one.get("loRaSNR")), "dB"),
+                ):
+                    if value is not None and type(value) in (int, float):
+                        found.append((f"rxInfo/{index}/{name}", value, unit))
+        if not found:
+            raise NoReadingError("an uplink without a decoded object: the device profile has no codec, or it failed")
+        return found
+
+
+def _decoded(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the device profile's codec made of the payload."""
+    decoded = document.get("object")
+    text = document.get("objectJSON")
+    if decoded is None and type(text) is str and text:  # version 3 with its own JSON encoding
+        decoded = tree.load_object(text.encode("utf-8", "replace"))
+    return decoded if type(decoded) is dict else {}
+
+
+def _status(document: dict[str, Any]) -> Values:
+    """Return the answer to LoRaWAN's DevStatusReq: margin in dB, battery in percent.
+
+    The JSON mapping of Protocol Buffers leaves out what is 0, so an absent margin is 0 dB. A battery level says
+    nothing where power comes from outside or the device does not know.
+    """
+    found: Values = [("margin", document.get("margin", 0), "dB")]
+    if not (document.get("externalPowerSource") or document.get("batteryLevelUnavailable")):
+        found.append(("batteryLevel", document.get("batteryLevel", 0), "%"))
+    return [one for one in found if type(one[1]) in (int, float, str, bool)]
+
+
+def _eui(raw: Any) -> Any:
+    """Return an EUI in hexadecimal digits; the Protocol Buffers JSON of version 3 has it in base64."""
+    if type(raw) is str and len(raw) == 12:  # noqa: PLR2004 - eight bytes in base64
+        try:
+            found = base64.b64decode(raw, validate=True)
+        except (binascii.Error, ValueError):
+            return raw
+        return found.hex() if len(found) == _EUI else raw
+    return raw
+
+
+def _instant(document: dict[str, Any]) -> tuple[int | None, UnusableError | None]:
+    """Return when the server (in version 3 a gateway) received it, and why there is no time; None is the arrival."""
+    raw = document.get("time") or document.get("publishedAt")
+    receptions = document.get("rxInfo")
+    if raw is None and type(receptions) is list:
+        raw = next((one["time"] for one in receptions if type(one) is dict and one.get("time")), None)
+    try:
+        return (None if raw is None else iso8601(raw, None)), None
+    except UnusableError as error:
+        return None, error

@@ -1,0 +1,169 @@
+"""Format ``influx``: InfluxDB line protocol, as Telegraf and many devices send it.
+
+Syntax: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field
+
+from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.formats.values import UnusableError, epoch, shown
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+# All repeats are possessive: a line is read once, however it is made.
+_SERIES = re.compile(r"((?:[^ \\\n]|\\.|\\(?=\n|\Z))++) ++")
+"""Measurement and tags, up to the first space that no backslash escapes."""
+_FIELD = re.compile(r'((?:[^ =,\\\n]|\\.)++)=("(?:[^"\\]|\\.|\\\n)*+"|[^ ,"\n]++)')
+"""Key and value of one field; a text may hold line breaks."""
+_TIME = re.compile(r" *+([^ \n]*+) *+(?:\n|\Z)")
+_PART = re.compile(r"((?:[^,=\\]|\\.|\\\Z)++)(?:=((?:[^,=\\]|\\.|\\\Z)++))?+(?:,(?!\Z)|\Z)")
+"""The measurement, or a tag with its value."""
+_ESCAPED = re.compile(r"\\([,= \\])")
+_ESCAPED_TEXT = re.compile(r'\\(["\\])')
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}[iu]", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?", re.ASCII)
+_INSTANT = re.compile(r"-?[0-9]{1,25}", re.ASCII)
+_NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), True)
+_BOOLEANS |= dict.fromkeys(("f", "F", "false", "False", "FALSE"), False)
+_LONGEST_KEPT = 500
+"""Characters; longer series are taken apart each time."""
+
+
+class InfluxFormat(FormatOptions):
+    """InfluxDB line protocol; a field is a quantity."""
+
+    name: Literal["influx"] = "influx"
+    precision: Literal["ns", "us", "ms", "s"] = Field("ns", description="Unit of the times, nanoseconds as a rule.")
+    device_tag: str | None = Field(
+        None, min_length=1, description="The tag that tells devices apart; without it the topic alone does."
+    )
+    quantity: Literal["field", "measurement/field"] = Field(
+        "field", description="What quantities are called by: the field, or the measurement, a slash and the field."
+    )
+
+    def reader(self) -> Reader:
+        """Return a reader for lines."""
+        return InfluxReader(self)
+
+
+class InfluxReader:
+    """Reads lines; one that can't be read is one problem, the others are read all the same."""
+
+    def __init__(self, options: InfluxFormat) -> None:
+        self._precision = options.precision
+        self._device_tag = options.device_tag
+        self._with_measurement = options.quantity == "measurement/field"
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+        """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        try:
+            text = message.payload.decode()
+        except UnicodeDecodeError as error:
+            raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        found: list[Measurement] = []
+        position, end = 0, len(text)
+        while position < end:
+            first = text[position]
+            if first in " \t\n":
+                position += 1
+            elif first == "#":
+                position = _next_line(text, position)
+            else:
+                position = self._line(text, position, found)
+        if not found:
+            raise NoReadingError("no line but comments")
+        return found
+
+    def _line(self, text: str, position: int, found: list[Measurement]) -> int:
+        """Read the line at ``position``; return where the next one begins."""
+        begun, known = position, len(found)
+        try:
+            series = _matched(_SERIES, text, position, "no space behind measurement and tags")
+            raw = series[1]
+            measurement, device = (_taken_apart if len(raw) <= _LONGEST_KEPT else _take_apart)(raw, self._device_tag)
+            prefix = f"{measurement}/" if self._with_measurement else ""
+            position = series.end()
+            while True:
+                field = _matched(_FIELD, text, position, "no field, key=value")
+                key, raw = field.groups()
+                value, problem = _value(raw)
+                key = _ESCAPED.sub(r"\1", key) if "\\" in key else key
+                found.append(Measurement(prefix + key, value, None, None, device, problem))
+                position = field.end()
+                if not text.startswith(",", position):
+                    break
+                position += 1
+            rest = _matched(_TIME, text, position, "something behind the time")
+            if rest[1]:
+                self._set_time(rest[1], found, known)
+        except UnusableError as error:
+            del found[known:]
+            line = text[begun : _next_line(text, begun)].rstrip("\n")
+            found.append(Measurement("", "", problem=UnusableError(error.reason, f"{error.detail}: {shown(line)}")))
+            return _next_line(text, max(begun, position))
+        return rest.end()
+
+    def _set_time(self, raw: str, found: list[Measurement], known: int) -> None:
+        """Give the measurements from ``known`` on the time ``raw``."""
+        if _INSTANT.fullmatch(raw):
+            time, problem = epoch(int(raw), self._precision), None
+        else:
+            time = None
+            problem = UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {self._precision} is due")
+        for index in range(known, len(found)):
+            one = found[index]
+            found[index] = Measurement(one[0], one[1], time, None, one[4], one[5] or problem)
+
+
+def _matched(pattern: re.Pattern[str], text: str, position: int, without: str) -> re.Match[str]:
+    """Return the match at ``position``; raises :class:`UnusableError` that says ``without`` where there is none."""
+    found = pattern.match(text, position)
+    if found is None:
+        raise UnusableError(Reason.MALFORMED, without)
+    return found
+
+
+def _next_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
+
+
+def _take_apart(series: str, device_tag: str | None) -> tuple[str, str]:
+    """Return the measurement and what ``device_tag`` says; raises :class:`UnusableError`."""
+    first = _PART.match(series)
+    if first is None or first[2] is not None:
+        raise UnusableError(Reason.MALFORMED, "no measurement")
+    device, position = "", first.end()
+    while position < len(series):
+        tag = _PART.match(series, position)
+        if tag is None or tag[2] is None:
+            raise UnusableError(Reason.MALFORMED, "no tag, key=value")
+        if device_tag is not None and _ESCAPED.sub(r"\1", tag[1]) == device_tag:
+            device = _ESCAPED.sub(r"\1", tag[2])
+        position = tag.end()
+    return _ESCAPED.sub(r"\1", first[1]), device
+
+
+_taken_apart = lru_cache(maxsize=8192)(_take_apart)  # the lines of a device begin alike
+
+
+def _value(raw: str) -> tuple[float | bool | str, UnusableError | None]:
+    """Return the value of a field, and why it is none."""
+    if raw[0] == '"':
+        return _ESCAPED_TEXT.sub(r"\1", raw[1:-1]), None
+    if _NUMBER.fullmatch(raw):
+        return float(raw), None
+    if raw in _BOOLEANS:
+        return _BOOLEANS[raw], None
+    if _INTEGER.fullmatch(raw):
+        return int(raw[:-1]), None
+    if _NOT_FINITE.fullmatch(raw):
+        return 0, UnusableError(Reason.NOT_FINITE, f"{shown(raw)} is not a finite number")
+    return 0, UnusableError(Reason.MALFORMED, f"{shown(raw)} is no value of line protocol")

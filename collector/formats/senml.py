@@ -1,0 +1,190 @@
+"""Format ``senml``: Sensor Measurement Lists in JSON (RFC 8428, units of RFC 8798 and the IANA registry)."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import Field
+
+from collector.formats import tree
+from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.formats.values import UnusableError, epoch, shown
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+VERSION = 10
+"""The version of RFC 8428 (section 4.4); a pack of a later one must not be read."""
+
+_RELATIVE = 2**28 * 1_000_000
+"""Microseconds; times below count from now (section 4.5.3)."""
+
+_LONGEST_NAME = 500
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
+_SEPARATORS = "-:./_"
+"""What section 4.5.1 allows in a name beside letters and digits."""
+_DEVICE = re.compile(r"(urn:(?:dev:[a-z0-9]+|uuid):[^:/_;]+)[:/_;]?", re.IGNORECASE)
+"""A name that is a device's own: RFC 9039, with what may follow as its component; RFC 9562, section 4."""
+
+_BASES = frozenset(("bn", "bt", "bu", "bv", "bs", "bver"))
+_SINGLE = frozenset(("v", "vb", "vs"))
+_VALUES = _SINGLE | {"s"}
+_LABELS = _BASES | _VALUES | {"n", "u", "vd", "t", "ut"}
+
+UCUM = {
+    # SenML Units (https://www.iana.org/assignments/senml/senml.xhtml), those whose UCUM code is another
+    "l": "L", "l/s": "L/s", "rad": "rad", "pH": "[pH]", "dBW": "dB[W]", "Bspl": "B[SPL]", "lat": "deg", "lon": "deg",
+    "count": "1", "/": "1", "//": "1", "%RH": "%", "%EL": "%", "EL": "s", "1/s": "/s", "1/min": "/min",
+    "beat/min": "/min", "beats": "1", "B": "By", "VA": "V.A", "VAs": "V.A.s", "var": "V.A", "vars": "V.A.s",
+    # Secondary Units of the same registry
+    "kVA": "kV.A", "kvar": "kV.A", "Ah": "A.h", "Wh": "W.h", "kWh": "kW.h", "varh": "V.A.h", "kvarh": "kV.A.h",
+    "kVAh": "kV.A.h", "Wh/km": "W.h/km", "KiB": "KiBy", "GB": "GBy", "B/s": "By/s", "MB/s": "MBy/s", "ppm": "[ppm]",
+    "ppb": "[ppb]", "/100": "%", "/1000": "10*-3",
+}  # fmt: skip
+"""UCUM knows no var: reactive power is the product of volt and ampere that it is."""
+
+
+class SenmlFormat(FormatOptions):
+    """Sensor Measurement Lists in JSON, RFC 8428."""
+
+    name: Literal["senml"] = "senml"
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Split a record's whole name at the last of these: the device before it, the quantity behind it. "
+        "Otherwise the base name is the device and the name the quantity.",
+    )
+
+    def reader(self) -> Reader:
+        """Return a reader for packs."""
+        return SenmlReader(self)
+
+
+class SenmlReader:
+    """Reads packs.
+
+    A record's name is its base name and its name put together, unique in the world and without structure. Device and
+    quantity are told apart so: where both are given, the base name is the device and the name the quantity; where
+    one is, a device URN is the device and what follows it the quantity, and any other name is split at its last
+    colon or slash. A quantity without a name is called by its unit as SenML writes it (``%RH``, ``lon``), or
+    ``value`` where it has none.
+    """
+
+    def __init__(self, options: SenmlFormat) -> None:
+        self._separator = options.separator
+
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+        """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        pack = tree.load(message.payload)
+        found: list[Measurement] = []
+        base: dict[str, Any] = {}
+        for record in pack if type(pack) is list else [pack]:  # many send a record alone, without its list
+            if type(record) is not dict:
+                raise UndecodableError(Reason.MALFORMED, f"{shown(record)} where a SenML record is due")
+            if not _LABELS.issuperset(record):
+                _must_understand(record)
+            if not _BASES.isdisjoint(record):
+                base = _base(base, record)
+            if not _VALUES.isdisjoint(record):
+                self._read(record, base, message, found)
+        if not found:
+            raise NoReadingError("no record with a value")
+        return found
+
+    def _read(self, record: dict[str, Any], base: dict[str, Any], message: Message, found: list[Measurement]) -> None:
+        device, quantity, unit, time, problem = "", "", None, None, None
+        try:
+            unit = _unit(record.get("u", base.get("bu")))
+            device, quantity = self._named(base.get("bn", ""), record.get("n", ""))
+            quantity = quantity or unit or "value"
+            time = _time(record.get("t", 0), base.get("bt", 0), message)
+        except UnusableError as error:
+            problem = error
+        code = None if unit is None else UCUM.get(unit, unit)
+        if not _SINGLE.isdisjoint(record):
+            value, wrong = _value(record, base)
+            found.append(Measurement(quantity, value, time, code, device, problem or wrong))
+        if "s" in record:
+            value, wrong = _sum(record["s"], base.get("bs", 0), "s")
+            # The integral over time, in the unit times seconds (section 4.2).
+            code = None if code is None else f"{code}.s"
+            found.append(Measurement(f"{quantity}/sum", value, time, code, device, problem or wrong))
+
+    def _named(self, base: Any, name: Any) -> tuple[str, str]:
+        """Return (device, quantity); raises :class:`UnusableError` on what is no name (section 4.5.1)."""
+        for one in (base, name):
+            if type(one) is not str or len(one) > _LONGEST_NAME:
+                raise UnusableError(Reason.MALFORMED, f"{shown(one)} is no SenML name")
+        return _split(base, name, self._separator)
+
+
+@lru_cache(maxsize=8192)  # packs of one device share their names
+def _split(base: str, name: str, separator: str | None) -> tuple[str, str]:
+    whole = base + name
+    if not _NAME.fullmatch(whole):
+        raise UnusableError(Reason.MALFORMED, f"{shown(whole)} is no SenML name")
+    if separator is not None:
+        device, _, quantity = whole.rpartition(separator)
+        return device, quantity
+    if base and name:
+        return base.rstrip(_SEPARATORS), name.lstrip(_SEPARATORS)
+    if (urn := _DEVICE.match(whole)) is not None:
+        return urn[1], whole[urn.end() :]
+    device, _, quantity = whole.replace("/", ":").rpartition(":")
+    return whole[: len(device)], quantity
+
+
+def _base(base: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the base fields of ``record``, which hold from here on (section 4.1)."""
+    version = record.get("bver", VERSION)
+    if type(version) not in (int, float) or not 1 <= version <= VERSION:
+        raise UndecodableError(Reason.MALFORMED, f"SenML version {shown(version)}; understood are 1 to {VERSION}")
+    return {**base, **{label: record[label] for label in _BASES.intersection(record)}}
+
+
+def _must_understand(record: dict[str, Any]) -> None:
+    """Refuse a label that ends in an underscore: who doesn't know it must not read the pack (section 4.4)."""
+    for label in record:
+        if label.endswith("_"):
+            raise UndecodableError(Reason.MALFORMED, f"label {shown(label)} must be understood and is not known")
+
+
+def _unit(raw: Any) -> str | None:
+    if raw is None or type(raw) is str:
+        return raw or None
+    raise UnusableError(Reason.MALFORMED, f"{shown(raw)} where a unit is due")
+
+
+def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool | str, UnusableError | None]:
+    """Return the value of a record that has one, and why it is none: "" stands for what is not usable."""
+    if len(_SINGLE.intersection(record)) > 1:
+        return "", UnusableError(Reason.MALFORMED, "a SenML record of more than one value")
+    if "v" in record:
+        return _sum(record["v"], base.get("bv", 0), "v")
+    label, kind = ("vb", bool) if "vb" in record else ("vs", str)
+    value = record[label]
+    if type(value) is not kind:
+        return "", UnusableError(Reason.WRONG_TYPE, f"{label}: {shown(value)}")
+    return value, None
+
+
+def _sum(raw: Any, base: Any, label: str) -> tuple[float, UnusableError | None]:
+    """Return the sum of a number and its base (section 4.1), and why there is none."""
+    for one, where in ((raw, label), (base, f"b{label}")):
+        if type(one) not in (int, float):
+            return 0, UnusableError(Reason.WRONG_TYPE, f"{where}: {shown(one)} where a number is due")
+    try:
+        return raw + base, None
+    except OverflowError:
+        return 0, UnusableError(Reason.NOT_FINITE, f"{label}: an integer too large for a double")
+
+
+def _time(raw: Any, base: Any, message: Message) -> int | None:
+    """Return microseconds since 1970; None where it is the arrival's (sections 4.5.3 and 4.5.4)."""
+    # Each on its own: the sum of two floats would lose microseconds.
+    time = epoch(base, "s") + epoch(raw, "s")
+    if time >= _RELATIVE:
+        return time
+    # What the broker kept is of some time before now, so that "five seconds ago" says nothing.
+    return None if time == 0 or message.retained else message.received + time
