@@ -71,7 +71,8 @@ def _attribute(value: object, quantity: str, below: str, *, whole: bool) -> Meas
     """Return the attribute that is a whole payload; ``whole``: ``below`` holds the friendly name as well."""
     device = ""
     if not quantity:
-        device, _, quantity = below.rpartition("/") if whole else ("", "", below)
+        device, slash, quantity = below.rpartition("/") if whole else ("", "/", below)
+        quantity = quantity if slash else ""
     if not quantity or type(value) is list:
         raise UndecodableError(Reason.MALFORMED, "no JSON object, and the topic names no attribute")
     if value is None:

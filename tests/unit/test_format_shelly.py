@@ -1,0 +1,227 @@
+"""Format shelly: the samples with what they hold written out by hand, and the rest of the family."""
+
+import pytest
+from fix_formats import holds, messages, names_of, read, sample, sent, values
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.formats.shelly import ShellyFormat
+from collector.message import NoReadingError, UndecodableError
+
+BOTH = ShellyFormat()
+
+STATUS = {
+    "shelly_gen2_status_switch0": [
+        ("", "switch:0/id", 0, None),
+        ("", "switch:0/source", "init", None),
+        ("", "switch:0/output", False, None),
+        ("", "switch:0/apower", 0.0, None),
+        ("", "switch:0/voltage", 232.7, None),
+        ("", "switch:0/current", 0.0, None),
+        ("", "switch:0/aenergy/total", 0.0, None),
+        ("", "switch:0/aenergy/by_minute/0", 0.0, None),
+        ("", "switch:0/aenergy/by_minute/1", 0.0, None),
+        ("", "switch:0/aenergy/by_minute/2", 0.0, None),
+        ("", "switch:0/aenergy/minute_ts", 1661517385, None),
+        ("", "switch:0/temperature/tC", 39.2, "Cel"),
+        ("", "switch:0/temperature/tF", 102.5, "[degF]"),
+    ],
+    "shelly_ht_status_humidity0": [("", "humidity:0/id", 0, None), ("", "humidity:0/rh", 57.0, None)],
+}
+
+
+@pytest.mark.parametrize("name", STATUS)
+def test_status(name):
+    """A component's status names its quantities by the component of its topic, and says no time of its own."""
+    found = BOTH.reader().read(sample(name), {})
+    assert sent(found) == STATUS[name]
+    assert {(one.time, one.problem) for one in found} == {(None, None)}
+
+
+def test_partial():
+    """A notification yields only what changed, with its time; the same quantity as in the component's status."""
+    found = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), {})
+    assert sent(found) == [("", "switch:0/id", 0, None), ("", "switch:0/voltage", 232.7, None)]
+    assert {one.time for one in found} == {1_661_517_385_440_000}
+
+
+def test_full_status():
+    """A full notification yields every component; empty ones nothing."""
+    found = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), {})
+    assert {one.time for one in found} == {1_736_604_018_380_000}
+    assert values(found) == {
+        "cloud/connected": True,
+        "input:0/id": 0,
+        "input:0/state": False,
+        "mqtt/connected": True,
+        "switch:0/id": 0,
+        "switch:0/source": "SHC",
+        "switch:0/output": True,
+        "switch:0/temperature/tC": 48.4,
+        "switch:0/temperature/tF": 119.2,
+        "sys/mac": "08B61FD141E8",
+        "sys/restart_required": False,
+        "sys/time": "15:00",
+        "sys/unixtime": 1736604018,
+        "sys/uptime": 658773,
+        "sys/ram_size": 268520,
+        "sys/ram_free": 110248,
+        "sys/fs_size": 393216,
+        "sys/fs_free": 106496,
+        "sys/cfg_rev": 13,
+        "sys/kvs_rev": 0,
+        "sys/schedule_rev": 1,
+        "sys/webhook_rev": 0,
+        "sys/available_updates/beta/version": "1.5.0-beta1",
+        "sys/reset_reason": 3,
+        "wifi/sta_ip": "192.168.1.76",
+        "wifi/status": "got ip",
+        "wifi/ssid": "Linksys_7A50",
+        "wifi/rssi": -58,
+        "wifi/ap_client_count": 0,
+        "ws/connected": False,
+    }
+
+
+def test_empty_status():
+    """A component without anything to say holds no reading, and is no mistake."""
+    with pytest.raises(NoReadingError):
+        BOTH.reader().read(sample("shelly_ht_status_ble_empty"), {})
+
+
+def test_generation_1_value():
+    """A bare value of generation 1 is the quantity its topic names below the device."""
+    message = sample("shelly_gen1_em3_voltage")
+    found = BOTH.reader().read(message, {"sensor": "shellyem3", "#": "emeter/0/voltage"})
+    assert sent(found) == [("", "emeter/0/voltage", 230.35, None)]
+
+
+def test_generation_1_info():
+    """The info of a device whose clock was never set yields its values, timed by their arrival."""
+    found = BOTH.reader().read(sample("shelly_gen1_info"), {})
+    assert {(one.time, one.problem) for one in found} == {(None, None)}
+    held = values(found)
+    assert held["relays/0/ison"] is False
+    assert held["meters/0/power"] == 0.0
+    assert held["wifi_sta/rssi"] == -59
+    assert held["uptime"] == 1
+    assert "unixtime" not in held
+
+
+def test_generation_1_info_time():
+    """Once its clock is set, the info's unixtime is the time of the readings."""
+    (found,) = read(BOTH, "shellies/a/info", {"unixtime": 1_782_900_000, "uptime": 5})
+    assert (found.quantity, found.time) == ("uptime", 1_782_900_000_000_000)
+
+
+def test_invalid_meter():
+    """What a meter marks as not valid is no reading, and moves no other meter's index."""
+    payload = {
+        "meters": [{"power": 5.0, "is_valid": False}, {"power": 6.0, "is_valid": True}],
+        "tmp": {"tC": 0.0, "tF": 32.0, "is_valid": False},
+    }
+    assert values(read(BOTH, "shellies/a/info", payload)) == {"meters/1/power": 6.0, "meters/1/is_valid": True}
+
+
+GENERATION_1 = [
+    ("relay/0", b"on", {"relay/0": "on"}),
+    ("relay/0/power", b"12.5", {"relay/0/power": 12.5}),
+    ("input/0", b"1", {"input/0": 1}),
+    ("sensor/motion", b"true", {"sensor/motion": True}),
+    (
+        "light/0/status",
+        b'{"ison":true,"brightness":40}',
+        {"light/0/status/ison": True, "light/0/status/brightness": 40},
+    ),
+]
+
+
+@pytest.mark.parametrize(("below", "payload", "expected"), GENERATION_1)
+def test_generation_1(below, payload, expected):
+    """Generation 1's topics name the quantity, whether their payload is bare or an object."""
+    assert values(read(BOTH, f"shellies/a/{below}", payload, {"sensor": "a", "#": below})) == expected
+
+
+def test_null():
+    """Members a device can't measure now are null: they are left out, also whole components."""
+    payload = {
+        "method": "NotifyStatus",
+        "params": {"ts": None, "switch:0": None, "temperature:0": {"tC": None, "id": 0}},
+    }
+    found = read(BOTH, "a/events/rpc", payload)
+    assert [(one.quantity, one.time) for one in found] == [("temperature:0/id", None)]
+
+
+def test_clock_not_set():
+    """A device that has not heard the time yet counts from its start: the arrival counts."""
+    (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": 12.5, "wifi": {"rssi": -60}}})
+    assert (found.time, found.problem) == (None, None)
+
+
+def test_unreadable_time():
+    """A time that is none holds the readings back."""
+    (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": "now", "wifi": {"rssi": -60}}})
+    assert found.problem is not None
+
+
+def test_only():
+    """With the option only the same change that comes on two topics is read from one."""
+    rpc, status = sample("shelly_gen2_notifystatus_partial"), sample("shelly_gen2_status_switch0")
+    with pytest.raises(NoReadingError):
+        ShellyFormat(only="rpc").reader().read(status, {})
+    with pytest.raises(NoReadingError):
+        ShellyFormat(only="status").reader().read(rpc, {})
+    assert ShellyFormat(only="rpc").reader().read(rpc, {})
+    assert ShellyFormat(only="status").reader().read(status, {})
+
+
+SILENT = [
+    ("a/online", b"true"),
+    ("a/rpc", b'{"id":1,"src":"user","method":"Switch.Set","params":{"id":0,"on":true}}'),
+    ("user/rpc", b'{"id":1,"src":"a","dst":"user","result":{"output":true}}'),
+    ("a/command/switch:0", b"on"),
+    (
+        "a/events/rpc",
+        b'{"method":"NotifyEvent","params":{"ts":1.5,"events":[{"component":"input:0","event":"single_push"}]}}',
+    ),
+    ("shellies/announce", b'{"id":"shelly1-AABBCC","model":"SHSW-1"}'),
+    ("shellies/a/announce", b'{"id":"shelly1-AABBCC","model":"SHSW-1"}'),
+    ("shellies/a/input_event/0", b'{"event":"S","event_cnt":2}'),
+    ("shellies/a/relay/0/command", b"on"),
+    ("shellies/command", b"announce"),
+    ("a/status/switch:0", b""),
+    ("a/status/switch:0", b"null"),
+]
+
+
+@pytest.mark.parametrize(("topic", "payload"), SILENT)
+def test_no_reading(topic, payload):
+    """Presence, commands, their replies and button events hold no reading, and are no mistake."""
+    with pytest.raises(NoReadingError):
+        read(BOTH, topic, payload)
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("a/events/rpc", b"online"),
+        ("a/events/rpc", b'{"method":"NotifyStatus"}'),
+        ("a/status/switch:0", b"12"),
+        ("shellies/a/info", b'{"relays":['),
+        ("shellies/a/x", b"[1]"),
+    ],
+)
+def test_malformed(topic, payload):
+    """What is not shaped as Shelly's messages are is held back."""
+    with pytest.raises(UndecodableError):
+        read(BOTH, topic, payload)
+
+
+@given(st.data())
+def test_fuzz(data):
+    """No message whatever ends in another error than the two a reader may raise."""
+    members = ["method", "params", "ts", "switch:0", "unixtime", "meters", "is_valid", "tC"]
+    levels = ["shellies", "a", "events", "rpc", "status", "switch:0", "info", "relay"]
+    samples = [*STATUS, "shelly_gen2_notifyfullstatus", "shelly_gen1_info"]
+    message = data.draw(messages(members, levels, samples))
+    holds(BOTH, message, data.draw(names_of(message.topic)))
