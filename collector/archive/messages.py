@@ -1,0 +1,100 @@
+"""Messages as Arrow tables, and as the rows of the archive's Parquet files. Pure."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from collector.message import Message
+
+Table: TypeAlias = Any
+"""A ``pyarrow.Table``; its published type hints lack methods used here."""
+
+_FIELDS: list[Any] = [
+    pa.field("received", pa.timestamp("us", "UTC"), nullable=False),
+    pa.field("topic", pa.string(), nullable=False),
+    pa.field("payload", pa.binary(), nullable=False),
+    pa.field("qos", pa.int8(), nullable=False),
+    pa.field("retained", pa.bool_(), nullable=False),
+]
+SCHEMA = pa.schema(_FIELDS)
+"""One row a message. Rows are not in the order of arrival; ``received`` is, and no two of a session are the same."""
+
+FILE_SCHEMA = SCHEMA.set(1, pa.field("topic", pa.dictionary(pa.int32(), pa.string()), nullable=False))
+
+ROWS = 131_072
+"""Messages in a row group; docs/decisions/0011-archive.md has the figures for this and for what follows."""
+ROWS_BYTES = 32_000_000
+"""A row group ends when its topics and payloads are so large, so that writing and reading it takes bounded memory."""
+
+_LEVEL = 9
+_ENCODINGS = {"received": "DELTA_BINARY_PACKED", "payload": "DELTA_BYTE_ARRAY"}
+
+
+def batch(messages: Sequence[Message]) -> "pa.RecordBatch":
+    """Return ``messages`` with the columns of :data:`SCHEMA`.
+
+    A topic that is no UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as the quarantine has it.
+    """
+    topics, payloads, received, retained, _, qos = zip(*messages, strict=True)
+    try:
+        texts = pa.array(topics, pa.string())
+    except UnicodeEncodeError:
+        texts = pa.array([topic.encode("utf-8", "backslashreplace") for topic in topics], pa.string())
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(received, pa.int64()).cast(SCHEMA.field("received").type),
+            texts,
+            pa.array(payloads, pa.binary()),
+            pa.array(qos, pa.int8()),
+            pa.array(retained, pa.bool_()),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def messages(table: Table) -> Iterator[Message]:
+    """Yield the rows of ``table`` as messages, with nothing to acknowledge."""
+    columns = [table.column(name) for name in SCHEMA.names]
+    columns[0] = columns[0].cast(pa.int64())
+    for received, topic, payload, qos, retained in zip(*(column.to_pylist() for column in columns), strict=True):
+        yield Message(topic, payload, received, retained, 0, qos)
+
+
+def writer(file: Any) -> pq.ParquetWriter:
+    """Return what writes row groups to ``file``."""
+    return pq.ParquetWriter(
+        file,
+        FILE_SCHEMA,
+        compression="zstd",
+        compression_level=_LEVEL,
+        use_dictionary=["topic"],  # type: ignore[arg-type] # the hints know only True and False
+        column_encoding=_ENCODINGS,
+    )
+
+
+def row_groups(batches: Iterator["pa.RecordBatch"]) -> Iterator[Table]:
+    """Yield ``batches`` as row groups, each in the order of topic and then arrival.
+
+    So neighbours resemble each other, which halves the file; the row groups themselves follow in order of arrival.
+    """
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for one in batches:
+        if waiting and (rows + one.num_rows > ROWS or size + one.nbytes > ROWS_BYTES):
+            yield _row_group(waiting)
+            waiting, rows, size = [], 0, 0
+        waiting.append(one)
+        rows += one.num_rows
+        size += one.nbytes
+    if waiting:
+        yield _row_group(waiting)
+
+
+def _row_group(batches: list["pa.RecordBatch"]) -> Table:
+    table: Table = pa.Table.from_batches(batches, SCHEMA).combine_chunks()
+    order = pc.sort_indices(table, sort_keys=[("topic", "ascending"), ("received", "ascending")])
+    table = table.take(order)
+    return table.set_column(1, FILE_SCHEMA.field("topic"), table.column("topic").dictionary_encode()).cast(FILE_SCHEMA)
