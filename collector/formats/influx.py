@@ -19,7 +19,7 @@ _SERIES = re.compile(r"((?:[^ \\\n]|\\.|\\(?=\n|\Z))++) ++")
 """Measurement and tags, up to the first space that no backslash escapes."""
 _FIELD = re.compile(r'((?:[^ =,\\\n]|\\.)++)=("(?:[^"\\]|\\.|\\\n)*+"|[^ ,"\n]++)')
 """Key and value of one field; a text may hold line breaks."""
-_TIME = re.compile(r" *+([^ \n]*+) *+(?:\n|\Z)")
+_TIME = re.compile(r"(?: ++([^ \n]++))?+ *+(?:\n|\Z)")
 _PART = re.compile(r"((?:[^,=\\]|\\.|\\\Z)++)(?:=((?:[^,=\\]|\\.|\\\Z)++))?+(?:,(?!\Z)|\Z)")
 """The measurement, or a tag with its value."""
 _ESCAPED = re.compile(r"\\([,= \\])")
