@@ -38,7 +38,8 @@ _NORMALIZED_UNITS = {
     "position/latitude": "deg", "position/longitude": "deg",
 }  # fmt: skip
 
-_RADIO = ("rssi", "channel_rssi", "snr")
+_RADIO = {"rssi": None, "channel_rssi": None, "snr": "dB"}
+"""Quantity → UCUM code, which dBm has none of."""
 
 
 class ThingsStackFormat(FormatOptions):
@@ -92,7 +93,7 @@ class ThingsStackReader:
         elif type(payload := uplink.get("decoded_payload")) is dict:
             found += [Measurement(name, value, time, None, device, problem) for name, value in tree.leaves(payload)]
         if self._radio:
-            found += [Measurement(name, value, time, None, device, problem) for name, value in _radio(uplink)]
+            found += [Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)]
         if not found:
             raise NoReadingError(
                 "an uplink without a decoded payload: the device has no payload formatter, or it failed"
@@ -130,13 +131,13 @@ def _add_normalized(
         ]
 
 
-def _radio(uplink: dict[str, Any]) -> list[tuple[str, float | bool | str]]:
-    """Return the signal strengths at each gateway; the unit of an RSSI, dBm, has no UCUM code."""
+def _radio(uplink: dict[str, Any]) -> list[tuple[str, float, str | None]]:
+    """Return the signal strengths at each gateway: quantity, value, unit."""
     receptions = uplink.get("rx_metadata")
     return [
-        (f"rx_metadata/{index}/{name}", reception[name])
+        (f"rx_metadata/{index}/{name}", reception[name], unit)
         for index, reception in enumerate(receptions if type(receptions) is list else ())
         if type(reception) is dict
-        for name in _RADIO
+        for name, unit in _RADIO.items()
         if type(reception.get(name)) in (int, float)
     ]

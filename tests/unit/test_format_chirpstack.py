@@ -1,0 +1,145 @@
+"""Format chirpstack: the sample with what it holds written out by hand, and the rest of versions 4 and 3."""
+
+import pytest
+from fix_formats import holds, messages, names_of, read, sample, sent, values
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.formats.chirpstack import ChirpstackFormat
+from collector.message import NoReadingError, Reason, UndecodableError
+
+PLAIN = ChirpstackFormat()
+DEVICE = "application/17c82e96-be03-4f38-aef3-f83d48582d97/device/0101010101010101/event"
+EUI = "0101010101010101"
+INFO = {"tenantId": "52f14cd4", "applicationId": "17c82e96", "deviceName": "Test device", "devEui": EUI}
+TIME = "2022-07-18T09:34:15.775023242+00:00"
+
+
+def up(**members) -> dict:
+    """Return an uplink event of version 4 with ``members``."""
+    rx = [{"gatewayId": "0016c001f153a14c", "rssi": -36, "snr": 10.5, "context": "E3OWOQ=="}]
+    return {
+        "deduplicationId": "3ac7e3c4",
+        "time": TIME,
+        "deviceInfo": INFO,
+        "fPort": 1,
+        "data": "qg==",
+        "rxInfo": rx,
+        **members,
+    }
+
+
+def test_status():
+    """Margin in dB and battery in percent, at the server's time to the microsecond."""
+    found = PLAIN.reader().read(sample("chirpstack_status"), {})
+    assert sent(found) == [(EUI, "margin", 10, "dB"), (EUI, "batteryLevel", 88.3, "%")]
+    assert [one.time for one in found] == [1658136906_927172] * 2
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, {"margin": 0, "batteryLevel": 0}),  # the JSON mapping of Protocol Buffers leaves out what is 0
+        ({"margin": -3, "externalPowerSource": True}, {"margin": -3}),
+        ({"margin": 7, "batteryLevelUnavailable": True, "batteryLevel": 0}, {"margin": 7}),
+    ],
+)
+def test_status_without_values(members, expected):
+    """What is 0 is left out by the server; a battery that is not there, or unknown, has no level."""
+    assert values(read(PLAIN, f"{DEVICE}/status", {"time": TIME, "deviceInfo": INFO, **members})) == expected
+
+
+def test_up():
+    """The members of the decoded object are quantities, joined by slashes."""
+    decoded = {"temperatureSensor": {"1": 25}, "on": True, "state": "open", "list": [1.5, None]}
+    found = read(PLAIN, f"{DEVICE}/up", up(object=decoded))
+    assert sent(found) == [
+        (EUI, "temperatureSensor/1", 25, None),
+        (EUI, "on", True, None),
+        (EUI, "state", "open", None),
+        (EUI, "list/0", 1.5, None),
+    ]
+    assert {one.time for one in found} == {1658136855_775023}
+
+
+def test_options():
+    """Devices may be called by their names, and signal strengths come along where asked for."""
+    form = ChirpstackFormat(device="name", radio=True)
+    assert sent(read(form, f"{DEVICE}/up", up())) == [
+        ("Test device", "rxInfo/0/rssi", -36, None),
+        ("Test device", "rxInfo/0/snr", 10.5, "dB"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "device"),
+    [
+        ({"devEUI": "0202020202020202", "object": {"t": 1}}, "0202020202020202"),
+        ({"devEUI": "AgICAgICAgI=", "objectJSON": '{"t":1}'}, "0202020202020202"),
+    ],
+)
+def test_version_3(members, device):
+    """Version 3 has its members beside each other, the EUI in hexadecimal or base64, the object as text."""
+    rx = [{"gatewayID": "AwMDAwMDAwM=", "time": None, "rssi": -48, "loRaSNR": 9},
+          {"gatewayID": "AwMDAwMDAwQ=", "time": "2019-11-08T13:59:25.048445Z", "rssi": -50}]  # fmt: skip
+    event = {"applicationID": "123", "deviceName": "garden-sensor", "rxInfo": rx, **members}
+    found = read(ChirpstackFormat(radio=True), "application/123/device/0202020202020202/event/up", event)
+    assert sent(found) == [
+        (device, "t", 1, None), (device, "rxInfo/0/rssi", -48, None), (device, "rxInfo/0/snr", 9, "dB"),
+        (device, "rxInfo/1/rssi", -50, None),
+    ]  # fmt: skip
+    assert found[0].time == 1573221565_048445
+
+
+def test_version_3_published():
+    """The server's own time counts before a gateway's; without any it is the arrival."""
+    event = {"devEUI": EUI, "object": {"t": 1}, "publishedAt": "2019-11-08T13:59:26Z", "rxInfo": [{"time": TIME}]}
+    assert read(PLAIN, "a/up", event)[0].time == 1573221566_000000
+    assert read(PLAIN, "a/up", {"devEUI": EUI, "object": {"t": 1}})[0].time is None
+
+
+@pytest.mark.parametrize("event", ["join", "ack", "txack", "log", "location", "integration", "error"])
+def test_other_events(event):
+    """Events other than up and status carry no reading."""
+    with pytest.raises(NoReadingError, match=event):
+        read(PLAIN, f"{DEVICE}/{event}", up(object={"t": 1}, location={"latitude": 37.3}))
+
+
+def test_commands():
+    """What is sent to a device carries no reading."""
+    with pytest.raises(NoReadingError):
+        read(PLAIN, f"application/1/device/{EUI}/command/down", {"devEui": EUI, "object": {"t": 1}})
+
+
+@pytest.mark.parametrize("members", [{}, {"object": None}, {"object": {}}, {"objectJSON": ""}])
+def test_without_object(members):
+    """An uplink that nothing has decoded carries no reading."""
+    with pytest.raises(NoReadingError, match="codec"):
+        read(PLAIN, f"{DEVICE}/up", up(**members))
+
+
+@pytest.mark.parametrize("payload", [{}, {"deviceInfo": {}}, {"deviceInfo": {"devEui": 3}}, [], b"{", b"\x0a\x03abc"])
+def test_malformed(payload):
+    """What names no device is refused; so is the encoding in Protocol Buffers."""
+    with pytest.raises(UndecodableError):
+        read(PLAIN, f"{DEVICE}/up", payload)
+
+
+def test_bad_time():
+    """A time that can't be read is a problem of each value, not another time."""
+    found = read(PLAIN, f"{DEVICE}/up", up(time="now", object={"t": 1}))
+    assert found[0].problem.reason is Reason.UNREADABLE_TIME
+
+
+MEMBERS = ["deviceInfo", "devEui", "devEUI", "deviceName", "object", "objectJSON", "time", "publishedAt", "rxInfo",
+           "rssi", "margin", "batteryLevel"]  # fmt: skip
+
+
+@given(
+    message=messages(MEMBERS, ["application", "up", "status", "event"], ["chirpstack_status"]),
+    names=names_of(f"{DEVICE}/up"),
+    form=st.builds(ChirpstackFormat, device=st.sampled_from(["eui", "name"]), radio=st.booleans()),
+)
+def test_anything(message, names, form):
+    """Whatever comes gives measurements or one of the two errors."""
+    holds(form, message, names)
