@@ -1,17 +1,19 @@
 """Console command ``collector``."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
 from collector import logs, quarantine, registry, service, settings, tables
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
-from collector.settings import CollectorSettings, DatabaseSettings, MqttSettings
+from collector.mqtt import MqttSource
+from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.writer import Writer
 from timescale import database
 from timescale.command import new_app, option, run
@@ -23,21 +25,33 @@ app = new_app("Brings readings into the warehouse.")
 @app.command()
 def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
-    _, _, found = _configuration()
+    found = _configuration().registry
     series = sum(len(sensor.quantities) for sensor in found.sensors)
     print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series")
 
 
-def _configuration() -> tuple[CollectorSettings, MqttSettings, registry.Registry]:
+class Configuration(NamedTuple):
+    """All that the collector is told."""
+
+    collector: CollectorSettings
+    mqtt: MqttSettings
+    kafka: KafkaSettings
+    archive: ArchiveSettings
+    registry: registry.Registry
+
+
+def _configuration() -> Configuration:
     """Return all that the collector is told; raises :class:`SettingError` that lists every mistake in it."""
     mistakes: list[str] = []
     _found(mistakes, lambda: settings.load(DatabaseSettings))
     mqtt = _found(mistakes, lambda: settings.load(MqttSettings))
+    kafka = _found(mistakes, lambda: settings.load(KafkaSettings))
+    archive = _found(mistakes, lambda: settings.load(ArchiveSettings))
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
     sensors = _found(mistakes, lambda: registry.load(collector.registry)) if collector else None
-    if mistakes or mqtt is None or collector is None or sensors is None:
+    if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:
         raise SettingError("\n".join(mistakes))
-    return collector, mqtt, sensors
+    return Configuration(collector, mqtt, kafka, archive, sensors)
 
 
 Found = TypeVar("Found")
@@ -55,20 +69,57 @@ class Source(StrEnum):
     """Where messages come from."""
 
     MQTT = "mqtt"
+    KAFKA = "kafka"
 
 
 @app.command("run")
 def run_(source: Annotated[Source, option("--source", help="Where messages come from.")] = Source.MQTT) -> None:
     """Collect until stopped; acknowledge every message after its readings are committed."""
-    del source  # one so far
-    collector, mqtt, _ = _configuration()
+    told = _configuration()
     logs.configure()
-    sys.exit(service.run(collector, mqtt))
+    if source is Source.KAFKA:
+        with _kafka_needed():
+            from collector.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
+        sys.exit(service.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
+    sys.exit(service.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters)))
+
+
+@app.command("forward")
+def forward_() -> None:
+    """Put every MQTT message on Kafka, unchanged; acknowledge it after Kafka has."""
+    told = _configuration()
+    logs.configure()
+    with _kafka_needed():
+        from collector import forward  # noqa: PLC0415 - an extra, not installed everywhere
+    sys.exit(forward.run(told.collector, told.mqtt, told.kafka))
+
+
+@app.command("archive")
+def archive_() -> None:
+    """Keep every MQTT message as it came, in Parquet files by hour; needs no database."""
+    told = _configuration()
+    logs.configure()
+    from collector.archive import service as archive  # noqa: PLC0415 - pyarrow takes a third of a second to import
+
+    sys.exit(archive.run(told.collector, told.mqtt, told.archive))
+
+
+@contextmanager
+def _kafka_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise SettingError("Kafka needs one more package: pip install 'sensor-warehouse[kafka]'") from error
 
 
 @app.command("load")
 def load_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet and NDJSON files; .gz too.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", help="CSV, Parquet and NDJSON files; .gz too. Directories of an archive."),
+    ],
     form: Annotated[Form | None, option("--format", help="What the files are; default: what their names say.")] = None,
     sensor: Annotated[str | None, option("--sensor", metavar="ID", help="The sensor that all rows are of.")] = None,
     column: Annotated[

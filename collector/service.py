@@ -3,6 +3,8 @@
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import psycopg
 import structlog
@@ -11,9 +13,10 @@ from psycopg import errors
 from collector import register, registry
 from collector.batch import Accounts
 from collector.decoder import Decoder
-from collector.mqtt import MqttSource
+from collector.message import Message
+from collector.mqtt import Sink
 from collector.pipeline import Pipeline
-from collector.settings import CollectorSettings, MqttSettings
+from collector.settings import CollectorSettings
 from collector.writer import Writer
 from timescale import database
 from timescale.errors import DatabaseError, SettingError
@@ -87,14 +90,36 @@ class RegistryWatch:
         return different
 
 
-class Collector:
-    """One running collector; :meth:`run` holds the calling thread."""
+class Source(Protocol):
+    """Where messages come from: :class:`collector.mqtt.MqttSource`, :class:`collector.kafka.KafkaSource`."""
 
-    def __init__(self, settings: CollectorSettings, mqtt: MqttSettings) -> None:
+    subscribe: tuple[str, ...]
+    """The registry's topic filters; replaced when the registry changes."""
+
+    def committed(self, messages: Sequence[Message]) -> None:
+        """Take note that ``messages`` are safe. From any thread."""
+
+    def room(self) -> None:
+        """Take note that the sink can take more again. From any thread."""
+
+    def run(self, sink: Sink) -> bool:
+        """Bring messages to ``sink`` until :meth:`stop`; return whether all that was read is safe."""
+
+    def stop(self) -> None:
+        """Make :meth:`run` return, in an orderly way. From any thread."""
+
+
+class Collector:
+    """One running collector; :meth:`run` holds the calling thread.
+
+    ``name`` is the source's in the accounts, ``source`` makes it from the registry's topic filters.
+    """
+
+    def __init__(self, settings: CollectorSettings, name: str, source: Callable[[tuple[str, ...]], Source]) -> None:
         self._settings = settings
         self._watch = RegistryWatch(settings)
-        self._writer = Writer("mqtt", settings.client_id)
-        self._source = MqttSource(mqtt, settings, self._watch.registry.subscribe)
+        self._writer = Writer(name, settings.client_id)
+        self._source = source(self._watch.registry.subscribe)
         self._pipeline: Pipeline | None = None
         self._stopping = threading.Event()
 
@@ -182,17 +207,23 @@ class Collector:
             begun = now
 
 
-def run(settings: CollectorSettings, mqtt: MqttSettings) -> int:
-    """Collect from MQTT until SIGTERM or SIGINT; return the exit status.
+def stop_on_signal(stop: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call ``stop``, each in a thread of its own.
+
+    A handler runs between two steps of the main thread, which may hold the very lock that stopping needs.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=stop, daemon=True).start())
+
+
+def run(settings: CollectorSettings, name: str, source: Callable[[tuple[str, ...]], Source]) -> int:
+    """Collect until SIGTERM or SIGINT; return the exit status. For the arguments see :class:`Collector`.
 
     0: all that was read has been committed and acknowledged. 1: the database stayed away while stopping; what was
     not committed was not acknowledged either, and the broker keeps it.
     """
-    collector = Collector(settings, mqtt)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # In a thread of its own: a handler runs between two steps of the main thread, which may hold the very lock
-        # that stopping needs.
-        signal.signal(number, lambda *_: threading.Thread(target=collector.stop, daemon=True).start())
+    collector = Collector(settings, name, source)
+    stop_on_signal(collector.stop)
     if collector.run():
         return 0
     log.error("stopped while the database was away; what is not committed stays with the broker")

@@ -32,13 +32,13 @@ def registry_text(prefix: str, sensors: int = 4, **more) -> bytes:
 
 
 class RunningCollector:
-    """``collector run`` in a process of its own, and what it logs."""
+    """``collector run``, or another of its commands, in a process of its own, and what it logs."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], command: tuple[str, ...] = ("run",)) -> None:
         self.lines: list[dict] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
-            [PROGRAM, "run"], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+            [PROGRAM, *command], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -86,8 +86,10 @@ class Collectors:
         self._name = name
         self._running: list[RunningCollector] = []
 
-    def start(self, environment: dict[str, str], *, subscribed: bool = True, **settings: str) -> RunningCollector:
-        """Start ``collector run`` with the broker and database of ``environment``."""
+    def start(
+        self, environment: dict[str, str], *command: str, subscribed: bool = True, **settings: str
+    ) -> RunningCollector:
+        """Start ``collector run``, or ``command``, with the broker and database of ``environment``."""
         running = RunningCollector(
             {
                 **environment,
@@ -95,7 +97,8 @@ class Collectors:
                 "COLLECTOR_CLIENT_ID": self._name,
                 "COLLECTOR_SUMMARY_SECONDS": "1",
                 **settings,
-            }
+            },
+            command or ("run",),
         )
         self._running.append(running)
         if subscribed:
