@@ -1,0 +1,505 @@
+"""Format sparkplug: samples on the wire with what they hold written out by hand, births, aliases, sessions."""
+
+import gzip
+import json
+import struct
+import zlib
+from types import SimpleNamespace
+
+import pytest
+from fix_formats import ARRIVED, holds, names_of, sent, values
+from fix_sparkplug import encode, requests_rebirth, sparkplug_sample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector import units
+from collector.formats import sparkplug_payload
+from collector.formats.sparkplug import SparkplugFormat
+from collector.formats.sparkplug_nodes import Nodes, Publication
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+SECOND = 1_000_000
+AT = 1486144502122
+"""Milliseconds since 1970."""
+ADDRESS = "spBv1.0/Plant A/{}/edge 1"
+NODE, DEVICE = "Plant A/edge 1", "Plant A/edge 1/pump"
+BORN = [
+    {"name": "bdSeq", "dataType": "Int64", "value": 4},
+    {"name": "Node Control/Rebirth", "dataType": "Boolean", "value": False},
+    {"name": "Load", "alias": 0, "dataType": "Int16", "value": -3, "properties": {"engUnit": "%"}},
+]
+DEVICE_BORN = [
+    {"name": "Flow", "alias": 7, "dataType": "Float", "value": 1.5, "properties": {"engUnit": "m³/h", "Quality": 192}},
+    {"name": "Level", "alias": 8, "dataType": "Int32", "value": -70000},
+    {"name": "State", "alias": 9, "dataType": "String", "null": True},
+]
+
+
+class Plant:
+    """A reader, and the messages of one edge node as they arrive, a second after each other."""
+
+    def __init__(self, **options) -> None:
+        self.reader = SparkplugFormat(**options).reader()
+        self.now = ARRIVED
+
+    def send(self, verb: str, metrics: list | None = None, seq: int | None = None, **more):
+        """Read a message of the node, or where the verb begins with D of its device; return the measurements."""
+        self.now += more.pop("after", 1) * SECOND
+        content = {"timestamp": AT, "metrics": metrics or [], **more} | ({} if seq is None else {"seq": seq})
+        topic = ADDRESS.format(verb) + ("/pump" if verb[0] == "D" else "")
+        return self.reader.read(Message(topic, encode(content), self.now), {})
+
+    def ignores(self, verb: str, metrics: list | None = None, seq: int | None = None) -> None:
+        """Read a message that must carry no reading."""
+        with pytest.raises(NoReadingError):
+            self.send(verb, metrics, seq)
+
+    def born(self) -> "Plant":
+        """Send both births, with sequence numbers 0 and 1."""
+        self.send("NBIRTH", BORN, 0)
+        self.send("DBIRTH", DEVICE_BORN, 1)
+        return self
+
+    def asked(self) -> int:
+        """Return how many rebirths have been asked for, each of the node; none of them is kept."""
+        outbox = self.reader.nodes.outbox
+        for one in outbox:
+            assert (one.topic, one.qos, one.retain) == (ADDRESS.format("NCMD"), 0, False)
+            assert requests_rebirth(one.payload)
+        found = len(outbox)
+        outbox.clear()
+        return found
+
+
+def read(topic: str, payload: bytes) -> list:
+    """Read one message with a new reader."""
+    return SparkplugFormat().reader().read(Message(topic, payload, ARRIVED), {})
+
+
+def test_sample_ndata():
+    """A metric that says its name and type needs no birth; a Float has the digits that 32 bits hold."""
+    found = read(*sparkplug_sample("ndata"))
+    expected = struct.unpack("<f", struct.pack("<f", 12.3))[0]
+    assert sent(found) == [("Sparkplug B Devices/Raspberry Pi", "Supply Voltage", expected, None)]
+    assert found[0].time == AT * 1000
+
+
+def test_sample_dbirth():
+    """A birth has the present values of all metrics: thirteen inputs and outputs that are off, and a text."""
+    found = read(*sparkplug_sample("dbirth"))
+    off = ["Inputs/A", "Inputs/B", "Inputs/C", "Inputs/D", "Inputs/Button", "Outputs/E", "Outputs/F", "Outputs/G",
+           "Outputs/H", "Outputs/LEDs/Green", "Outputs/LEDs/Red", "Outputs/LEDs/Yellow", "Outputs/Buzzer"]  # fmt: skip
+    assert values(found) == {**dict.fromkeys(off, False), "Properties/Hardware Make": "Pibrella"}
+    assert {(one.device, one.time) for one in found} == {("Sparkplug B Devices/Raspberry Pi/Pibrella", AT * 1000)}
+
+
+def test_sample_ddeath():
+    """A death carries no reading."""
+    with pytest.raises(NoReadingError):
+        read(*sparkplug_sample("ddeath"))
+
+
+def test_births():
+    """Births are readings of node and device, with units; what takes commands and bdSeq are none, nor is null."""
+    plant = Plant()
+    assert sent(plant.send("NBIRTH", BORN, 0)) == [(NODE, "Load", -3, "%")]
+    assert sent(plant.send("DBIRTH", DEVICE_BORN, 1)) == [
+        (DEVICE, "Flow", 1.5, "m3/h"),
+        (DEVICE, "Level", -70000, None),
+    ]
+    assert plant.asked() == 0
+
+
+def test_data_by_alias():
+    """An alias stands for the name, type and unit of the birth; 0 is an alias as any other."""
+    plant = Plant().born()
+    found = plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 2.5, "timestamp": AT + 5},
+                                 {"alias": 8, "field": "int_value", "value": -5}], 2)  # fmt: skip
+    assert sent(found) == [(DEVICE, "Flow", 2.5, "m3/h"), (DEVICE, "Level", -5, None)]
+    assert [one.time for one in found] == [(AT + 5) * 1000, AT * 1000]
+    assert sent(plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": -9}], 3)) == [(NODE, "Load", -9, "%")]
+    assert plant.asked() == 0
+
+
+def test_data_by_name_without_type():
+    """A name alone has the type of its birth."""
+    found = Plant().born().send("DDATA", [{"name": "Level", "field": "int_value", "value": -5}], 2)
+    assert values(found) == {"Level": -5}
+
+
+def test_a_later_birth_replaces_aliases():
+    """After another birth an alias means what that says."""
+    plant = Plant().born()
+    plant.send("NBIRTH", BORN, 0)
+    plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Double", "value": 1.0}], 1)
+    assert values(plant.send("DDATA", [{"alias": 7, "field": "double_value", "value": 4.0}], 2)) == {"Other": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field", "raw", "value"),
+    [
+        ("Int8", "int_value", 0xFF, -1),
+        ("Int8", "int_value", 0xFFFF_FF80, -128),
+        ("Int8", "int_value", 127, 127),
+        ("Int16", "int_value", 0x8000, -32768),
+        ("Int16", "int_value", 0xFFFF_FFFE, -2),
+        ("Int32", "int_value", 0x8000_0000, -(2**31)),
+        ("Int32", "long_value", 2**64 - 7, -7),
+        ("Int64", "long_value", 2**63, -(2**63)),
+        ("Int64", "long_value", 2**63 - 1, 2**63 - 1),
+        ("UInt8", "int_value", 255, 255),
+        ("UInt32", "int_value", 2**32 - 1, 2**32 - 1),
+        ("UInt32", "long_value", 2**32 - 1, 2**32 - 1),
+        ("UInt64", "long_value", 2**64 - 1, 2**64 - 1),
+        ("DateTime", "long_value", AT, AT),
+        ("Double", "float_value", 0.5, 0.5),
+        ("Double", "int_value", 5, 5),
+        ("Boolean", "boolean_value", True, True),
+        ("Text", "string_value", "on", "on"),
+        ("UUID", "string_value", "1-2", "1-2"),
+    ],
+)
+def test_types(datatype, field, raw, value):
+    """Signed integers are two's complement in unsigned fields, of their own width or the field's."""
+    (found,) = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw}])
+    assert (found.value, type(found.value), found.problem) == (value, type(value), None)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field", "raw"),
+    [("Int8", "int_value", 300), ("Int16", "int_value", 0x1_0000), ("Int32", "string_value", "1"),
+     ("Boolean", "int_value", 1), ("Float", "boolean_value", True), ("String", "float_value", 1.0), ("UInt8", "double_value", 1.0)],
+)  # fmt: skip
+def test_wrong_types(datatype, field, raw):
+    """A value that its type can't have is a problem of that metric."""
+    wrong, good = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw},
+                                         {"name": "y", "dataType": "Double", "value": 1.0}])  # fmt: skip
+    assert (wrong.quantity, wrong.problem.reason) == ("x", Reason.WRONG_TYPE)
+    assert (good.value, good.problem) == (1.0, None)
+
+
+def test_left_out():
+    """Bytes, data sets, templates, nulls and metrics without a value are no readings."""
+    metrics = [
+        {"name": "a", "dataType": "Bytes", "value": b"x"},
+        {"name": "b", "dataType": "DataSet", "value": b""},
+        {"name": "c", "dataType": "Template", "value": b"\x0a\x011"},
+        {"name": "d", "dataType": "Int8", "null": True},
+        {"name": "e", "dataType": "Int8"},
+        {"name": "Device Control/Reboot", "dataType": "Boolean", "value": False},
+    ]
+    Plant().ignores("NDATA", metrics, 0)
+
+
+@pytest.mark.parametrize("quality", [0, 500])
+def test_quality(quality):
+    """A value whose quality its sender calls bad or stale is held back; so is none of good quality."""
+    metrics = [{"name": name, "dataType": "Int8", "value": 1, "properties": {"Quality": code}}
+               for name, code in (("x", quality), ("y", 192))]  # fmt: skip
+    wrong, good = Plant().send("NDATA", metrics)
+    assert (wrong.problem.reason, good.problem) == (Reason.BAD_QUALITY, None)
+
+
+def test_historical():
+    """What a node kept while it was offline is read at its own times."""
+    plant = Plant().born()
+    metrics = [
+        {"alias": 7, "field": "float_value", "value": float(n), "timestamp": AT - n, "is_historical": True}
+        for n in (1, 2)
+    ]
+    assert [(one.value, one.time) for one in plant.send("DDATA", metrics, 2)] == [
+        (1.0, (AT - 1) * 1000),
+        (2.0, (AT - 2) * 1000),
+    ]
+
+
+def test_without_any_time():
+    """Without a time, in metric or payload, the arrival counts."""
+    raw = encode({"metrics": [{"name": "x", "dataType": "Int8", "value": 1}]})
+    assert read(ADDRESS.format("NDATA"), raw)[0].time is None
+
+
+def test_data_without_birth():
+    """Data by alias without a birth is held back as a whole, and a rebirth is asked for, once in a while."""
+    plant = Plant()
+    alias = [{"name": "x", "dataType": "Int8", "value": 1}, {"alias": 7, "field": "float_value", "value": 2.5}]
+    for after, asked in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
+        with pytest.raises(UndecodableError) as caught:
+            plant.send("DDATA", alias, after=after)
+        assert caught.value.rejection.reason is Reason.MISSING_BIRTH
+        assert plant.asked() == asked, after
+
+
+@pytest.mark.parametrize("field", ["int_value", "long_value"])
+def test_integers_of_unknown_type(field):
+    """A named integer without a type, which may be negative or not, waits for its birth; other values don't."""
+    plant = Plant()
+    with pytest.raises(UndecodableError):
+        plant.send("NDATA", [{"name": "x", "field": field, "value": 1}])
+    assert values(plant.send("NDATA", [{"name": "x", "field": "double_value", "value": 1.0}])) == {"x": 1.0}
+
+
+def test_an_alias_the_birth_lacks():
+    """One metric that no birth has is held back, the others are read, and a rebirth is asked for."""
+    plant = Plant().born()
+    wrong, good = plant.send("DDATA", [{"alias": 99, "field": "float_value", "value": 1.0},
+                                       {"alias": 7, "field": "float_value", "value": 2.0}], 2)  # fmt: skip
+    assert wrong.problem.reason is Reason.MISSING_BIRTH
+    assert (good.quantity, good.value) == ("Flow", 2.0)
+    assert plant.asked() == 1
+
+
+def test_sequence_wraps():
+    """255 is followed by 0, which is no gap."""
+    plant = Plant()
+    plant.send("NBIRTH", BORN, 254)
+    plant.send("DBIRTH", DEVICE_BORN, 255)
+    for seq in (0, 1, 2):
+        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], seq)
+    assert plant.asked() == 0
+
+
+@pytest.mark.parametrize("seq", [1, 3, 0, 255])
+def test_gap(seq):
+    """A gap in the sequence asks for a rebirth; the data is read all the same, and counting goes on from it."""
+    plant = Plant().born()
+    data = [{"alias": 7, "field": "float_value", "value": 1.0}]
+    assert plant.send("DDATA", data, seq)
+    assert plant.asked() == 1
+    plant.now += 60 * SECOND
+    assert plant.send("DDATA", data, (seq + 1) % 256)
+    assert plant.asked() == 0
+
+
+def test_device_death_counts():
+    """A device's death is part of the sequence."""
+    plant = Plant().born()
+    plant.ignores("DDEATH", seq=2)
+    plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": 1}], 3)
+    assert plant.asked() == 0
+
+
+def test_death():
+    """After its death a node's data asks for a rebirth, and is read."""
+    plant = Plant().born()
+    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 4}])
+    assert plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 1
+
+
+def test_death_of_an_earlier_session():
+    """A will that comes behind the next birth, with an older bdSeq, kills nobody."""
+    plant = Plant().born()
+    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 3}])
+    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 0
+
+
+def test_device_birth_of_an_earlier_session():
+    """A node's new birth ends its devices' old ones: data before their new ones is held back."""
+    plant = Plant().born()
+    plant.send("NBIRTH", BORN, 0)
+    with pytest.raises(UndecodableError) as caught:
+        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert caught.value.rejection.reason is Reason.MISSING_BIRTH
+    assert plant.asked() == 1
+
+
+def test_device_birth_before_node_birth():
+    """A device's birth without its node's is read, and asks for a rebirth."""
+    plant = Plant()
+    assert plant.send("DBIRTH", DEVICE_BORN, 1)
+    assert plant.asked() == 1
+
+
+def test_no_requests():
+    """An option keeps the reader from asking."""
+    plant = Plant(rebirth=False)
+    plant.send("DBIRTH", DEVICE_BORN, 1)
+    assert plant.asked() == 0
+
+
+def test_decoding_again():
+    """What is decoded again, as the database refused it, is read by the birth of its time, and nothing is asked for."""
+    plant = Plant().born()
+    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
+    message = Message(ADDRESS.format("DDATA") + "/pump", data, plant.now + 1)
+    first = plant.reader.read(message, {})
+    plant.send("NBIRTH", BORN, 0)
+    plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Float", "value": 1.0}], 1)
+    assert plant.reader.read(message, {}) == first
+    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 0
+
+
+def test_replay():
+    """What was held back is read by the birth that came after it."""
+    plant = Plant()
+    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
+    message = Message(ADDRESS.format("DDATA") + "/pump", data, ARRIVED)
+    with pytest.raises(UndecodableError):
+        plant.reader.read(message, {})
+    plant.born()
+    assert sent(plant.reader.read(message, {})) == [(DEVICE, "Flow", 1.0, "m3/h")]
+
+
+def test_births_to_store():
+    """Births wait to be stored, the last of each topic; another reader takes them back, and asks for new ones."""
+    plant = Plant().born()
+    first = plant.reader.nodes.pending()
+    plant.send("DBIRTH", DEVICE_BORN, 2)
+    plant.reader.nodes.saved(first)
+    kept = plant.reader.nodes.pending()
+    assert [one.topic for one in first] == [ADDRESS.format("NBIRTH"), ADDRESS.format("DBIRTH") + "/pump"]
+    assert [one.topic for one in kept] == [ADDRESS.format("DBIRTH") + "/pump"]
+    plant.reader.nodes.saved(kept)
+    assert plant.reader.nodes.pending() == []
+
+    later = Plant()
+    later.now = plant.now
+    for birth in [first[0], kept[0]]:
+        later.reader.nodes.prime(birth)
+    assert values(later.send("DDATA", [{"alias": 7, "field": "float_value", "value": 3.0}], 9)) == {"Flow": 3.0}
+    assert later.asked() == 1
+    assert later.reader.nodes.pending() == []
+
+
+def test_a_bridge_in_front():
+    """A namespace below another level is Sparkplug's too, and requests go the same way back."""
+    plant = Plant()
+    raw = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
+    with pytest.raises(UndecodableError):
+        plant.reader.read(Message("north/spBv1.0/g/NDATA/n", raw, ARRIVED), {})
+    assert plant.reader.nodes.outbox[0].topic == "north/spBv1.0/g/NCMD/n"
+
+
+def test_compressed():
+    """A payload within a payload, packed by deflate or gzip, is unpacked."""
+    inner = encode({"metrics": [{"name": "x", "dataType": "Int8", "value": -1}]})
+    for pack in (zlib.compress, gzip.compress):
+        assert values(read(ADDRESS.format("NDATA"), encode({"uuid": "SPBV1.0_COMPRESSED", "body": pack(inner)}))) == {
+            "x": -1
+        }
+
+
+def test_too_large():
+    """Neither a payload that unpacks to hundreds of megabytes nor a birth of countless metrics fills the memory."""
+    for topic, payload in (
+        ("NDATA", encode({"uuid": "SPBV1.0_COMPRESSED", "body": zlib.compress(b"\x12\x00" * 50_000_000)})),
+        ("NBIRTH", b"\x12\x00" * 20_001),
+    ):
+        with pytest.raises(UndecodableError) as caught:
+            read(ADDRESS.format(topic), payload)
+        assert caught.value.rejection.reason is Reason.TOO_LARGE
+
+
+def test_nodes_are_forgotten(monkeypatch):
+    """What is known of nodes is bounded: those born longest ago are forgotten first."""
+    monkeypatch.setattr("collector.formats.sparkplug_nodes._MOST_KEPT", 10)
+    reader = SparkplugFormat().reader()
+    birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
+    for number in range(20):
+        reader.read(Message(f"spBv1.0/g/NBIRTH/n{number}", birth, ARRIVED + number), {})
+    data = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
+    assert values(reader.read(Message("spBv1.0/g/NDATA/n19", data, ARRIVED + 30), {})) == {"x": 1.0}
+    with pytest.raises(UndecodableError):
+        reader.read(Message("spBv1.0/g/NDATA/n0", data, ARRIVED + 31), {})
+
+
+@pytest.mark.parametrize("verb", ["NCMD", "DCMD"])
+def test_commands(verb):
+    """Commands carry no reading, and have no say in the session."""
+    plant = Plant().born()
+    plant.ignores(verb, [{"name": "x", "dataType": "Int8", "value": 1}])
+    assert plant.asked() == 0
+
+
+def test_states():
+    """States of host applications carry no reading; the own one is put right when it says offline."""
+    online = Publication("spBv1.0/STATE/me", b'{"online":true,"timestamp":5}', 1, retain=True)
+    reader = SparkplugFormat().reader()
+    reader.nodes.online = online
+    for topic, payload, answer in (
+        ("spBv1.0/STATE/other", b'{"online":false,"timestamp":5}', []),
+        ("spBv1.0/STATE/me", online.payload, []),
+        ("spBv1.0/STATE/me", b"OFFLINE", []),
+        ("spBv1.0/STATE/me", b"", []),
+        ("spBv1.0/STATE/me", json.dumps({"online": False, "timestamp": 4}).encode(), [online]),
+    ):
+        with pytest.raises(NoReadingError):
+            reader.read(Message(topic, payload, ARRIVED), {})
+        assert list(reader.nodes.outbox) == answer
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["", "a", "spBv1.0", "spBv1.0/g", "spBv1.0/g/NDATA", "spBv1.0/g/NDATA/n/d", "spBv1.0/g/DDATA/n", "spBv1.0/g/FOO/n",
+     "spBv1.0/STATE", "xspBv1.0/g/NDATA/n", "spAv1.0/g/NDATA/n"],
+)  # fmt: skip
+def test_other_topics(topic):
+    """What is no topic of Sparkplug B is refused."""
+    with pytest.raises(UndecodableError):
+        read(topic, b"")
+
+
+def test_not_protobuf():
+    """JSON, as the specification prints it, is not what goes over the wire."""
+    with pytest.raises(UndecodableError) as caught:
+        read(ADDRESS.format("NDATA"), b'{"timestamp": 1486144502122}')
+    assert caught.value.rejection.reason is Reason.MALFORMED
+
+
+def test_names_that_are_no_text():
+    """A name or a text that is no UTF-8 costs its metric."""
+    raw = encode(
+        {
+            "metrics": [
+                {"name": "bad", "dataType": "Int8", "value": 1},
+                {"name": "x", "dataType": "String", "value": "bad"},
+            ]
+        }
+    )
+    found = read(ADDRESS.format("NDATA"), raw.replace(b"bad", b"b\xffd"))
+    assert [(one.quantity, one.problem.reason) for one in found] == [("", Reason.MALFORMED), ("x", Reason.WRONG_TYPE)]
+
+
+def test_units():
+    """The units that spellings stand for are UCUM codes."""
+    for code in sparkplug_payload._UCUM.values():
+        assert units.check(code)
+
+
+WHOLE = [
+    sparkplug_sample(name)[1] for name in ("ndata", "dbirth", "ddeath")
+] + [encode({"timestamp": AT, "seq": 3, "metrics": metrics}) for metrics in (BORN, DEVICE_BORN)]  # fmt: skip
+MUTATED = st.builds(
+    lambda payload, at, put, cut: payload[: at % len(payload)] + put + payload[at % len(payload) + cut :],
+    st.sampled_from(WHOLE),
+    st.integers(0, 2000),
+    st.binary(max_size=4),
+    st.integers(0, 6),
+)
+TOPICS = st.builds(
+    "/".join,
+    st.tuples(
+        st.sampled_from(["spBv1.0", "x"]) | st.text(max_size=3),
+        st.sampled_from(["g", "STATE"]) | st.text(max_size=3),
+        st.sampled_from(["NBIRTH", "NDEATH", "NDATA", "NCMD", "DBIRTH", "DDEATH", "DDATA", "x"]),
+        st.sampled_from(["n", "n/d", "n/d/e"]),
+    ),
+)
+MESSAGES = st.builds(
+    Message, TOPICS, st.binary(max_size=40) | MUTATED, st.integers(ARRIVED, ARRIVED + 99), st.booleans()
+)
+
+
+@given(found=st.lists(MESSAGES, max_size=8), names=names_of("a"))
+def test_anything(found, names):
+    """Whatever comes, in whatever order, gives measurements or one of the two errors."""
+    reader = SparkplugFormat().reader()
+    for message in found:
+        holds(SimpleNamespace(reader=lambda: reader), message, names)
+    for birth in reader.nodes.pending():
+        Nodes().prime(birth)
+    for one in reader.nodes.outbox:
+        assert requests_rebirth(one.payload)
