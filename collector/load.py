@@ -6,24 +6,31 @@ Nothing is noted beside the data: a load that was killed is run again, and what 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from collector import logs, register, registry
 from collector.batch import Accounts, Batch, Decode
-from collector.files import chunk, layout, ndjson_file, options, progress
+from collector.files import archive_file, chunk, layout, options, progress
 from collector.files.ahead import Ahead
+from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
+from collector.files.messages import batches
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
 from collector.files.opened import TableFile
 from collector.files.options import FileError, Form, Options
 from collector.files.parquet_file import ParquetFile
 from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
+from collector.message import Message
 from collector.registry import Registry, Sensor
+from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.writer import Writer, write_patiently
 from timescale import database
+from timescale.errors import SettingError
 
 READINGS = 50_000
 """Readings in a transaction, about."""
@@ -46,28 +53,44 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     :class:`~timescale.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
     load waits for it.
     """
-    writer = Writer("file", settings.client_id, _connect)
+    archived = [path for path in paths if form is None and archive_file.is_archive(path)]
+    if archived and chosen != Options():
+        raise SettingError(f"{archived[0]}: messages of an archive say all themselves; leave out the options for files")
     failed = False
-    try:
+    with ExitStack() as stack:
+        rows, messages = Writer("file", settings.client_id, _connect), Writer("archive", settings.client_id, _connect)
+        stack.callback(rows.close)
+        stack.callback(messages.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
-            done = register.synchronise(writer.connection(), known)
+            done = register.synchronise(rows.connection(), known)
         opener = Opener(
             known.not_before(done.oldest), done.series_ids, chosen, round(settings.max_future_seconds * 1_000_000)
         )
-        for path in paths:
+        # All archives as one, since a message may need those before it, whichever file they are in.
+        jobs = [(path, partial(opener.open, path, form), rows) for path in paths if path not in archived]
+        if archived:
+            jobs.insert(0, (archived[0], partial(_messages, archived, settings, messages), messages))
+        for path, open_, writer in jobs:
             begun = time.monotonic()
             total = Accounts()
             try:
-                _load(path, opener.open(path, form or options.form_of(path)), writer, total)
+                _load(path, open_(), writer, total)
             except FileError as error:
                 failed = True
                 print(f"collector: {error}", file=sys.stderr)
                 if not total.messages:
                     continue
-            print(summary(path, total, time.monotonic() - begun), flush=True)
-    finally:
-        writer.close()
+            noun = "messages" if writer is messages else "rows"
+            print(summary(path, total, time.monotonic() - begun, noun), flush=True)
     return 1 if failed else 0
+
+
+def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer) -> Work:
+    """Return what was archived at ``paths``, decoded as live messages are; raises :class:`FileError`."""
+    archive = Archive(paths)
+    with database.wrapped("writing the registry"):
+        decode = RegistryWatch(settings).synchronise(writer.connection()).decode
+    return Work(batches(archive.messages(), decode, READINGS), decode, archive.done, archive.close)
 
 
 def _connect() -> database.Connection:
@@ -97,16 +120,16 @@ def _wait(seconds: float) -> bool:
     return False
 
 
-def summary(path: Path, total: Accounts, seconds: float) -> str:
+def summary(path: Path, total: Accounts, seconds: float, noun: str = "rows") -> str:
     """Return one line on what became of the file."""
     held = total.quarantined_messages + total.quarantined_readings
     line = (
-        f"{path.name}: {total.messages:,} rows, {total.readings:,} readings: {total.stored:,} stored, "
+        f"{path.name}: {total.messages:,} {noun}, {total.readings:,} readings: {total.stored:,} stored, "
         f"{total.duplicate:,} duplicate, {held:,} quarantined; "
         f"{seconds:.1f} s, {total.readings / max(seconds, 0.001):,.0f} readings/s"
     )
     if total.ignored:
-        line += f"; {total.ignored:,} rows without a value"
+        line += f"; {total.ignored:,} {noun} without a value"
     return line + ("; see `collector quarantine list`" if held else "")
 
 
@@ -126,8 +149,9 @@ class Opener:
         self._sensors: Sequence[Sensor] = known.sensors if self._only is None else [self._only]
         self._sources = Sources(self._sensors, series_ids, chosen.zone)
 
-    def open(self, path: Path, form: Form) -> Work:
-        """Return what is in the file at ``path``; raises :class:`FileError`."""
+    def open(self, path: Path, form: Form | None) -> Work:
+        """Return what is in the file at ``path``; ``form`` None: what its name says. Raises :class:`FileError`."""
+        form = form or options.form_of(path)
         if form is Form.NDJSON:
             return self._lines(path)
         file: TableFile = CsvFile(path, self._options.delimiter) if form is Form.CSV else ParquetFile(path)
@@ -163,7 +187,8 @@ class Opener:
             )
             decode = lines.decode
             topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731
-        return Work(ndjson_file.batches(file.lines(), decode, topic, READINGS), decode, file.done, file.close)
+        messages = (Message(topic(number, line), line, time.time_ns() // 1_000) for number, line in file.lines())
+        return Work(batches(messages, decode, READINGS), decode, file.done, file.close)
 
     def _as_told(self, sensor: Sensor) -> Sensor:
         """Return ``sensor`` with the zone and unit of times that the options give."""

@@ -1,6 +1,5 @@
 """``collector archive``: its own MQTT session, spool, finisher and store put together. It needs no database."""
 
-import signal
 import threading
 import time
 
@@ -12,7 +11,7 @@ from collector.archive.finisher import Finisher
 from collector.archive.sink import SpoolSink
 from collector.archive.spool import HOUR, Spool
 from collector.mqtt import MqttSource
-from collector.service import RegistryWatch
+from collector.service import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
 from timescale.errors import SettingError
 
@@ -101,9 +100,7 @@ def run(settings: CollectorSettings, mqtt: MqttSettings, archive: ArchiveSetting
     acknowledged either, and the broker keeps it.
     """
     archiver = Archiver(settings, mqtt, archive)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # In a thread of its own, as for `collector run`.
-        signal.signal(number, lambda *_: threading.Thread(target=archiver.stop, daemon=True).start())
+    stop_on_signal(archiver.stop)
     if archiver.run():
         return 0
     log.error("stopped while the disk refused; what is not in the spool stays with the broker")

@@ -109,7 +109,7 @@ class Spool:
         self._file: int | None = None
         self._end = 0
         """Where the segment's last block that is safe ends."""
-        self._lock = _locked(directory)
+        self._lock: int | None = _locked(directory)
 
     def recover(self, hour: int) -> None:
         """Take up what an earlier process left: complete it, or go on with it where it is of this ``hour``.
@@ -187,7 +187,9 @@ class Spool:
     def release(self) -> None:
         """Let another process have the directory."""
         self._let_go()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def hours(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

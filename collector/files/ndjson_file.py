@@ -1,15 +1,12 @@
 """NDJSON files: one JSON object a line, each decoded as if it were a message of its sensor."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from collector.batch import Batch, Decode
-from collector.files.chunk import MAXIMUM_DAYS
-from collector.files.opened import MAXIMUM_BYTES, check_not_empty, errors_of, open_stream
+from collector.files.opened import check_not_empty, errors_of, open_stream
 from collector.files.options import FileError
 from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder
@@ -18,7 +15,6 @@ from collector.registry import Sensor
 
 _BLOCK = 1_000_000
 _LONGEST = 16_000_000
-_DAY = 86_400_000_000
 
 
 class NdjsonFile:
@@ -126,31 +122,3 @@ class LineDecoder:
             if position >= 0:
                 return position
         return -1
-
-
-def batches(
-    lines: Iterator[tuple[int, bytes]], decode: Decode, topic: Callable[[int, bytes], str], rows: int
-) -> Iterator[Batch]:
-    """Yield ``lines`` as batches of about ``rows`` readings; ``topic`` names the message that a line becomes."""
-    days: set[int] = set()
-
-    def noting_days(message: Message) -> Decoded:
-        decoded = decode(message)
-        days.update(instant // _DAY for _, instant, _ in decoded.readings)
-        return decoded
-
-    batch = Batch()
-    received = _now()
-    for number, line in lines:
-        batch.add(Message(topic(number, line), line, received), noting_days)
-        if max(batch.row_count, len(batch.messages)) >= rows or batch.size >= MAXIMUM_BYTES or len(days) > MAXIMUM_DAYS:
-            yield batch
-            batch = Batch()
-            days.clear()
-            received = _now()
-    if batch.messages:
-        yield batch
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000
