@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from collector.formats import tree
-from collector.formats.clock import ARRIVAL, Moment, if_set, moment
+from collector.formats.clock import if_set, moment
 from collector.formats.measurement import FormatOptions, Measurement
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
 """Last or last but one levels of topics without a reading: presence, commands and their replies, button events."""
 
-_UNITS = {"/tC": "Cel", "/tF": "[degF]"}
-"""Ends of names that say their unit → its UCUM code."""
+_UNITS = {"tC": "Cel", "tF": "[degF]"}
+"""Members whose name says their unit → its UCUM code."""
 
 
 class ShellyFormat(FormatOptions):
@@ -57,7 +57,7 @@ class ShellyReader:
             raise NoReadingError("presence, a command or an event")
         elif above == "status":
             self._check("status")
-            found = _measurements(_component(message.payload), last + "/", ARRIVAL)
+            found = tree.measurements(_component(message.payload), f"{last}/", units=_UNITS)
         else:
             found = _generation_1(message.payload, last, names.get("#"))
         if not found:
@@ -75,7 +75,7 @@ def _notification(frame: dict[str, Any]) -> list[Measurement]:
         raise NoReadingError("an event, a request or a reply")
     if type(status) is not dict:
         raise UndecodableError(Reason.MALFORMED, "a notification without params")
-    return _measurements(status, "", if_set(moment(status.pop("ts", None), "s")))
+    return tree.measurements(status, "", if_set(moment(status.pop("ts", None), "s")), units=_UNITS)
 
 
 def _component(payload: bytes) -> dict[str, Any]:
@@ -93,28 +93,21 @@ def _generation_1(payload: bytes, last: str, below: str | None) -> list[Measurem
     if type(document) is dict:
         if last == "info":
             when = if_set(moment(document.pop("unixtime", None), "s"))
-            return _measurements(_valid(document), "", when)
-        return _measurements(document, f"{below}/" if below else "", ARRIVAL)
+            _drop_invalid(document)
+            return tree.measurements(document, "", when, units=_UNITS)
+        return tree.measurements(document, f"{below}/" if below else "", units=_UNITS)
     if type(document) is list:
         raise UndecodableError(Reason.MALFORMED, "a JSON array, which no Shelly sends")
     return [] if document is None else [Measurement(below or last, document)]
 
 
-def _valid(status: dict[str, Any]) -> dict[str, Any]:
-    """Return ``status`` with null for the meters and sensors whose own ``is_valid`` is false: nothing was measured."""
-    return {
-        name: [_if_valid(item) for item in part] if type(part) is list else _if_valid(part)
-        for name, part in status.items()
-    }
-
-
-def _if_valid(part: Any) -> Any:
-    return None if type(part) is dict and part.get("is_valid") is False else part
-
-
-def _measurements(status: dict[str, Any], prefix: str, when: Moment) -> list[Measurement]:
-    time, problem = when
-    return [
-        Measurement(name, value, time, _UNITS.get(name[-3:]), "", problem)
-        for name, value in tree.leaves(status, prefix)
-    ]
+def _drop_invalid(status: dict[str, Any]) -> None:
+    """Put null for the meters and sensors whose own ``is_valid`` is false: nothing was measured."""
+    for name, part in status.items():
+        if type(part) is dict:
+            if part.get("is_valid") is False:
+                status[name] = None
+        elif type(part) is list:
+            for index, item in enumerate(part):
+                if type(item) is dict and item.get("is_valid") is False:
+                    part[index] = None

@@ -81,15 +81,13 @@ class TasmotaReader:
         return found
 
     def _part(self, part: dict[str, Any]) -> list[Measurement]:
-        time, problem = when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
-        units = _units(part)
-        found = [
-            measurement for key, members in _zigbee(part).items() for measurement in _zigbee_device(key, members, when)
-        ]
-        for name, value in tree.leaves(part):
-            unit = units.get(_unit_member(name)) if units else None
-            found.append(Measurement(name, value, time, unit, "", problem))
-        return found
+        when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
+        found: list[Measurement] = []
+        for key, members in _zigbee(part).items():
+            name = members.pop("Name", None)
+            members.pop("Device", None)
+            found += _measurements(members, when, name if type(name) is str and name else key)
+        return found + _measurements(part, when, "")
 
     def _moment(self, time: Any, since_1970: Any) -> Moment:
         if type(since_1970) in (int, float):
@@ -121,6 +119,17 @@ def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
     if not parts:
         raise NoReadingError("a status without sensors")
     return parts
+
+
+def _measurements(members: dict[str, Any], when: Moment, device: str) -> list[Measurement]:
+    units = _units(members)
+    if not units:
+        return tree.measurements(members, "", when, device)
+    time, problem = when
+    return [
+        Measurement(quantity, value, time, units.get(_unit_member(quantity)), device, problem)
+        for quantity, value in tree.leaves(members)
+    ]
 
 
 def _units(members: dict[str, Any]) -> dict[str | None, str]:
@@ -164,15 +173,3 @@ def _zigbee(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for key in bare:
         del part[key]
     return bare
-
-
-def _zigbee_device(key: str, members: dict[str, Any], when: Moment) -> list[Measurement]:
-    name = members.pop("Name", None)
-    members.pop("Device", None)
-    device = name if type(name) is str and name else key
-    units = _units(members)
-    time, problem = when
-    return [
-        Measurement(quantity, value, time, units.get(_unit_member(quantity)) if units else None, device, problem)
-        for quantity, value in tree.leaves(members)
-    ]

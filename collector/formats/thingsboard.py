@@ -59,12 +59,12 @@ def _by_device(document: dict[str, Any]) -> bool:
 def _measurements(telemetry: Any, device: str) -> list[Measurement]:
     found: list[Measurement] = []
     for record in telemetry if type(telemetry) is list else (telemetry,):
-        values, (time, problem) = _record(record)
-        if type(values) is not dict:
+        values, when = _record(record)
+        if type(values) is dict:
+            found += tree.measurements(values, "", when, device)
+        else:
             problem = UnusableError(Reason.MALFORMED, f"{shown(values)} where an object of keys and values is due")
-            found.append(Measurement("", 0, time, None, device, problem))
-            continue
-        found += [Measurement(name, value, time, None, device, problem) for name, value in tree.leaves(values)]
+            found.append(Measurement("", 0, when[0], None, device, problem))
     return found
 
 

@@ -1,9 +1,13 @@
 """JSON trees: what stands in nested objects and lists, each with the slash-joined name of its place."""
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 from collector.formats import json_payload
+from collector.formats.clock import ARRIVAL, Moment
+from collector.formats.measurement import Measurement
+from collector.formats.values import UnusableError
 from collector.message import NoReadingError, Reason, UndecodableError
 
 LONGEST_PREFIX = 200
@@ -21,6 +25,9 @@ LONGEST_TEXT = 200
 
 _JSON_BEGINS = (b"{", b"[", b'"')
 _TOO_MANY = f"more than {MOST_LEAVES} values in one tree"
+
+_NO_UNITS: Mapping[str, str] = {}
+_new = tuple.__new__
 
 Leaf = float | bool | str
 
@@ -84,5 +91,39 @@ def _collect(tree: dict[str, Any] | list[Any], prefix: str, found: list[tuple[st
             _collect(value, f"{prefix}{step}/", found)
         elif value is not None:
             found.append((prefix + step, value))
+    if len(found) > MOST_LEAVES:
+        raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
+
+
+def measurements(
+    tree: dict[str, Any] | list[Any],
+    prefix: str = "",
+    when: Moment = ARRIVAL,
+    device: str = "",
+    units: Mapping[str, str] = _NO_UNITS,
+) -> list[Measurement]:
+    """Return what :func:`leaves` does as measurements; ``units``: by the last step of names that say theirs."""
+    found: list[Measurement] = []
+    _measure(tree, prefix, (*when, device, units), found)
+    return found
+
+
+_More = tuple[int | None, UnusableError | None, str, Mapping[str, str]]
+
+
+def _measure(tree: dict[str, Any] | list[Any], prefix: str, more: _More, found: list[Measurement]) -> None:
+    # What _collect does, with measurements at its leaves: most messages are nothing else, and one is made for every
+    # value, so it calls tuple's own constructor, which takes half the time of Measurement's.
+    if len(prefix) > LONGEST_PREFIX:
+        return
+    if len(tree) > MOST_LEAVES:
+        raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
+    time, problem, device, units = more
+    for step, value in tree.items() if type(tree) is dict else zip(map(str, count()), tree, strict=False):
+        kind = type(value)
+        if kind is dict or kind is list:
+            _measure(value, f"{prefix}{step}/", more, found)
+        elif value is not None:
+            found.append(_new(Measurement, (prefix + step, value, time, units.get(step), device, problem)))
     if len(found) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)

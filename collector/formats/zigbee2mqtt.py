@@ -54,14 +54,9 @@ class Zigbee2mqttReader:
             return [_attribute(document, names.get("quantity", ""), below, whole="sensor" not in names)]
         last_seen = document.pop("last_seen", None)
         document.pop("device", None)  # include_device_information: model, address, firmware
-        if type(last_seen) is str:
-            time, problem = moment(last_seen, "iso8601")
-        else:
-            time, problem = moment(last_seen, "ms")
-        if self._arrival:
-            time, problem = ARRIVAL
+        when = ARRIVAL if self._arrival else moment(last_seen, "iso8601" if type(last_seen) is str else "ms")
         # Under a pattern that ends in #, what it stands for is the friendly name or, with slashes in it, its rest.
-        found = [Measurement(name, value, time, None, below, problem) for name, value in tree.leaves(document)]
+        found = tree.measurements(document, "", when, below)
         if not found:
             raise NoReadingError("holds no value")
         return found

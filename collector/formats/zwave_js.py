@@ -77,7 +77,7 @@ class ZwaveJsReader:
             raise NoReadingError("no value")
         if type(value) is not dict and type(value) is not list:
             return [Measurement(quantity, value, time, unit, "", problem)]
-        found = [Measurement(name, leaf, time, unit, "", problem) for name, leaf in tree.leaves(value, f"{quantity}/")]
+        found = tree.measurements(value, f"{quantity}/", (time, problem))
         if not found:
             raise NoReadingError("no value")
         return found
