@@ -11,5 +11,7 @@ select
     description,
     registered_at,
     updated_at,
-    retired_at
+    retired_at,
+    -- Retiring leaves updated_at as it was; greatest ignores nulls.
+    greatest(updated_at, retired_at) as changed_at
 from {{ source('telemetry', 'sensor') }}

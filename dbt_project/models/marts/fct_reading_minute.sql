@@ -1,0 +1,36 @@
+{{ config(materialized='view') }}
+
+select
+    minute.bucket,
+    version.series_id,
+    version.sensor_id,
+    version.sensor_version_key,
+    version.quantity,
+    version.unit,
+    version.quantity_key,
+    version.type,
+    version.site,
+    version.area,
+    minute.mean,
+    minute.minimum,
+    minute.maximum,
+    minute.first_value,
+    minute.last_value,
+    minute.sum_value,
+    minute.sample_count
+from {{ ref('int_series_history') }} as version
+-- A join with the real-time part of a continuous aggregate reads the minutes of all series; this way series and time
+-- reach the index. "distinct on" removes nothing: it keeps the planner from making a join of it after all.
+cross join lateral (
+    select distinct on (bucket)
+        bucket,
+        mean,
+        minimum,
+        maximum,
+        first_value,
+        last_value,
+        sum_value,
+        sample_count
+    from {{ ref('stg_telemetry__reading_1m') }}
+    where series_id = version.series_id and bucket >= version.valid_from and bucket < version.valid_to
+) as minute
