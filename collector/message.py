@@ -31,6 +31,7 @@ class Reason(StrEnum):
     UNKNOWN_QUANTITY = "unknown_quantity"
     MISSING_BIRTH = "missing_birth"
     WRONG_TYPE = "wrong_type"
+    WRONG_UNIT = "wrong_unit"
     NOT_FINITE = "not_finite"
     NOT_EXACT = "not_exact"
     TOO_LARGE = "too_large"

@@ -1,8 +1,9 @@
 """The registry: ``sensors.json`` as values, and every mistake in it at once.
 
 A *type* says what its sensors measure and how they write it down; a *sensor* is one of a type at a place
-with a topic. :func:`parse` turns the file's bytes into a :class:`Registry` or raises :class:`RegistryError`
-holding every :class:`Mistake`. Nothing here connects to anything.
+with a topic; a *fleet* is as many sensors as there are devices on the topics that its pattern matches. :func:`parse`
+turns the file's bytes into a :class:`Registry` or raises :class:`RegistryError` holding every :class:`Mistake`.
+Nothing here connects to anything.
 """
 
 import json
@@ -10,157 +11,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from collector import topics, units
+from collector.checks import Mistake, between, step
+from collector.entries import NAME, NAME_MEND, Filter, Quantity, RegistryFile, SensorEntry, SensorType
+from collector.fleets import Fleet, Route, Routes, Sensor
+from collector.formats.fields_options import FieldsFormat
+from collector.formats.known import FORMATS
+from collector.topics import Pattern
 from timescale.errors import SettingError
+
+__all__ = ["FieldsFormat", "Fleet", "Quantity", "Registry", "Sensor", "load", "parse"]
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No reading is older than this unless its sensor's ``since`` says so."""
 
 SCHEMA_FILE = Path(__file__).parent / "sensors.schema.json"
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$"
-
-
-def _pointer(text: str) -> str:
-    if text and not text.startswith("/"):
-        raise ValueError(f"a JSON Pointer starts with a slash: write {'/' + text!r}")
-    return text
-
-
-def _zone(text: str) -> str:
-    if text not in available_timezones():
-        raise ValueError("not a time zone of the IANA database: write one like 'UTC' or 'Europe/Athens'")
-    return text
-
-
-def _instant(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("has no zone: end it with Z or an offset such as +02:00")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is out of the calendar; leave it out for 2000-01-01") from None
-
-
-def _text(text: str) -> str:
-    if _UNSTORABLE.search(text):
-        raise ValueError("holds a NUL character or half a surrogate pair, which no database text can hold; remove it")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_text)]
-Name = Annotated[str, Field(pattern=_NAME)]
-Pointer = Annotated[str, AfterValidator(_pointer)]
-"""A JSON Pointer (RFC 6901): ``/a/b`` names member b of member a, the empty string the whole document."""
-Unit = Annotated[str, AfterValidator(units.check)]
-Topic = Annotated[str, AfterValidator(topics.check_name)]
-Filter = Annotated[str, AfterValidator(topics.check_filter)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
-Instant = Annotated[datetime, AfterValidator(_instant)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class FieldsFormat(_Strict):
-    """Any JSON object, or array of objects, whose members are found by JSON Pointers.
-
-    A *wide* object holds its quantities as members (``{"temperature": 25.2}``); a *narrow* one names one
-    quantity (``{"sensor": "temperature", "value": 25.2}``). Both are understood; narrow wins where the
-    ``quantity`` pointer finds a text.
-    """
-
-    name: Literal["fields"] = "fields"
-    time: Pointer | None = Field("/timestamp", description="Where the time stands; null: the time of arrival.")
-    time_unit: Literal["iso8601", "s", "ms", "us", "ns"] = Field(
-        "iso8601", description="How the time is written: ISO 8601 text, or a number of these since 1970-01-01 UTC."
-    )
-    device: Pointer | None = Field(
-        "/device_id", description="Where the device names itself; looked at only where several sensors share a topic."
-    )
-    quantity: Pointer | None = Field("/sensor", description="Narrow form: where the quantity's name stands.")
-    value: Pointer = Field("/value", description="Narrow form: where the value stands.")
-    readings: Pointer = Field("", description="Where the object or array of objects stands; empty: the whole payload.")
-
-
-class Quantity(_Strict):
-    """One thing a sensor measures."""
-
-    unit: Unit = Field(description="UCUM code, case-sensitive: Cel, [degF], %, hPa, /min, V (https://ucum.org/ucum).")
-    minimum: float | None = Field(None, description="Least plausible value; readings below are stored and reported.")
-    maximum: float | None = Field(None, description="Greatest plausible value; readings above are stored and reported.")
-    interval_seconds: float = Field(gt=0, le=31_622_400, description="Expected time between readings, in seconds.")
-    kind: Literal["number", "boolean"] = Field("number", description="boolean: true and false, stored as 1 and 0.")
-    pointer: Pointer | None = Field(None, description="Wide form: where the value stands; default /<quantity name>.")
-    signal: str | None = Field(None, description="The signal the simulator makes for it; default by its name.")
-    description: str = ""
-
-
-class SensorType(_Strict):
-    """What sensors of one kind measure and how they write it down."""
-
-    description: str = ""
-    format: FieldsFormat = FieldsFormat()
-    quantities: dict[Name, Quantity] = Field(min_length=1)
-
-
-class SensorEntry(_Strict):
-    """One sensor, as the file has it."""
-
-    sensor_id: Name
-    type: Name
-    site: Text = Field(min_length=1)
-    area: Text = Field(min_length=1)
-    latitude: float | None = Field(None, ge=-90, le=90, description="Degrees north, WGS 84.")
-    longitude: float | None = Field(None, ge=-180, le=180, description="Degrees east, WGS 84.")
-    topic: Topic = Field(description="The MQTT topic it publishes on.")
-    device: Text | None = Field(None, description="What it calls itself in its payloads; default its sensor_id.")
-    timezone: TimeZone | None = Field(None, description="Zone of times it writes without one; default: none, refused.")
-    since: Annotated[Instant, Field(strict=False)] | None = Field(
-        None, description="No reading is older; default 2000-01-01."
-    )
-    description: Text = ""
-    format: FieldsFormat | None = Field(None, description="Instead of its type's format.")
-    quantities: dict[Name, Quantity] | None = Field(None, description="Instead of, or beside, its type's quantities.")
-
-
-class RegistryFile(_Strict):
-    """sensors.json"""  # noqa: D400 - the title of the schema
-
-    schema_: str | None = Field(None, alias="$schema")
-    subscribe: list[Filter] = Field(
-        min_length=1,
-        description="MQTT topic filters the collector subscribes to; what no sensor claims is quarantined.",
-    )
-    types: dict[Name, SensorType] = Field(description="Kinds of sensors by name.")
-    sensors: list[SensorEntry] = Field(description="The sensors.")
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """One sensor with its type's definitions filled in."""
-
-    sensor_id: str
-    type: str
-    site: str
-    area: str
-    latitude: float | None
-    longitude: float | None
-    topic: str
-    device: str
-    zone: ZoneInfo | None
-    since: datetime
-    description: str
-    format: FieldsFormat
-    quantities: dict[str, Quantity]
 
 
 @dataclass(frozen=True)
@@ -169,24 +40,40 @@ class Registry:
 
     subscribe: tuple[str, ...]
     sensors: tuple[Sensor, ...]
+    """Those that have an entry of their own."""
+    fleets: tuple[Fleet, ...] = ()
 
     def not_before(self, oldest: datetime | None) -> "Registry":
         """Return this registry with no sensor's ``since`` before ``oldest``, what the database still accepts."""
         if oldest is None:
             return self
-        return replace(self, sensors=tuple(replace(one, since=max(one.since, oldest)) for one in self.sensors))
+        return replace(
+            self,
+            sensors=tuple(replace(one, since=max(one.since, oldest)) for one in self.sensors),
+            fleets=tuple(
+                replace(one, base=replace(one.base, since=max(one.base.since, oldest))) for one in self.fleets
+            ),
+        )
 
+    @cached_property
+    def routes(self) -> Routes:
+        """Whose messages come on which topic."""
+        groups: dict[str, list[Sensor]] = {}
+        for sensor in self.sensors:
+            groups.setdefault(sensor.topic, []).append(sensor)
+        found = [Route(Pattern.compile(topic), tuple(group), None) for topic, group in groups.items()]
+        found += [Route(fleet.pattern, (), fleet) for fleet in self.fleets]
+        return Routes(sorted(found, key=lambda route: route.position))
 
-@dataclass(frozen=True)
-class Mistake:
-    """One thing wrong in the file: where (a JSON Pointer), the value found there, and the mend."""
+    @cached_property
+    def members(self) -> tuple[Sensor, ...]:
+        """The sensors of fleets that list them all."""
+        return tuple(sensor for fleet in self.fleets for sensor in fleet.listed())
 
-    path: str
-    value: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.path or '/'}: {self.problem}" + (f" (found {self.value})" if self.value else "")
+    def discovered(self, topic: str, device: str) -> Sensor | None:
+        """Return the fleet's sensor that is called ``device`` and publishes on ``topic``; None: there is none."""
+        found = self.routes.find(topic)
+        return None if found is None or found[0].fleet is None else found[0].fleet.find(topic, found[1], device)
 
 
 class RegistryError(SettingError):
@@ -237,12 +124,11 @@ def parse(text: bytes, source: str = "sensors.json") -> Registry:
 
     # Each type and sensor is checked by itself, so that one broken entry does not hide what is wrong in the others.
     shell, types, entries = _parts(document, mistakes)
-    sensors = list(_resolve(entries, types, document, mistakes))
-    mistakes.extend(_empty_ranges(types, entries))
-    mistakes.extend(_cross_check(_filters(document), entries, sensors))
+    sensors, fleets = _resolve(entries, types, document, mistakes)
+    mistakes.extend(between(types, entries, _filters(document), sensors, fleets))
     if mistakes or shell is None:
         raise RegistryError(source, mistakes)
-    return Registry(subscribe=tuple(shell.subscribe), sensors=tuple(sensor for _, sensor in sensors))
+    return Registry(tuple(shell.subscribe), tuple(sensors), tuple(fleets))
 
 
 def _parts(
@@ -255,9 +141,9 @@ def _parts(
     if isinstance(rest, dict):
         if isinstance(rest.get("types"), dict):
             for name, raw in rest["types"].items():
-                where = f"/types/{_step(name)}"
-                if not re.fullmatch(_NAME, name):
-                    mistakes.append(Mistake(where, repr(name), _NAME_MEND))
+                where = f"/types/{step(name)}"
+                if not re.fullmatch(NAME, name):
+                    mistakes.append(Mistake(where, repr(name), NAME_MEND))
                 if (part := _validated(SensorType, raw, where, mistakes)) is not None:
                     types[name] = part
             rest["types"] = {}
@@ -271,8 +157,11 @@ def _parts(
 
 def _resolve(
     entries: list[tuple[int, SensorEntry]], types: dict[str, SensorType], document: Any, mistakes: list[Mistake]
-) -> Iterator[tuple[int, Sensor]]:
+) -> tuple[list[Sensor], list[Fleet]]:
+    """Return the sensors and fleets of those entries whose type is known and good."""
     named = document.get("types") if isinstance(document, dict) else None
+    sensors: list[Sensor] = []
+    fleets: list[Fleet] = []
     for index, entry in entries:
         kind = types.get(entry.type)
         if kind is None:
@@ -282,24 +171,28 @@ def _resolve(
                     Mistake(f"/sensors/{index}/type", repr(entry.type), f"no such type; known under /types: {known}")
                 )
             continue
-        yield (
-            index,
-            Sensor(
-                sensor_id=entry.sensor_id,
-                type=entry.type,
-                site=entry.site,
-                area=entry.area,
-                latitude=entry.latitude,
-                longitude=entry.longitude,
-                topic=entry.topic,
-                device=entry.device or entry.sensor_id,
-                zone=ZoneInfo(entry.timezone) if entry.timezone else None,
-                since=entry.since or EARLIEST,
-                description=entry.description,
-                format=entry.format or kind.format,
-                quantities={**kind.quantities, **(entry.quantities or {})},
-            ),
+        sensor_id = entry.sensor_id or "{device}"
+        sensor = Sensor(
+            sensor_id=sensor_id,
+            type=entry.type,
+            site=entry.site,
+            area=entry.area,
+            latitude=entry.latitude,
+            longitude=entry.longitude,
+            topic=entry.topic,
+            device=entry.device or sensor_id,
+            zone=ZoneInfo(entry.timezone) if entry.timezone else None,
+            since=entry.since or EARLIEST,
+            description=entry.description,
+            format=entry.format or kind.format,
+            quantities={**kind.quantities, **(entry.quantities or {})},
+            position=index,
         )
+        if entry.is_fleet:
+            fleets.append(Fleet(Pattern.compile(entry.topic), sensor, entry.discover, entry.members or {}))
+        else:
+            sensors.append(sensor)
+    return sensors, fleets
 
 
 def _filters(document: Any) -> list[str] | None:
@@ -310,70 +203,12 @@ def _filters(document: Any) -> list[str] | None:
         return None
 
 
-def _empty_ranges(types: dict[str, SensorType], entries: list[tuple[int, SensorEntry]]) -> Iterator[Mistake]:
-    places = [(f"/types/{_step(name)}", kind.quantities) for name, kind in types.items()]
-    places += [(f"/sensors/{index}", entry.quantities or {}) for index, entry in entries]
-    for place, quantities in places:
-        for name, quantity in quantities.items():
-            if quantity.minimum is not None and quantity.maximum is not None and quantity.minimum >= quantity.maximum:
-                yield Mistake(
-                    f"{place}/quantities/{name}",
-                    f"{quantity.minimum} … {quantity.maximum}",
-                    "minimum is not below maximum; swap or widen them",
-                )
-
-
-def _cross_check(
-    filters: list[str] | None, entries: list[tuple[int, SensorEntry]], sensors: list[tuple[int, Sensor]]
-) -> Iterator[Mistake]:
-    seen: dict[str, int] = {}
-    for index, entry in entries:
-        first = seen.setdefault(entry.sensor_id, index)
-        if first != index:
-            yield Mistake(f"/sensors/{index}/sensor_id", repr(entry.sensor_id), f"also /sensors/{first}; rename one")
-        if filters is not None and not any(topics.matches(pattern, entry.topic) for pattern in filters):
-            yield Mistake(
-                f"/sensors/{index}/topic", repr(entry.topic), "no filter under /subscribe covers it; add one that does"
-            )
-    shared: dict[str, list[tuple[int, Sensor]]] = {}
-    for index, sensor in sensors:
-        shared.setdefault(sensor.topic, []).append((index, sensor))
-    for group in shared.values():
-        if len(group) > 1:
-            yield from _shared_topic(group)
-
-
-def _shared_topic(group: list[tuple[int, Sensor]]) -> Iterator[Mistake]:
-    (first, head) = group[0]
-    devices: dict[str, int] = {}
-    for index, sensor in group:
-        if sensor.format != head.format:
-            yield Mistake(
-                f"/sensors/{index}/format", "", f"shares its topic with /sensors/{first}; give both the same format"
-            )
-        elif index != first and sensor.format.device is None:
-            yield Mistake(
-                f"/sensors/{index}/topic",
-                repr(sensor.topic),
-                f"also the topic of /sensors/{first}, and the format has no device pointer to tell them apart; "
-                "set format.device or use another topic",
-            )
-        other = devices.setdefault(sensor.device, index)
-        if other != index:
-            yield Mistake(
-                f"/sensors/{index}/device",
-                repr(sensor.device),
-                f"/sensors/{other} has the same topic and device; change one",
-            )
-
-
 Part = TypeVar("Part", bound=BaseModel)
 _FILTERS = TypeAdapter(list[Filter], config=ConfigDict(strict=True))
-_NAME_MEND = "names are letters, digits and _ . : - (100 at most), and start with a letter or digit"
 _MENDS = {
     "missing": "is missing; add it",
     "extra_forbidden": "unknown member; remove it or mend its spelling",
-    "string_pattern_mismatch": _NAME_MEND,
+    "string_pattern_mismatch": NAME_MEND,
 }
 
 
@@ -383,16 +218,18 @@ def _validated(model: type[Part], raw: Any, path: str, mistakes: list[Mistake]) 
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             kind = detail["type"]
-            where = "".join(f"/{_step(step)}" for step in detail["loc"])
+            where = "".join(f"/{step(name)}" for name in _without_tags(detail["loc"]))
             value = "" if kind == "missing" else _short(detail["input"])
             message = detail["msg"].removeprefix("Value error, ")
             mistakes.append(Mistake(path + where, value, _MENDS.get(kind, message)))
         return None
 
 
-def _step(name: object) -> str:
-    """Return ``name`` as a step of a JSON Pointer (RFC 6901)."""
-    return str(name).replace("~", "~0").replace("/", "~1")
+def _without_tags(steps: tuple[int | str, ...]) -> Iterator[int | str]:
+    """Yield the steps to a mistake without the name of the format, which pydantic puts behind ``format``."""
+    for before, name in zip((None, *steps), steps, strict=False):
+        if before != "format" or name not in FORMATS:
+            yield name
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,12 @@
-"""Units are UCUM codes (https://ucum.org/ucum): case-sensitive, one spelling per unit."""
+"""Units are UCUM codes (https://ucum.org/ucum): case-sensitive, one spelling per unit.
 
-from functools import cache
+Devices spell units in many ways: :func:`code` knows them. :func:`conversion` leads from one unit to another.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache, lru_cache
+from typing import Any
 
 _COMMON = frozenset(
     [
@@ -62,57 +68,231 @@ _COMMON = frozenset(
         "N",
         "J",
         "mol",
+        "l",
+        "mL",
+        "ml",
+        "l/min",
+        "l/h",
+        "mg/l",
     ]
 )
 """Codes accepted without loading the grammar, which costs a second."""
 
-_MENDS = {
-    "°c": "Cel",
-    "celsius": "Cel",
-    "degc": "Cel",
-    "°f": "[degF]",
-    "fahrenheit": "[degF]",
-    "degf": "[degF]",
-    "kelvin": "K",
-    "percent": "%",
-    "%rh": "%",
-    "bpm": "/min",
-    "rpm": "/min",
-    "ppm": "[ppm]",
-    "ppb": "[ppb]",
-    "µg/m³": "ug/m3",
-    "ug/m³": "ug/m3",
-    "m³": "m3",
-    "volt": "V",
-    "volts": "V",
-    "mmhg": "mm[Hg]",
-    "kwh": "kW.h",
-    "wh": "W.h",
-    "lux": "lx",
-    "°": "deg",
-    "": "1",
+_SPELLINGS = {
+    "Cel": "°C ℃ C C° celsius degC deg_C deg.C degreeC degreesC degreesCelsius degrees_celsius ºC ˚C",
+    "[degF]": "°F ℉ F F° fahrenheit degF deg_F degreesFahrenheit ºF ˚F",
+    "K": "kelvin degK",
+    "%": "percent pct %rH %RH %rh RH percentRH prc",
+    "[ppth]": "‰",
+    "[ppm]": "ppm PPM ppmv",
+    "[ppb]": "ppb PPB ppbv",
+    "hPa": "hectopascal hpa",
+    "Pa": "pascal pa",
+    "kPa": "kilopascal kpa",
+    "MPa": "",
+    "mbar": "millibar mb mBar",
+    "bar": "Bar bars",
+    "mm[Hg]": "mmHg mmhg torr Torr",
+    "[in_i'Hg]": "inHg in.Hg",
+    "[psi]": "psi PSI",
+    "V": "volt volts Vac Vdc VAC VDC",
+    "mV": "millivolt millivolts",
+    "kV": "",
+    "uV": "µV",
+    "A": "amp amps ampere amperes Amp",
+    "mA": "milliamp milliamps milliampere",
+    "uA": "µA",
+    "W": "watt watts Watt",
+    "mW": "",
+    "kW": "kilowatt kilowatts KW",
+    "MW": "",
+    "V.A": "VA var VAr VAR volt-ampere",
+    "kV.A": "kVA kvar kVAr kVAR",
+    "W.h": "Wh wh WH watt-hour watthour Watt-hour VAh varh",
+    "kW.h": "kWh KWh KWH kwh kilowatt-hour kVAh kvarh",
+    "MW.h": "MWh",
+    "W.min": "Wmin watt-minute Watt-minute",
+    "J": "joule joules Ws",
+    "kJ": "",
+    "MJ": "",
+    "GJ": "",
+    "A.h": "Ah",
+    "mA.h": "mAh",
+    "Hz": "hertz",
+    "kHz": "",
+    "MHz": "",
+    "/min": "bpm BPM rpm RPM 1/min min⁻¹ min-1",
+    "/s": "1/s s⁻¹",
+    "m/s": "m/sec mps meterspersecond m·s⁻¹",
+    "km/h": "kph kmh kmph km/hr kmperh",
+    "[mi_i]/h": "mph mi/h mile/h",
+    "[kn_i]": "kn knot knots kt kts",
+    "m": "meter meters metre metres",
+    "mm": "millimeter millimeters",
+    "um": "µm",
+    "cm": "centimeter centimeters",
+    "km": "kilometer kilometers",
+    "[in_i]": 'in inch inches "',
+    "[ft_i]": "ft feet foot",
+    "[mi_i]": "mi mile miles",
+    "mm/h": "mm/hr",
+    "mm/d": "",
+    "[in_i]/h": "in/h in/hr",
+    "m3": "m³ m^3 cbm cubicmeter",
+    "L": "l liter liters litre litres",
+    "mL": "ml",
+    "m3/h": "m³/h m^3/h",
+    "L/min": "l/min lpm",
+    "L/h": "l/h",
+    "[gal_us]": "gal gallon gallons",
+    "[cft_i]": "ft³ ft^3 cf",
+    "lx": "lux Lux",
+    "lm": "lumen",
+    "cd": "candela",
+    "g": "gram grams",
+    "mg": "",
+    "kg": "kilogram kilograms",
+    "[lb_av]": "lb lbs pound pounds",
+    "dB": "decibel dBA dB(A) dBm dBi dBmV",
+    "ug/m3": "µg/m³ ug/m³ µg/m3 ug/m^3 µg/m^3",
+    "mg/m3": "mg/m³ mg/m^3",
+    "g/m3": "g/m³ g/m^3",
+    "mg/L": "mg/l",
+    "uS/cm": "µS/cm",
+    "mS/cm": "",
+    "S/m": "",
+    "Bq/m3": "Bq/m³",
+    "uSv/h": "µSv/h",
+    "W/m2": "W/m² W/m^2",
+    "umol/m2/s": "µmol/m²/s",
+    "[pH]": "pH",
+    "deg": "° degree degrees",
+    "deg/s": "°/s",
+    "s": "sec second seconds secs",
+    "ms": "msec millisecond milliseconds",
+    "us": "µs",
+    "min": "minute minutes mins",
+    "h": "hr hour hours",
+    "d": "day days",
+    "By": "B byte bytes",
+    "kBy": "kB KB",
+    "MBy": "MB",
+    "GBy": "GB",
+    "Ohm": "ohm Ω ohms",
+    "kOhm": "kΩ",
+    "C": "coulomb",
+    "N": "newton",
+    "m/s2": "m/s² m/s^2",
+    "G": "gauss",
+    "uT": "µT",
+    "mol": "",
+    "1": "count counts ratio",
 }
+"""UCUM code to the ways devices write it; no code where it is written as it is. °C beats coulomb, F beats farad. UCUM
+knows neither reactive power nor a level against a milliwatt: var is written V.A, and dBm dB."""
+
+_CODES = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
+_CODES |= {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+# Words may be written in capitals; of shorter ones the case says what they mean, as in mW and MW.
+_SHORTEST_WORD = 4
+_WORDS = {word.lower(): unit for word, unit in _CODES.items() if word.isalpha() and len(word) >= _SHORTEST_WORD}
 
 
-def check(code: str) -> str:
-    """Return ``code`` if it is a UCUM code; raises ``ValueError`` that names the right one where it is known."""
-    if code in _COMMON:
-        return code
-    mend = _MENDS.get(code.lower().strip())
-    if mend is None and _parses(code):
-        return code
+def code(spelling: str) -> str | None:
+    """Return the UCUM code for a device's ``spelling`` of a unit; None where it is not known.
+
+    >>> code("°C"), code("µg/m³"), code("furlong")
+    ('Cel', 'ug/m3', None)
+    """
+    # Two characters look like the micro sign, and spaces of several kinds stand inside "deg C".
+    plain = "".join(spelling.replace("\u03bc", "µ").split())
+    return _CODES.get(plain) or _WORDS.get(plain.lower())
+
+
+def check(unit: str) -> str:
+    """Return ``unit`` if it is a UCUM code; raises ``ValueError`` that names the right one where it is known."""
+    if unit in _COMMON or unit in _SPELLINGS:
+        return unit
+    mend = code(unit) if unit.strip() else "1"
+    if mend is None and _parses(unit):
+        return unit
     hint = f"write {mend!r}" if mend else "see https://ucum.org/ucum; a count or ratio is '1'"
     raise ValueError(f"not a UCUM code: {hint}")
 
 
+_SMALLEST = 1e-30
+Conversion = Callable[[float], float]
+_LONGEST = 40
+"""Characters; no unit is longer, and what a device sends is not to keep a parser busy."""
+
+
+@lru_cache(maxsize=1024)
+def conversion(found: str, wanted: str) -> Conversion | None:
+    """Return what makes a number of ``found``, a UCUM code or a device's spelling, one of UCUM code ``wanted``.
+
+    None where both are the same unit. Raises ``ValueError`` where there is no way of the form a·x + b from one to the
+    other: another dimension, a logarithm, a spelling nobody knows.
+    """
+    found = code(found) or found
+    if found == wanted:
+        return None
+    line = _line(found, wanted)
+    if line is None:
+        raise ValueError(f"{found[:_LONGEST]!a} where {wanted!r} is due")
+    factor, offset = line
+    if factor == 1 and offset == 0:
+        return None
+    # Whole numbers above and below, so that 1005 W are 1.005 kW and not 1.0049999999999999.
+    above, below, shift = float(factor.numerator), float(factor.denominator), float(offset)
+    return lambda number: number * above / below + shift
+
+
+def _line(found: str, wanted: str) -> tuple[Fraction, Fraction] | None:
+    """Return a and b of a·x + b; None: there is no such way."""
+    if len(found) > _LONGEST:
+        return None
+    first, more = _AMENDED.get(found, (found, 1.0))
+    last, less = _AMENDED.get(wanted, (wanted, 1.0))
+    registry = _registry()
+    try:
+        start, end = registry.from_ucum(first).units, registry.from_ucum(last).units
+        zero, one, two = (float(registry.Quantity(number, start).to(end).magnitude) for number in (0.0, 1.0, 2.0))
+    except Exception:  # noqa: BLE001 - parser and converter have a dozen of their own, and any means no
+        return None
+    step = one - zero
+    # Written so that what is not a number is refused too; beyond such factors no double is exact.
+    if not (abs((two - one) - step) <= abs(step) * 1e-9 and _SMALLEST < abs(step) < 1 / _SMALLEST):
+        return None
+    return _exact(step * more / less), _exact(zero / less)
+
+
+_AMENDED = {"[in_i'Hg]": ("mm[Hg]", 25.4), "[in_i'H2O]": ("mm[H2O]", 25.4)}
+"""Codes that pint takes for another unit (mercury at 60 °F is 0.3 % lighter than UCUM's), by one it takes right."""
+
+
+def _exact(number: float) -> Fraction:
+    """Return the simple fraction that ``number`` was before it was rounded: 0.5555555555555556 is 5/9."""
+    simple = Fraction(number).limit_denominator(10_000)
+    # Offsets come as differences of numbers around 460, so they are not known better.
+    return simple if abs(float(simple) - number) <= 1e-12 * max(1.0, abs(number)) and simple else Fraction(number)
+
+
 @cache
-def _parses(code: str) -> bool:
+def _registry() -> Any:
+    # Imported when needed: it takes two seconds, which a collector whose devices send the right units never pays.
+    from ucumvert import PintUcumRegistry  # noqa: PLC0415
+
+    return PintUcumRegistry()
+
+
+@cache
+def _parses(unit: str) -> bool:
     # Imported when needed: it brings pint, a second of start-up that a registry of common units never pays.
     from lark.exceptions import LarkError  # noqa: PLC0415
     from ucumvert.parser import get_ucum_parser  # noqa: PLC0415
 
     try:
-        get_ucum_parser().parse(code)
+        get_ucum_parser().parse(unit)
     except LarkError:
         return False
     return True

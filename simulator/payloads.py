@@ -54,9 +54,10 @@ def message(samples: Sequence[Sample], form: Form = "wide") -> Message:
     Raises :class:`SettingError` where the sensor's format has no place for what is to be said.
     """
     sensor = samples[0].sensor
+    layout = _layout(sensor)
     objects = [built for sample in samples for built in (_wide(sample) if form == "wide" else _narrow(sample))]
     content: Any = objects[0] if len(objects) == 1 else objects
-    for step in reversed(_steps(sensor.format.readings)):
+    for step in reversed(_steps(layout.readings)):
         content = {step: content}
     return Message(
         sensor_id=sensor.sensor_id,
@@ -65,6 +66,12 @@ def message(samples: Sequence[Sample], form: Form = "wide") -> Message:
         due=samples[-1].seconds,
         readings=sum(len(sample.values) for sample in samples),
     )
+
+
+def _layout(sensor: Sensor) -> FieldsFormat:
+    if not isinstance(sensor.format, FieldsFormat):
+        raise SettingError(f"{sensor.sensor_id}: the simulator speaks format fields alone, not {sensor.format.name}")
+    return sensor.format
 
 
 def _wide(sample: Sample) -> list[dict[str, Any]]:
@@ -77,7 +84,7 @@ def _wide(sample: Sample) -> list[dict[str, Any]]:
 
 
 def _narrow(sample: Sample) -> list[dict[str, Any]]:
-    layout = sample.sensor.format
+    layout = _layout(sample.sensor)
     if layout.quantity is None:
         raise SettingError(
             f"{sample.sensor.sensor_id}: its format has no quantity pointer, so it can't be narrow; use --form wide"
@@ -92,7 +99,7 @@ def _narrow(sample: Sample) -> list[dict[str, Any]]:
 
 
 def _head(sample: Sample) -> dict[str, Any]:
-    layout = sample.sensor.format
+    layout = _layout(sample.sensor)
     built: dict[str, Any] = {}
     if layout.device is not None:
         _put(built, layout.device, sample.sensor.device, sample.sensor)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector import registry as registries
-from collector.registry import Registry, Sensor
+from collector.registry import FieldsFormat, Registry, Sensor
 from simulator import chance, signals
 from simulator.payloads import Form, Message, Sample, message
 from timescale.errors import SettingError
@@ -33,7 +33,11 @@ class Player:
 
 def played(registry: Registry) -> list[Sensor]:
     """Return the sensors that are played when none is named."""
-    return [sensor for sensor in registry.sensors if _interval(sensor) < SLOWEST_SECONDS]
+    return [
+        sensor
+        for sensor in registry.sensors
+        if _interval(sensor) < SLOWEST_SECONDS and isinstance(sensor.format, FieldsFormat)
+    ]
 
 
 def choose(registry: Registry, count: int | None, named: Sequence[str]) -> list[Sensor]:

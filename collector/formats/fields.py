@@ -1,4 +1,4 @@
-"""Format ``fields``: JSON objects whose members are found by JSON Pointers (see ``registry.FieldsFormat``)."""
+"""Format ``fields``: JSON objects whose members are found by JSON Pointers (see ``FieldsFormat``)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,11 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from collector import units
+from collector.entries import Quantity
+from collector.fleets import Sensor
 from collector.formats import json_payload
+from collector.formats.fields_options import FieldsFormat
 from collector.formats.json_payload import MISSING, ROUNDED
 from collector.formats.values import (
     EXACT,
@@ -22,7 +26,6 @@ from collector.formats.values import (
     shown,
 )
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
-from collector.registry import Sensor
 
 _DEVICE_TYPES = (str, int, float)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,11 +75,25 @@ class FieldsDecoder:
     """Decodes the messages of ``sensors``, which share one topic and one format.
 
     ``series_ids`` maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may lie
-    ahead of its message's arrival.
+    ahead of its message's arrival; ``named`` is the quantity that the topic names, where it does. ``find`` returns the
+    sensor of a device that is not among ``sensors``, or raises :class:`UnusableError`; without it there is none.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], series_ids: Mapping[tuple[str, str], int], max_future: int) -> None:
-        form = sensors[0].format
+    def __init__(
+        self,
+        sensors: Sequence[Sensor],
+        series_ids: Mapping[tuple[str, str], int],
+        max_future: int,
+        *,
+        form: FieldsFormat | None = None,
+        named: str | None = None,
+        find: Callable[[str], Sensor] | None = None,
+    ) -> None:
+        if form is None:
+            form = fields_format(sensors[0])
+        self._series_ids = series_ids
+        self._named = named
+        self._find = find
         self._sources = {sensor.device: _source(sensor, series_ids) for sensor in sensors}
         self._only = next(iter(self._sources.values())) if len(sensors) == 1 else None
         self._max_future = max_future
@@ -136,7 +153,7 @@ class FieldsDecoder:
         """Return the one series of the one sensor, where all pointers are members and times ISO 8601 text."""
         pointers = (self._value, self._time, self._quantity or self._value)
         source = self._only
-        if source is None or len(source.wide) != 1 or source.wide[0].convert is not number:
+        if source is None or self._named or len(source.wide) != 1 or source.wide[0].convert is not number:
             return None
         if self._time_unit != "iso8601" or any(one is None or one.key is None for one in pointers):
             return None
@@ -187,6 +204,8 @@ class FieldsDecoder:
             return self._only
         device = self._device.find_in(item, document)
         source = self._sources.get(str(device)) if type(device) in _DEVICE_TYPES else None
+        if source is None and self._find is not None and type(device) in _DEVICE_TYPES:
+            source = self._sources[str(device)] = _source(self._find(str(device)), self._series_ids)
         if source is None:
             raise UnusableError(
                 Reason.UNKNOWN_SENSOR, "names no device" if device is MISSING else f"device {shown(device)}"
@@ -194,7 +213,9 @@ class FieldsDecoder:
         return source
 
     def _values(self, item: dict[str, Any], source: _Source) -> Sequence[tuple[_Series, Any]]:
-        name = self._quantity.find(item) if self._quantity is not None else MISSING
+        name: Any = self._named
+        if name is None:
+            name = self._quantity.find(item) if self._quantity is not None else MISSING
         if type(name) is str:
             series = source.narrow.get(name)
             if series is None:
@@ -226,12 +247,39 @@ _NO_VALUE: Any = (None, None)
 """Stands for the one would-be reading of an item that is refused before its values are known."""
 
 
+def fields_format(sensor: Sensor) -> FieldsFormat:
+    """Return the format of a sensor that is known to have this one."""
+    assert isinstance(sensor.format, FieldsFormat)
+    return sensor.format
+
+
+def _converter(quantity: Quantity) -> Callable[[Any], float]:
+    """Return what makes a value of ``quantity`` from what stands in the payload; it raises :class:`UnusableError`."""
+    plain = boolean if quantity.kind == "boolean" else number
+    states = quantity.states
+    change = units.conversion(quantity.sent_unit, quantity.unit) if quantity.sent_unit else None
+    if states is None and change is None:
+        return plain
+    lower = {text.lower(): value for text, value in (states or {}).items()}
+
+    def convert(raw: Any) -> float:
+        if states and type(raw) is str:
+            value = states.get(raw, lower.get(raw.lower()))
+            if value is None:
+                raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} is none of {', '.join(map(shown, states))}")
+            return value
+        value = plain(raw)
+        return value if change is None or plain is boolean else number(change(value))
+
+    return convert
+
+
 def _source(sensor: Sensor, series_ids: Mapping[tuple[str, str], int]) -> _Source:
     series = [
         _Series(
             name,
             series_ids[sensor.sensor_id, name],
-            boolean if quantity.kind == "boolean" else number,
+            _converter(quantity),
             _Pointer((name,), name) if quantity.pointer is None else _Pointer.compile(quantity.pointer),
         )
         for name, quantity in sensor.quantities.items()

@@ -35,7 +35,7 @@ def load_exactly(payload: bytes) -> Any:
     orjson makes floats of integers that 64 bits can't hold, and says nothing.
     """
     try:
-        return json.loads(payload.decode(), parse_int=_integer)
+        return json.loads(payload.decode(), parse_int=integer)
     except UnicodeDecodeError as error:
         raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -44,7 +44,8 @@ def load_exactly(payload: bytes) -> Any:
         raise UndecodableError(Reason.MALFORMED, f"not JSON: {error}") from error
 
 
-def _integer(text: str) -> int | float:
+def integer(text: str) -> int | float:
+    """Return the integer that ``text``, a sign and digits, is."""
     # Python refuses to read thousands of digits, as it would take long: such a number is infinite to us anyway.
     return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
 

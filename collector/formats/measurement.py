@@ -52,6 +52,16 @@ class FormatOptions(BaseModel):
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "quarantine"
     """What becomes of quantities the registry doesn't list: devices that report on themselves as well send many."""
 
+    @property
+    def names_devices(self) -> bool:
+        """Whether payloads may say which device they are from."""
+        return True
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """What the topic's pattern must name for this format."""
+        return ()
+
     def reader(self) -> Reader:
         """Return a reader for messages of this format."""
         raise NotImplementedError

@@ -83,7 +83,7 @@ def test_all_kinds_at_once():
             },
             sensors=[
                 sensor("a", latitude=91, longitude="east", colour="red"),
-                sensor("b", topic="plant/+"),
+                sensor("b", topic="plant/+x"),
                 sensor("c", type="prob"),
                 sensor("d", since="2020-01-01T00:00:00"),
                 {"sensor_id": "e"},
@@ -194,8 +194,8 @@ def test_good_units(unit):
 @pytest.mark.parametrize(
     ("topic", "problem"),
     [
-        ("plant/+/a", "no wildcards"),
-        ("plant/#", "no wildcards"),
+        ("plant/+a", "alone in its level"),
+        ("plant/#/a", "last level"),
         ("", "is empty"),
         ("plant/a\0b", "NUL"),
         ("plant/\udc80", "no UTF-8"),

@@ -1,0 +1,117 @@
+"""Format ``value``: the payload is one value, and the topic says of what."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from collector import units
+from collector.formats import json_payload
+from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.topics import Template
+
+_LONGEST = 256
+"""Bytes; no value is longer, but the texts of some topics beside values are."""
+
+NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a"})
+"""What devices and home automation write where they have no value, in lower case."""
+
+
+def _template(text: str) -> str:
+    Template.compile(text)
+    return text
+
+
+class ValueFormat(FormatOptions):
+    """The payload is the value: ``21.5``, ``"21.5"``, ``true``, ``open``; the topic names sensor and quantity.
+
+    ESPHome, Homie, Home Assistant's statestream, Hubitat, the first Shellies and much that is home-made publish so.
+    """
+
+    unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+
+    name: Literal["value"] = "value"
+    quantity: Annotated[str, AfterValidator(_template)] = Field(
+        "{quantity}", min_length=1, description="What the topic's placeholders make the quantity: {channel}/{quantity}."
+    )
+    unit_suffix: bool = Field(False, description="Whether a unit follows the number: 21.5 °C.")
+
+    @property
+    def names_devices(self) -> bool:
+        """No payload does: it is a value."""
+        return False
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """What makes the quantity."""
+        return Template.compile(self.quantity).names
+
+    def reader(self) -> Reader:
+        """Return a reader for payloads that are values."""
+        return _ValueReader(Template.compile(self.quantity), self.unit_suffix)
+
+
+class _ValueReader:
+    def __init__(self, quantity: Template, unit_suffix: bool) -> None:  # noqa: FBT001 - an option
+        self._quantity = quantity
+        self._unit_suffix = unit_suffix
+
+    def read(self, message: Message, names: Mapping[str, str]) -> Sequence[Measurement]:
+        """Return the one measurement; see :class:`~collector.formats.measurement.Reader`."""
+        if "/$" in message.topic:  # Homie writes about its devices there: https://homieiot.github.io, "Attributes"
+            raise NoReadingError("an attribute of a device")
+        value, unit = self._value(message.payload)
+        return (Measurement(self._quantity.fill(names), value, unit=unit),)
+
+    def _value(self, payload: bytes) -> tuple[float | bool | str, str | None]:
+        if len(payload) > _LONGEST:
+            raise NoReadingError("longer than any value")
+        try:
+            text = payload.decode().strip()
+        except UnicodeDecodeError as error:
+            raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
+        if text[:1] == '"':
+            text = _unquoted(text)
+        if text[:1] in ("{", "["):
+            raise NoReadingError("an object or a list, not a value")
+        if text.lower() in NO_VALUE:
+            raise NoReadingError("says that there is no value")
+        if text in ("true", "false"):
+            return text == "true", None
+        if (value := _number(text)) is not None:
+            return value, None
+        if self._unit_suffix and (found := _with_unit(text)) is not None:
+            return found
+        return text, None
+
+
+def _unquoted(text: str) -> str:
+    """Return what a JSON text says; one that isn't one is taken as it is."""
+    try:
+        return str(json.loads(text)).strip()
+    except ValueError:
+        return text.strip('"').strip()
+
+
+def _number(text: str) -> float | None:
+    """Return the number that ``text`` is, by the grammar of JSON and a few liberties; None: it is none."""
+    # Not all that Python reads is a number to others: 1_000, or digits of other scripts.
+    if not text.isascii() or "_" in text:
+        return None
+    try:
+        return json_payload.integer(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        return None
+
+
+def _with_unit(text: str) -> tuple[float, str] | None:
+    """Return number and unit of ``21.5 °C``; None: there is no number in front."""
+    # From the longest on: 5e3 is a number, and 5 eV has one.
+    for end in range(min(len(text) - 1, 32), 0, -1):
+        value = _number(text[:end].rstrip())
+        if value is not None:
+            unit = text[end:].strip()
+            return value, units.code(unit) or unit
+    return None
