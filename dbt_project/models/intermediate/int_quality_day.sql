@@ -1,0 +1,165 @@
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget_quality_days() }}",
+    indexes=[{'columns': ['sensor_id', 'bucket'], 'unique': true}, {'columns': ['bucket']}],
+) }}
+
+{% set from_day = changed_from('day') %}
+{% set day_length = "interval '" ~ bucket_length('day') ~ "'" %}
+{% set earliest %}
+{%- if is_incremental() %}least({{ from_day }}, (select min(changed_day.bucket) from changed_day)){% else %}{{ from_day }}{% endif %}
+{%- endset %}
+
+-- Every day on which a series was in service, from its registration until now, with the part of each version in it.
+with in_service as (
+    select
+        version.series_id,
+        version.sensor_id,
+        days.bucket,
+        version.interval_seconds,
+        extract(
+            epoch from least(version.valid_to, days.bucket + {{ day_length }}, now())
+            - greatest(version.valid_from, version.registered_at, version.since, days.bucket)
+        ) as seconds
+    from {{ ref('int_series_history') }} as version
+    cross join lateral (
+        select generated.bucket
+        from generate_series(
+            {{ bucket_of("greatest(version.valid_from, version.registered_at, version.since, " ~ from_day ~ ")", 'day') }},
+            least(version.valid_to, now()),
+            {{ day_length }}
+        ) as generated (bucket)
+        {% if is_incremental() %}
+        union all
+        select changed_day.bucket
+        from changed_day
+        where
+            changed_day.sensor_id = version.sensor_id
+            and changed_day.bucket < version.valid_to
+            and changed_day.bucket + {{ day_length }} > greatest(version.valid_from, version.registered_at, version.since)
+        {% endif %}
+    ) as days
+    where version.retired_at is null
+),
+
+due as (
+    select
+        sensor_id,
+        series_id,
+        bucket,
+        floor(sum(greatest(0, seconds) / interval_seconds))::bigint as expected_count
+    from in_service
+    group by 1, 2, 3
+),
+
+readings as (
+    select * from {{ ref('fct_reading_day') }} where bucket >= {{ from_day }}
+    {% if is_incremental() %}
+    union all
+    select reading.*
+    from changed_day
+    inner join {{ ref('fct_reading_day') }} as reading
+        on changed_day.sensor_id = reading.sensor_id and changed_day.bucket = reading.bucket
+    {% endif %}
+),
+
+-- A series of which something was due or came; one that was due nothing and sent nothing says nothing.
+series_days as (
+    select
+        coalesce(readings.sensor_id, due.sensor_id) as sensor_id,
+        coalesce(readings.bucket, due.bucket) as bucket,
+        coalesce(readings.sample_count, 0) as sample_count,
+        coalesce(readings.expected_count, due.expected_count) as expected_count,
+        coalesce(readings.completeness, 0) as completeness,
+        case when readings.series_id is null then 0 else readings.late_count end as late_count,
+        case when readings.series_id is null then 0 else readings.out_of_range_count end as out_of_range_count
+    from due
+    full outer join readings on due.series_id = readings.series_id and due.bucket = readings.bucket
+    where readings.series_id is not null or due.expected_count >= 1
+),
+
+sensor_days as (
+    select
+        sensor_id,
+        bucket,
+        count(*)::integer as series_count,
+        sum(sample_count)::bigint as sample_count,
+        sum(expected_count)::bigint as expected_count,
+        avg(completeness) as completeness,
+        -- Null once retention has dropped the raw readings and the day is built anew: then nobody knows.
+        case when count(late_count) = count(*) then sum(late_count)::bigint end as late_count,
+        case when count(out_of_range_count) = count(*) then sum(out_of_range_count)::bigint end as out_of_range_count
+    from series_days
+    group by 1, 2
+),
+
+-- By the topic and the registry of that time. What came on a topic that several sensors share counts for none of them.
+attributed as (
+    select
+        quarantine.id,
+        min(sensor.sensor_id) as sensor_id,
+        min({{ bucket_of('quarantine.received_at', 'day') }}) as bucket,
+        min(quarantine.reason) as reason,
+        -- A message that could not be decoded counts as one reading: nobody knows how many it held.
+        min(greatest(quarantine.readings, 1)) as readings
+    from {{ ref('stg_telemetry__quarantine') }} as quarantine
+    inner join {{ ref('dim_sensor_history') }} as sensor
+        on
+            quarantine.topic = sensor.topic
+            and quarantine.received_at >= sensor.valid_from
+            and quarantine.received_at < sensor.valid_to
+    where
+        quarantine.replayed_at is null
+        and sensor.retired_at is null
+        and quarantine.received_at >= {{ earliest }}
+    group by quarantine.id
+    having count(*) = 1
+),
+
+quarantined as (
+    select
+        sensor_id,
+        bucket,
+        sum(readings) filter (where reason <> 'conflicting_value') as quarantined_count,
+        sum(readings) filter (where reason = 'conflicting_value') as conflict_count
+    from attributed
+    group by 1, 2
+),
+
+checks as (
+    select
+        coalesce(result.sensor_id, series.sensor_id) as sensor_id,
+        {{ bucket_of('result.checked_at', 'day') }} as bucket,
+        count(*) as check_count,
+        count(*) filter (where result.outcome = 'passed') as passed_count
+    from {{ ref('stg_quality__check_result') }} as result
+    left join {{ ref('stg_telemetry__series') }} as series on result.series_id = series.series_id
+    where result.outcome in ('passed', 'failed') and result.checked_at >= {{ earliest }}
+    group by 1, 2
+)
+
+select
+    sensor_days.bucket,
+    sensor_days.sensor_id,
+    sensor.sensor_version_key,
+    sensor.type,
+    sensor.site,
+    sensor.area,
+    sensor_days.series_count,
+    sensor_days.sample_count,
+    sensor_days.expected_count,
+    sensor_days.completeness,
+    sensor_days.late_count,
+    sensor_days.out_of_range_count,
+    coalesce(quarantined.quarantined_count, 0) as quarantined_count,
+    coalesce(quarantined.conflict_count, 0) as conflict_count,
+    coalesce(checks.check_count, 0) as check_count,
+    coalesce(checks.passed_count, 0) as passed_count
+from sensor_days
+inner join {{ ref('dim_sensor_history') }} as sensor
+    on
+        sensor_days.sensor_id = sensor.sensor_id
+        and sensor_days.bucket >= sensor.valid_from
+        and sensor_days.bucket < sensor.valid_to
+left join quarantined on sensor_days.sensor_id = quarantined.sensor_id and sensor_days.bucket = quarantined.bucket
+left join checks on sensor_days.sensor_id = checks.sensor_id and sensor_days.bucket = checks.bucket

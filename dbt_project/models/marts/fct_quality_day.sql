@@ -1,0 +1,36 @@
+-- A view, so that weights that are set anew hold for every day at once; what they weigh is stored.
+{{ config(materialized='view') }}
+
+with parts as (
+    select
+        *,
+        (sample_count - out_of_range_count) / nullif(sample_count + quarantined_count, 0)::double precision as validity,
+        (sample_count - late_count) / nullif(sample_count, 0)::double precision as timeliness,
+        sample_count / nullif(sample_count + conflict_count, 0)::double precision as uniqueness,
+        passed_count / nullif(check_count, 0)::double precision as checks_passed
+    from {{ ref('int_quality_day') }}
+)
+
+select
+    (bucket at time zone 'UTC')::date as day,
+    bucket,
+    sensor_id,
+    sensor_version_key,
+    type,
+    site,
+    area,
+    {{ quality_points() }} as quality,
+    completeness,
+    validity,
+    timeliness,
+    uniqueness,
+    checks_passed,
+    series_count,
+    sample_count,
+    expected_count,
+    late_count,
+    out_of_range_count,
+    quarantined_count,
+    conflict_count,
+    check_count
+from parts
