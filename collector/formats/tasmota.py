@@ -28,6 +28,8 @@ _OBJECTS = re.compile(r"SENSOR|STATE|RESULT|STATUS\d*")
 """Kinds of messages that are always JSON objects."""
 _SILENT = re.compile(r"LWT|INFO\d|LOGGING|config|HASS_STATE")
 """Kinds without a reading: presence, start-up, discovery."""
+_BRIDGES = {name.upper(): name for name in ("ZbReceived", "LwReceived", "LwDecoded")}
+"""Members that hold what a Zigbee or LoRaWAN bridge received, by device."""
 _SHORT_ADDRESS = re.compile(r"0x[0-9A-F]{4}")
 
 _CACHED_NAME = 100
@@ -71,8 +73,9 @@ class TasmotaReader:
         document = tree.load_or_text(message.payload)
         if type(document) is not dict:
             return _bare(kind, document)
-        if kind.upper() == "ZBRECEIVED" and kind not in document:
-            document = {"ZbReceived": document}
+        bridge = _BRIDGES.get(kind.upper())
+        if bridge is not None and bridge not in document:
+            document = {bridge: document}  # SetOption118
         found: list[Measurement] = []
         for part in _parts(document):
             found += self._part(part)
@@ -83,7 +86,7 @@ class TasmotaReader:
     def _part(self, part: dict[str, Any]) -> list[Measurement]:
         when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
         found: list[Measurement] = []
-        for key, members in _zigbee(part).items():
+        for key, members in _bridged(part).items():
             name = members.pop("Name", None)
             members.pop("Device", None)
             found += _measurements(members, when, name if type(name) is str and name else key)
@@ -158,12 +161,13 @@ def _cached_unit_member(name: str) -> str | None:
     return "PressureUnit" if "Pressure" in steps[-1] else None
 
 
-def _zigbee(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Take what Zigbee devices sent out of ``part``; return short address or friendly name → members."""
-    received = part.pop("ZbReceived", None)
-    if type(received) is dict:
-        # SetOption119 leaves the device's key out: then the topic, or Name, says whose it is.
-        return received if all(type(value) is dict for value in received.values()) else {"": received}
+def _bridged(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Take what a bridge received out of ``part``; return device (short address or friendly name) → members."""
+    for name in _BRIDGES.values():
+        received = part.pop(name, None)
+        if type(received) is dict:
+            # SetOption119 leaves the device's key out: then the topic, or Name, says whose it is.
+            return received if all(type(value) is dict for value in received.values()) else {"": received}
     # SetOption100 leaves ZbReceived out.
     bare = {
         key: value

@@ -187,13 +187,21 @@ ZIGBEE = [
     ("SENSOR", {"ZbReceived": {"Name": "Hall", "Temperature": 26.3}}, "Hall"),
     ("SENSOR", {"ZbReceived": {"Temperature": 26.3}}, ""),
     ("ZbReceived", {"0x2916": {"Device": "0x2916", "Name": "Hall", "Temperature": 26.3}}, "Hall"),
+    ("ZBRECEIVED", {"Name": "Hall", "Temperature": 26.3}, "Hall"),
+    ("SENSOR", {"LwDecoded": {"0x1234": {"Name": "Hall", "Temperature": 26.3}}}, "Hall"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "payload", "device"), ZIGBEE)
 def test_zigbee(kind, payload, device):
-    """Behind a Zigbee bridge the device is its friendly name, else its short address, whatever options are set."""
+    """Behind a bridge the device is its friendly name, else its short address, whatever options are set."""
     assert sent(read(PLAIN, f"tele/bridge/{kind}", payload)) == [(device, "Temperature", 26.3, None)]
+
+
+def test_zigbee_time():
+    """With SetOption144 the message of a bridge says its time like any other."""
+    payload = {"Time": "2026-07-01T12:00:00+02:00", "ZbReceived": {"0x2916": {"Temperature": 26.3}}}
+    assert [one.time for one in read(PLAIN, "tele/bridge/SENSOR", payload)] == [1_782_900_000_000_000]
 
 
 def test_zigbee_without_prefix():

@@ -3,6 +3,7 @@
 import pytest
 
 from collector.formats import tree
+from collector.formats.measurement import Measurement
 from collector.message import NoReadingError, UndecodableError
 
 
@@ -15,6 +16,40 @@ def test_leaves():
 def test_prefix():
     """The prefix stands before each name."""
     assert tree.leaves([1, 2], "x/") == [("x/0", 1), ("x/1", 2)]
+
+
+def test_measurements():
+    """Measurements are the leaves, each with the time and device of all, and the unit that its last step says."""
+    document = {"a": {"tC": 1.5, "x": None}, "b": [True, {"tC": "cold"}]}
+    assert tree.measurements(document, "x/", (5, None), "d", {"tC": "Cel"}) == [
+        Measurement("x/a/tC", 1.5, 5, "Cel", "d"),
+        Measurement("x/b/0", True, 5, None, "d"),
+        Measurement("x/b/1/tC", "cold", 5, "Cel", "d"),
+    ]
+
+
+TEXTS = [
+    (b"ON", "ON"),
+    (b"21.5", 21.5),
+    (b"true", True),
+    (b'"ON"', "ON"),
+    ("Küche".encode(), "Küche"),
+    (b"1,2,3", "1,2,3"),
+    (b"{}", {}),
+]
+
+
+@pytest.mark.parametrize(("payload", "expected"), TEXTS)
+def test_load_or_text(payload, expected):
+    """A payload that is no JSON is the text of a state."""
+    assert tree.load_or_text(payload) == expected
+
+
+@pytest.mark.parametrize("payload", [b'{"a":', b'["', b'"ON', b"\xff", b"a\nb", b"x" * 201])
+def test_no_state(payload):
+    """Broken JSON, other than UTF-8, control characters and long texts are no states."""
+    with pytest.raises(UndecodableError):
+        tree.load_or_text(payload)
 
 
 def test_long_integers():
@@ -31,6 +66,7 @@ def test_depth():
     """What lies deeper than any device goes is left out, and no depth ends in another error."""
     nested = b'{"":' * 400 + b"1" + b"}" * 400
     assert tree.leaves(tree.load(nested)) == []
+    assert tree.measurements(tree.load(nested)) == []
     with pytest.raises(UndecodableError):
         tree.load(b"[" * 100_000)
 
@@ -40,6 +76,8 @@ def test_width(document):
     """A tree of more values than any device sends is refused before it fills the memory."""
     with pytest.raises(UndecodableError, match="10000 values"):
         tree.leaves(document)
+    with pytest.raises(UndecodableError, match="10000 values"):
+        tree.measurements(document)
 
 
 @pytest.mark.parametrize("payload", [b"[1]", b"1", b'"on"', b"null", b"online", b"\xff", b"{"])
