@@ -20,7 +20,7 @@ export UV_SYSTEM_CERTS ?= $(shell for store in /etc/ssl/certs/ca-certificates.cr
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
 	$(if $(BROKER),--broker $(BROKER))
 
-.PHONY: help install demo test test-unit test-integration test-acceptance lint types format bench clean distclean
+.PHONY: help install demo test test-unit test-integration test-acceptance catalog lint types format bench clean distclean
 
 help: ## list the targets
 	@echo "make TARGET"
@@ -55,6 +55,9 @@ format: .venv/.installed ## mend what ruff and sqlfluff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix timescale/sql
+
+catalog: .venv/.installed ## one page that describes every table, readable offline (PG* say where the marts are)
+	@$(BIN)/python dbt_project/catalog.py
 
 bench: .venv/.installed ## benchmarks; results under bench/results/
 	@$(BIN)/python bench/ingest.py

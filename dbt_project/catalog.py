@@ -1,9 +1,9 @@
 # ruff: noqa: INP001 - a script in a folder of dbt, which is no package
 """``make catalog``: the documentation of all tables as one page that opens from a file, without a server or a network.
 
-dbt writes the page. Two things that a reader of it needs are added here: each mart's sample query stands under its
-description, ready to copy (dbt shows ``meta`` as one line of text), and descriptions of columns are shown whole (dbt
-cuts them off until they are clicked on).
+dbt writes the page. What its readers need is added here: each mart's sample query stands under its description, ready
+to copy (dbt shows ``meta`` as one line of text); the owner is who answers for a table (dbt shows the database's role
+under the same name as well); descriptions of columns are shown whole (dbt cuts them off until they are clicked on).
 """
 
 import json
@@ -15,49 +15,48 @@ from typing import Any
 from dbt.cli.main import dbtRunner
 
 PROJECT = Path(__file__).parent
-_STYLE = """
-<style>
+TITLE = "Sensor warehouse: catalog"
+_DBT_TITLE = "<title>dbt Docs</title>"
+_STYLE = """<style>
 td:has(> span[ng-show="!column.expanded"]) { white-space: normal !important; max-width: none !important; }
 .detail-body { flex-wrap: wrap; }
-</style>
-"""
+</style>"""
 
 
 def main() -> int:
-    """Write the page for the database that ``PG*`` name and say where it is; the exit status is dbt's."""
-    os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
-    arguments = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    done = dbtRunner().invoke(["--quiet", "docs", "generate", "--static", *arguments])
+    """Write the page for the database that ``PG*`` name and say where it is; the exit status is 1 if dbt fails."""
+    options = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    done = dbtRunner().invoke(["--quiet", "docs", "generate", "--static", *options])
     if not done.success:
-        # dbt has said why, unless the command itself was wrong.
-        print(f"catalog: {done.exception or 'not written'}", file=sys.stderr)
-        return 1
+        return 1  # dbt has said why
     folder = PROJECT / os.environ.get("DBT_TARGET_PATH", "target")
-    page = folder / "static_index.html"
-    manifest = (folder / "manifest.json").read_text()
-    page.write_text(finished(page.read_text(), manifest))
-    if missing := unbuilt(json.loads(manifest), json.loads((folder / "catalog.json").read_text())):
-        print(f"Not in the database yet, so without types: {', '.join(missing)}. `make marts` builds them.")
-    print(f"Catalog: {page.resolve().as_uri()} (open it in a browser; it needs no network)")
+    page, manifest, catalog = (folder / name for name in ("static_index.html", "manifest.json", "catalog.json"))
+    page.write_text(finished(page.read_text(), manifest.read_text(), catalog.read_text()))
+    if missing := unbuilt(json.loads(manifest.read_text()), json.loads(catalog.read_text())):
+        print(f"Not in the database yet, so shown without types: {', '.join(missing)}. `make marts` builds them.")
+    print(f"Catalog: {page.resolve().as_uri()} (any browser opens it, without a network)")
     return 0
 
 
-def finished(page: str, manifest: str) -> str:
-    """Return dbt's static page, into which it has put the text ``manifest``, with sample queries and our style."""
-    if page.count(manifest) != 1 or "</head>" not in page:
+def finished(page: str, manifest: str, catalog: str) -> str:
+    """Return dbt's static ``page``, which contains the texts of ``manifest`` and ``catalog``, with our additions."""
+    if [page.count(part) for part in (manifest, catalog, _DBT_TITLE, "</head>")] != [1, 1, 1, 1]:
         raise SystemExit("catalog: dbt's page is not made as it was; dbt_project/catalog.py must follow it")
-    tables = json.loads(manifest)
-    for node in tables["nodes"].values():
-        show_sample_query(node)
-    return page.replace(manifest, json.dumps(tables).replace("</", "<\\/")).replace("</head>", f"{_STYLE}</head>", 1)
-
-
-def show_sample_query(node: dict[str, Any]) -> None:
-    """Move a node's ``meta.sample_query`` to the end of its description."""
-    query = node.get("meta", {}).pop("sample_query", None)
-    node.get("config", {}).get("meta", {}).pop("sample_query", None)
-    if query:
-        node["description"] += f"\n\n**Sample query**\n\n```sql\n{query.strip()}\n```\n"
+    described, found = json.loads(manifest), json.loads(catalog)
+    for kind in ("nodes", "sources"):
+        for name, node in described[kind].items():
+            meta = node["meta"] or node.get("source_meta", {})
+            if query := meta.pop("sample_query", None):
+                node["description"] += f"\n\n**Sample query**\n\n```sql\n{query.strip()}\n```\n"
+            if owner := meta.get("owner"):
+                node["meta"] = node["source_meta"] = {key: value for key, value in meta.items() if key != "owner"}
+                found[kind].setdefault(name, {"metadata": {}})["metadata"]["owner"] = owner
+    return (
+        page.replace(manifest, _inline(described))
+        .replace(catalog, _inline(found))
+        .replace(_DBT_TITLE, f"<title>{TITLE}</title>")
+        .replace("</head>", f"{_STYLE}</head>")
+    )
 
 
 def unbuilt(manifest: dict[str, Any], catalog: dict[str, Any]) -> list[str]:
@@ -69,6 +68,11 @@ def unbuilt(manifest: dict[str, Any], catalog: dict[str, Any]) -> list[str]:
         and node["config"]["materialized"] != "ephemeral"
         and name not in catalog["nodes"]
     )
+
+
+def _inline(document: dict[str, Any]) -> str:
+    # "</script>" in a description would end the script that the text stands in.
+    return json.dumps(document).replace("</", "<\\/")
 
 
 if __name__ == "__main__":

@@ -54,8 +54,10 @@ minutes as (
         minute.sum_value,
         minute.sample_count
     from spans
+    -- A join with the real-time part of a continuous aggregate reads the minutes of all series; "distinct on" removes
+    -- nothing, but keeps the planner from making a join of it.
     cross join lateral (
-        select *
+        select distinct on (one.bucket) *
         from {{ ref('stg_telemetry__reading_1m') }} as one
         where one.series_id = spans.series_id and one.bucket >= spans.from_time and one.bucket < spans.until_time
     ) as minute
