@@ -1,7 +1,12 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{{ forget_quality_days() }}",
-    indexes=[{'columns': ['sensor_id', 'bucket'], 'unique': true}, {'columns': ['bucket']}],
+    indexes=[
+        {'columns': ['sensor_id', 'bucket'], 'unique': true},
+        {'columns': ['sensor_id', 'day']},
+        {'columns': ['day']},
+        {'columns': ['bucket']},
+    ],
 ) }}
 
 {% set from_day = changed_from('day') %}
@@ -140,6 +145,7 @@ checks as (
 
 select
     sensor_days.bucket,
+    (sensor_days.bucket at time zone 'UTC')::date as day,
     sensor_days.sensor_id,
     sensor.sensor_version_key,
     sensor.type,

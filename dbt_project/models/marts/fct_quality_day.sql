@@ -12,7 +12,7 @@ with parts as (
 )
 
 select
-    (bucket at time zone 'UTC')::date as day,
+    day,
     bucket,
     sensor_id,
     sensor_version_key,
