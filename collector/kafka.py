@@ -50,6 +50,7 @@ _PATIENCE_SECONDS = 1.0
 """How long a full sink is waited for before partitions are paused: pausing throws away what was fetched ahead, and
 a transaction takes less. Far below ``max.poll.interval.ms`` (5 minutes)."""
 _LONGEST_REVOKE = 60.0
+_LAST_COMMIT_SECONDS = 3.0
 _OFFSET_BITS = 48
 _OFFSETS = (1 << _OFFSET_BITS) - 1
 _LATEST = 10**17
@@ -352,12 +353,15 @@ class KafkaSource:
 
         self._look()
         self._wait_while(behind, self._patience)
-        due = self._due()
-        if due:
+        deadline = time.monotonic() + _LAST_COMMIT_SECONDS
+        while (due := self._due()) and time.monotonic() < deadline:
             try:
                 done = consumer.commit(offsets=due, asynchronous=False) or []
             except KafkaException as error:
                 self._offsets_committed(error.args[0], due)
+                if not (error.args[0].retriable() or error.args[0].code() == KafkaError.REBALANCE_IN_PROGRESS):
+                    break
+                time.sleep(0.1)  # another member is joining just now
             else:
                 self._offsets_committed(None, done)
         self._give_up(partitions, uncommitted=sum(progress.committed < progress.read for progress in leaving))

@@ -145,7 +145,7 @@ def test_rebalancing(database, kafka, start, unique):
         flow(second, "partitions assigned")
         given_up = first.wait_for("partitions given up")
         assert len(given_up["partitions"]) == PARTITIONS // 2
-        assert given_up["uncommitted"] == 0
+        assert given_up["uncommitted"] == 0, first.lines
         assert second.stop() == 0
         until(lambda: [line.get("partitions") for line in first.lines].count([0, 1, 2, 3]) == 2)
         flow(second, "partitions given up")
