@@ -14,9 +14,11 @@ import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.reasoncodes import ReasonCode
 
+from collector.formats.sparkplug_nodes import Publication
 from collector.message import Message
 from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
+from collector.sparkplug_host import SparkplugHost
 from timescale.errors import SettingError, WarehouseError
 
 log = structlog.get_logger()
@@ -63,13 +65,21 @@ class MqttSource:
 
     Client id and share group are those of ``settings``: a session beside that of the collector takes
     ``settings.beside(role)``. ``subscribe`` are the topic filters, usually the registry's; they may be replaced.
+    ``host`` is who speaks to Sparkplug's edge nodes over this connection.
     """
 
-    def __init__(self, mqtt: MqttSettings, settings: CollectorSettings, subscribe: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        mqtt: MqttSettings,
+        settings: CollectorSettings,
+        subscribe: tuple[str, ...],
+        host: SparkplugHost | None = None,
+    ) -> None:
         self.subscribe = subscribe
         self.connections = 0
         self._mqtt = mqtt
         self._settings = settings
+        self._host = host or SparkplugHost()
         self._subscribed: tuple[str, ...] = ()
         self._gone: set[str] = set()
         self._committed: deque[Sequence[Message]] = deque()
@@ -102,6 +112,8 @@ class MqttSource:
         client = self._new_client(sink)
         pause = 0.5
         while not self._stopping.is_set():
+            if (will := self._host.connecting(time.time_ns() // 1_000_000)) is not None:
+                client.will_set(will.topic, will.payload, will.qos, will.retain)
             try:
                 client.reconnect()
             except (OSError, ValueError) as error:  # ValueError: a host name that can't be one
@@ -167,11 +179,20 @@ class MqttSource:
             if not paused and (sock in readable or pending):
                 client.loop_read()
                 sink.notify()
+                self._publish(client, *self._host.outgoing())
             if sock in writable:
                 client.loop_write()
             if paused:
                 client.expect_silence()
             client.loop_misc()
+
+    @staticmethod
+    def _publish(client: Client, *publications: Publication | None) -> None:
+        """Have ``publications`` sent as the socket takes them, without waiting for it."""
+        for one in publications:
+            if one is not None:
+                with suppress(ValueError):  # a topic beyond what MQTT allows, made of a device's
+                    client.publish(one.topic, one.payload, one.qos, one.retain)
 
     def _acknowledge(self, client: BulkClient) -> None:
         while self._committed:
@@ -223,6 +244,7 @@ class MqttSource:
             client.unsubscribe(sorted(self._gone))
             self._gone.clear()
         log.info("subscribed", filters=list(self._subscribed))
+        self._publish(client, self._host.connected())
 
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
         if code.is_failure and not self._stopping.is_set():
@@ -232,6 +254,7 @@ class MqttSource:
         if client.socket() is None:
             return
         self._acknowledge(client)
+        self._publish(client, self._host.leaving(time.time_ns() // 1_000_000))
         client.disconnect()
         deadline = time.monotonic() + 5
         while (sock := client.socket()) is not None and client.want_write() and time.monotonic() < deadline:

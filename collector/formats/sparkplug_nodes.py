@@ -4,6 +4,7 @@ Section numbers are those of the specification, version 3.0 (https://sparkplug.e
 """
 
 import json
+import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -132,17 +133,20 @@ class Nodes:
         self.online: Publication | None = None
         self._nodes: dict[tuple[str, str, str], _Node] = {}
         self._unsaved: dict[str, Message] = {}
+        self._lock = threading.Lock()
         self._kept = 0
 
     def pending(self) -> list[Message]:
         """Return the births to store, one a topic."""
-        return list(self._unsaved.values())
+        with self._lock:
+            return list(self._unsaved.values())
 
     def saved(self, births: Iterable[Message]) -> None:
         """Take note that ``births`` are stored, and committed."""
-        for birth in births:
-            if self._unsaved.get(birth.topic) is birth:
-                del self._unsaved[birth.topic]
+        with self._lock:
+            for birth in births:
+                if self._unsaved.get(birth.topic) is birth:
+                    del self._unsaved[birth.topic]
 
     def prime(self, birth: Message) -> None:
         """Take note of a stored birth. Its node counts as unknown until it is heard: it may be another by now."""
@@ -162,9 +166,10 @@ class Nodes:
     def born(self, where: Place, message: Message, payload: Any) -> Birth:
         """Take note of a birth that arrived; it is to be stored."""
         birth = self._remember(where, message.received, payload)
-        stored = self._unsaved.get(message.topic)
-        if stored is None or stored.received <= message.received:
-            self._unsaved[message.topic] = message
+        with self._lock:
+            waiting = self._unsaved.get(message.topic)
+            if waiting is None or waiting.received <= message.received:
+                self._unsaved[message.topic] = message
         return birth
 
     def birth(self, where: Place, received: int) -> Birth | None:

@@ -168,7 +168,8 @@ def test_types(datatype, field, raw, value):
 @pytest.mark.parametrize(
     ("datatype", "field", "raw"),
     [("Int8", "int_value", 300), ("Int16", "int_value", 0x1_0000), ("Int32", "string_value", "1"),
-     ("Boolean", "int_value", 1), ("Float", "boolean_value", True), ("String", "float_value", 1.0), ("UInt8", "double_value", 1.0)],
+     ("Boolean", "int_value", 1), ("Float", "boolean_value", True), ("String", "float_value", 1.0),
+     ("UInt8", "double_value", 1.0)],
 )  # fmt: skip
 def test_wrong_types(datatype, field, raw):
     """A value that its type can't have is a problem of that metric."""
