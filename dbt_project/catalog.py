@@ -19,7 +19,7 @@ TITLE = "Sensor warehouse: catalog"
 _DBT_TITLE = "<title>dbt Docs</title>"
 _STYLE = """<style>
 td:has(> span[ng-show="!column.expanded"]) { white-space: normal !important; max-width: none !important; }
-.detail-body { flex-wrap: wrap; }
+.detail-body { white-space: normal !important; overflow-x: visible !important; }
 </style>"""
 
 
