@@ -37,27 +37,30 @@ class Bad:
 
 
 def probes(prefix: str = "plant") -> Registry:
+    """Return the registry of :func:`probes_text`."""
+    return registry.parse(probes_text(prefix))
+
+
+def probes_text(prefix: str = "plant") -> bytes:
     """Return a registry of two sensors, p0 and p1, with temperature and humidity in numbers and open in true/false."""
-    return registry.parse(
-        json.dumps(
-            {
-                "subscribe": [f"{prefix}/#"],
-                "types": {
-                    "probe": {
-                        "quantities": {
-                            "temperature": {"unit": "Cel", "interval_seconds": 1},
-                            "humidity": {"unit": "%", "interval_seconds": 1},
-                            "open": {"unit": "1", "interval_seconds": 1, "kind": "boolean"},
-                        }
+    return json.dumps(
+        {
+            "subscribe": [f"{prefix}/#"],
+            "types": {
+                "probe": {
+                    "quantities": {
+                        "temperature": {"unit": "Cel", "interval_seconds": 1},
+                        "humidity": {"unit": "%", "interval_seconds": 1},
+                        "open": {"unit": "1", "interval_seconds": 1, "kind": "boolean"},
                     }
-                },
-                "sensors": [
-                    {"sensor_id": name, "type": "probe", "site": "here", "area": "hall", "topic": f"{prefix}/{name}"}
-                    for name in ("p0", "p1")
-                ],
-            }
-        ).encode()
-    )
+                }
+            },
+            "sensors": [
+                {"sensor_id": name, "type": "probe", "site": "here", "area": "hall", "topic": f"{prefix}/{name}"}
+                for name in ("p0", "p1")
+            ],
+        }
+    ).encode()
 
 
 def wide(time: str = TIME, **values: object) -> bytes:
