@@ -5,7 +5,7 @@ every attribute has a topic of its own below that, and its bare value as payload
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -51,26 +51,22 @@ class Zigbee2mqttReader:
         document = tree.load_or_text(message.payload)
         below = names.get("#", "")
         if type(document) is not dict:
-            return [_attribute(document, names.get("quantity", ""), below, whole="sensor" not in names)]
+            return [_attribute(document, names.get("quantity") or below)]
         last_seen = document.pop("last_seen", None)
         document.pop("device", None)  # include_device_information: model, address, firmware
         when = ARRIVAL if self._arrival else moment(last_seen, "iso8601" if type(last_seen) is str else "ms")
-        # Under a pattern that ends in #, what it stands for is the friendly name or, with slashes in it, its rest.
-        found = tree.measurements(document, "", when, below)
+        # Under a pattern that ends in #, what it stands for is the rest of a friendly name with slashes.
+        device = f"{names['sensor']}/{below}" if below and "sensor" in names else below
+        found = tree.measurements(document, "", when, device)
         if not found:
             raise NoReadingError("holds no value")
         return found
 
 
-def _attribute(value: object, quantity: str, below: str, *, whole: bool) -> Measurement:
-    """Return the attribute that is a whole payload; ``whole``: ``below`` holds the friendly name as well."""
-    device = ""
-    if not quantity:
-        device, slash, quantity = below.rpartition("/") if whole else ("", "/", below)
-        quantity = quantity if slash else ""
+def _attribute(value: Any, quantity: str) -> Measurement:
+    """Return the attribute that is a whole payload."""
     if not quantity or type(value) is list:
         raise UndecodableError(Reason.MALFORMED, "no JSON object, and the topic names no attribute")
     if value is None:
         raise NoReadingError("null")
-    assert isinstance(value, float | int | str)
-    return Measurement(quantity, value, None, None, device)
+    return Measurement(quantity, value)

@@ -1,40 +1,50 @@
-"""docs/devices.md: the lines to copy are right."""
+"""docs/devices.md: whoever copies its lines gets the sensors and quantities it promises."""
 
 import json
 import re
 from pathlib import Path
 
+import orjson
 import pytest
-from fix_formats import read, sample
+from fix_formats import ARRIVED, sample
 
-from collector.formats.opcua_pubsub import OpcuaPubsubFormat
-from collector.formats.shelly import ShellyFormat
-from collector.formats.tasmota import TasmotaFormat
-from collector.formats.thingsboard import ThingsboardFormat
-from collector.formats.zigbee2mqtt import Zigbee2mqttFormat
-from collector.formats.zwave_js import ZwaveJsFormat
+from collector import registry
+from collector.decoder import Decoder
+from collector.message import Message
+from collector.roster import UnregisteredError
 
 TEXT = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
-FORMATS = {
-    form.model_fields["name"].default: form
-    for form in (TasmotaFormat, Zigbee2mqttFormat, ShellyFormat, ZwaveJsFormat, ThingsboardFormat, OpcuaPubsubFormat)
-}
+BLOCKS = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def types() -> dict[str, dict]:
-    """Return type name → type, of every block whose format is one of FORMATS."""
-    blocks = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)]
-    found = {name: kind for block in blocks for name, kind in block["types"].items()}
-    return {name: kind for name, kind in found.items() if options(kind)["name"] in FORMATS}
+def block(name: str) -> str:
+    """Return the registry that has the type ``name``."""
+    (found,) = [one for one in BLOCKS if name in json.loads(one)["types"]]
+    return found
 
 
-def options(kind: dict) -> dict:
-    """Return the format's options with its name among them."""
-    form = kind["format"]
-    return {"name": form} if isinstance(form, str) else form
+def shown(text: str, messages: list[Message]) -> set[tuple[str, str]]:
+    """Return sensor and quantity of every series that ``messages`` show first."""
+    decoder = Decoder(registry.parse(text.encode()), {})
+    found = set()
+    for message in messages:
+        with pytest.raises(UnregisteredError) as caught:
+            decoder.decode(message)
+        found |= {(one.sensor.sensor_id, one.quantity) for one in caught.value.discoveries}
+    return found
 
 
-ZIGBEE = {"ZbReceived": {"0x2916": {"Device": "0x2916", "Temperature": 25.72, "Humidity": 47.73}}}
+def sent(topic: str, payload: object) -> Message:
+    """Return a message with a payload, given as bytes or as what it is in JSON."""
+    return Message(topic, payload if isinstance(payload, bytes) else orjson.dumps(payload), ARRIVED)
+
+
+def on(topic: str, name: str) -> Message:
+    """Return a sample as if it came on another topic."""
+    return sample(name)._replace(topic=topic)
+
+
+ZIGBEE = {"ZbReceived": {"0x2916": {"Device": "0x2916", "Name": "hall", "Temperature": 25.72, "Humidity": 47.73}}}
 SWITCH = {
     "id": 0,
     "output": True,
@@ -43,48 +53,65 @@ SWITCH = {
     "aenergy": {"total": 6.5},
     "temperature": {"tC": 42.4},
 }
-EM = {"emeter/0/power": b"12.3", "emeter/0/voltage": b"230.35", "relay/0": b"on"}
-MULTISENSOR = {"sensor_multilevel/endpoint_0/Air_temperature": b"83.2", "sensor_binary/endpoint_0/Motion": b"true"}
+NOTIFICATION = {"src": "x", "method": "NotifyStatus", "params": {"ts": 1661517385.44, "switch:0": SWITCH}}
+NODE = "zwave/hall/node"
 
-
-def below(name: str, payloads: dict[str, bytes]) -> list:
-    """Read payloads from topics below the device's."""
-    return [one for rest, raw in payloads.items() for one in read(FORMATS[name](), f"a/{rest}", raw, {"#": rest})]
-
-
-MEASURED = {
-    "tasmota_climate": lambda: TasmotaFormat().reader().read(sample("tasmota_am2301_sensor"), {}),
-    "tasmota_plug": lambda: [
-        *TasmotaFormat().reader().read(sample("tasmota_energy_pow_r2"), {}),
-        *TasmotaFormat().reader().read(sample("tasmota_deepsleep_state"), {}),
-    ],
-    "zigbee_climate": lambda: read(TasmotaFormat(), "tele/bridge/SENSOR", ZIGBEE),
-    "zigbee": lambda: [
-        *Zigbee2mqttFormat().reader().read(sample("zigbee2mqtt_wsdcgq01lm"), {}),
-        *read(Zigbee2mqttFormat(), "zigbee2mqtt/a", {"battery": 97, "linkquality": 54}),
-    ],
-    "zigbee_switch": lambda: read(
-        Zigbee2mqttFormat(), "zigbee2mqtt/a", {"state": "ON", "occupancy": True, "contact": False}
+PROMISED = {
+    "tasmota_climate": ([on("tele/attic/SENSOR", "tasmota_am2301_sensor")], "attic: temperature humidity"),
+    "tasmota_plug": (
+        [on("tele/attic/SENSOR", "tasmota_energy_pow_r2"), on("tele/attic/STATE", "tasmota_deepsleep_state")],
+        "attic: power energy on",
     ),
-    "shelly_plug": lambda: read(
-        ShellyFormat(), "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": 1661517385.44, "switch:0": SWITCH}}
+    "zigbee_climate": ([sent("tele/zigbee-bridge/SENSOR", ZIGBEE)], "hall: temperature humidity"),
+    "zigbee": (
+        [
+            on("zigbee2mqtt/attic/climate", "zigbee2mqtt_wsdcgq01lm"),
+            sent("zigbee2mqtt/attic/climate", {"battery": 97, "linkquality": 54}),
+        ],
+        "attic-climate: temperature humidity battery linkquality",
     ),
-    "shelly_em": lambda: below("shelly", EM),
-    "zwave_multisensor": lambda: below("zwave_js", MULTISENSOR),
-    "thingsboard_climate": lambda: ThingsboardFormat().reader().read(sample("thingsboard_gateway_telemetry"), {}),
-    "press": lambda: OpcuaPubsubFormat().reader().read(sample("opcua_pubsub_json_deltaframe", "opcua/a"), {}),
+    "zigbee_switch": (
+        [sent("zigbee2mqtt/plug/lamp", {"state": "ON", "occupancy": True, "contact": False})],
+        "lamp: on occupancy contact",
+    ),
+    "shelly_plug": ([sent("plug/events/rpc", NOTIFICATION)], "plug: power voltage energy on temperature"),
+    "shelly_em": (
+        [
+            sent("shellies/em/emeter/0/power", b"12.3"),
+            sent("shellies/em/emeter/0/voltage", b"230.35"),
+            sent("shellies/em/relay/0", b"on"),
+        ],
+        "em: power voltage on",
+    ),
+    "zwave_multisensor": (
+        [
+            on(f"{NODE}/sensor_multilevel/endpoint_0/Air_temperature", "zwavejs_time_value"),
+            sent(f"{NODE}/sensor_binary/endpoint_0/Motion", b"true"),
+        ],
+        "node: temperature motion",
+    ),
+    "thingsboard_climate": (
+        [sample("thingsboard_gateway_telemetry")],
+        "Device-A: temperature humidity; Device-B: temperature humidity",
+    ),
+    "press": ([on("opcua/line1", "opcua_pubsub_json_deltaframe")], "1000: steps running"),
 }
 
 
-def test_complete():
-    """Every type of a family's block is held against messages below."""
-    assert set(types()) == set(MEASURED)
+@pytest.mark.parametrize("text", BLOCKS)
+def test_blocks(text):
+    """Every block is a registry without a mistake."""
+    assert registry.parse(text.encode())
 
 
-@pytest.mark.parametrize("name", MEASURED)
-def test_sources(name):
-    """The quantities a block names are what its devices' messages hold, and its format's options exist."""
-    kind = types()[name]
-    FORMATS[options(kind)["name"]].model_validate(options(kind))
-    wanted = {quantity.get("source", own) for own, quantity in kind["quantities"].items()}
-    assert wanted <= {one.quantity for one in MEASURED[name]()}
+@pytest.mark.parametrize("name", PROMISED)
+def test_promised(name):
+    """Real messages on the block's topics become its sensors' quantities."""
+    messages, text = PROMISED[name]
+    expected = {
+        (sensor, quantity)
+        for part in text.split("; ")
+        for sensor, _, names in [part.partition(": ")]
+        for quantity in names.split()
+    }
+    assert shown(block(name), messages) == expected

@@ -102,16 +102,17 @@ def test_device_information():
 
 
 NAMES = [
-    ({"sensor": "kitchen", "#": "lamp"}, "lamp"),
+    ({"sensor": "kitchen", "#": "lamp"}, "kitchen/lamp"),
     ({"#": "kitchen/lamp"}, "kitchen/lamp"),
     ({"sensor": "lamp"}, ""),
+    ({"sensor": "kitchen/lamp"}, ""),
     ({"sensor": "lamp", "#": ""}, ""),
 ]
 
 
 @pytest.mark.parametrize(("names", "device"), NAMES)
 def test_friendly_names(names, device):
-    """A pattern that ends in # covers friendly names with slashes: what it stands for names the device."""
+    """Friendly names with slashes are whole, whether the pattern spans them or ends in #."""
     assert sent(read(FORM, "zigbee2mqtt/kitchen/lamp", {"state": "ON"}, names)) == [(device, "state", "ON", None)]
 
 
@@ -121,7 +122,7 @@ ATTRIBUTES = [
     ({"sensor": "lamp", "quantity": "state"}, b"ON", ("", "state", "ON", None)),
     ({"sensor": "lamp", "#": "occupancy"}, b"true", ("", "occupancy", True, None)),
     ({"sensor": "lamp", "#": "color"}, b"1,2,3", ("", "color", "1,2,3", None)),
-    ({"#": "kitchen/lamp/state"}, b"ON", ("kitchen/lamp", "state", "ON", None)),
+    ({"#": "state"}, b"ON", ("", "state", "ON", None)),
 ]
 
 
@@ -136,7 +137,7 @@ def test_attribute_output(names, payload, expected):
     [
         ({"sensor": "lamp"}, b"ON"),
         ({"sensor": "lamp", "#": ""}, b"12"),
-        ({"#": "lamp"}, b"12"),
+        ({"#": ""}, b"12"),
         ({"sensor": "lamp", "#": "x"}, b"[1]"),
         ({"sensor": "lamp"}, b'{"state"'),
         ({"sensor": "lamp", "#": "state"}, b"\xff"),
