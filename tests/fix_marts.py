@@ -1,0 +1,141 @@
+"""The dbt project, built into a database of each edition; dbt is started and the project parsed once a test process."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from fix_database import EDITIONS, Database, Servers, point_to
+
+from timescale.binaries import Edition
+
+PROJECT = Path(__file__).parent.parent / "dbt_project"
+
+
+@dataclass
+class Project:
+    """The parsed project; one manifest serves all databases, since all that are built into have the same name."""
+
+    folder: Path
+    """Where dbt writes: nothing lands in the working tree."""
+    environment: dict[str, str]
+    """Any database's; parsing asks for its name only."""
+
+    @cached_property
+    def manifest(self) -> Any:
+        """The manifest, as ``dbt parse`` makes it."""
+        return self._invoke(None, ["parse"], self.environment).result
+
+    def invoke(self, arguments: list[str], environment: Mapping[str, str]) -> Any:
+        """Run a dbt command on the database that ``environment`` names and return dbt's own result."""
+        return self._invoke(self.manifest, arguments, environment)
+
+    def _invoke(self, manifest: Any, arguments: list[str], environment: Mapping[str, str]) -> Any:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dbt's own
+            point_to(patch, dict(environment))
+            patch.setenv("DO_NOT_TRACK", "1")
+            from dbt.cli.main import dbtRunner
+
+            done = dbtRunner(manifest=manifest).invoke(
+                [
+                    *arguments,
+                    f"--project-dir={PROJECT}",
+                    f"--profiles-dir={PROJECT}",
+                    f"--target-path={self.folder / 'target'}",
+                    f"--log-path={self.folder / 'logs'}",
+                    "--log-level=none",
+                    "--log-level-file=none",
+                    "--no-version-check",
+                    "--no-partial-parse",
+                ]
+            )
+        if done.exception is not None:
+            raise done.exception
+        return done
+
+
+@dataclass
+class Marts:
+    """A database into which the project is built."""
+
+    database: Database
+    project: Project
+
+    @property
+    def edition(self) -> Edition:
+        """The edition of the database."""
+        return self.database.edition
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection that speaks UTC."""
+        return self.database.connect()
+
+    def dbt(self, command: str, *arguments: str) -> dict[str, str]:
+        """Run ``dbt command`` and return the status of each node by its name; fails where a node has not succeeded."""
+        done = self.project.invoke([command, *arguments], self.database.environment)
+        bad = [
+            f"{result.node.name}: {result.status}: {result.message}"
+            for result in done.result
+            if result.status not in {"success", "pass", "no-op"}
+        ]
+        assert not bad, "\n".join(bad)
+        return {result.node.name: str(result.status) for result in done.result}
+
+    def build(self, *select: str, full: bool = False) -> dict[str, str]:
+        """``dbt build`` of the selected models, tests and all; of everything when nothing is said."""
+        return self.dbt("build", *(["--full-refresh"] if full else []), *(["--select", *select] if select else []))
+
+    def run(self, *select: str, full: bool = False) -> dict[str, str]:
+        """Build models and snapshots without their tests."""
+        return self.dbt(
+            "build",
+            *(["--full-refresh"] if full else []),
+            *(["--select", *select] if select else []),
+            "--exclude-resource-types",
+            "test",
+            "unit_test",
+        )
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what ``query`` finds."""
+        with self.connect() as connection:
+            return connection.execute(query.encode(), values or None).fetchall()
+
+    def execute(self, statement: str, *values: object) -> None:
+        """Run one statement."""
+        with self.connect() as connection:
+            connection.execute(statement.encode(), values or None)
+
+
+@pytest.fixture(scope="session")
+def dbt_folder() -> Iterator[Path]:
+    """Where dbt writes while the tests run."""
+    folder = Path(tempfile.mkdtemp(prefix="warehouse-dbt-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def project(dbt_folder: Path) -> Project:
+    """The dbt project, parsed when it is first used."""
+    environment = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "", "PGDATABASE": "marts"}
+    return Project(dbt_folder, environment)
+
+
+@pytest.fixture(scope="module", params=EDITIONS)
+def marts(request: pytest.FixtureRequest, servers: Servers, project: Project) -> Iterator[Marts]:
+    """A migrated, empty database of its own for the tests of one module, on each edition, with nothing built yet."""
+    servers.get(request.param)
+    database = servers.create(request.param, template="template", name="marts")
+    # Results must not depend on the server's zone: this one has daylight saving time.
+    with Database(database.edition, database.server, {**database.environment, "PGDATABASE": "postgres"}).connect() as c:
+        c.execute("alter database marts set timezone to 'Europe/Athens'")
+    yield Marts(database, project)
+    servers.drop(database)
