@@ -125,7 +125,8 @@ class Nodes:
 
     ``outbox`` holds what should be published. :meth:`pending` are births that have not been stored yet;
     :meth:`prime` takes stored ones back. ``online`` is the STATE that the host application has published, if it does.
-    Times are microseconds since 1970. One thread adds; ``outbox``, :meth:`pending` and :meth:`saved` are for any.
+    Times are microseconds since 1970. For any thread: what the database refused, or did not know the sensors of, is
+    decoded again by the thread that writes.
     """
 
     def __init__(self) -> None:
@@ -133,7 +134,7 @@ class Nodes:
         self.online: Publication | None = None
         self._nodes: dict[tuple[str, str, str], _Node] = {}
         self._unsaved: dict[str, Message] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._kept = 0
 
     def pending(self) -> list[Message]:
@@ -150,8 +151,8 @@ class Nodes:
 
     def prime(self, birth: Message) -> None:
         """Take note of a stored birth. Its node counts as unknown until it is heard: it may be another by now."""
-        where = place(birth.topic)
-        self._remember(where, birth.received, parse(birth.payload))
+        with self._lock:
+            self._remember(place(birth.topic), birth.received, parse(birth.payload))
 
     def state(self, message: Message) -> None:
         """Contradict who says that this host application is offline, as a will that comes late does (section 5.4)."""
@@ -165,8 +166,8 @@ class Nodes:
 
     def born(self, where: Place, message: Message, payload: Any) -> Birth:
         """Take note of a birth that arrived; it is to be stored."""
-        birth = self._remember(where, message.received, payload)
         with self._lock:
+            birth = self._remember(where, message.received, payload)
             waiting = self._unsaved.get(message.topic)
             if waiting is None or waiting.received <= message.received:
                 self._unsaved[message.topic] = message
@@ -178,46 +179,51 @@ class Nodes:
         That is the last one before it in the same session of its node, else the first one after it: such data is
         replayed from quarantine. Whether an alias then means what it meant, nobody can say; nodes rarely change them.
         """
-        node = self._nodes.get((where.root, where.group, where.node))
-        if node is None:
-            return None
-        session = next((one.received for one in reversed(node.births.get("", ())) if one.received <= received), 0)
-        after = None
-        for birth in reversed(node.births.get(where.device, ())):
-            if birth.received <= received:
-                return birth if birth.received >= session else after
-            after = birth
-        return after
+        with self._lock:
+            node = self._nodes.get((where.root, where.group, where.node))
+            if node is None:
+                return None
+            session = next((one.received for one in reversed(node.births.get("", ())) if one.received <= received), 0)
+            after = None
+            for birth in reversed(node.births.get(where.device, ())):
+                if birth.received <= received:
+                    return birth if birth.received >= session else after
+                after = birth
+            return after
 
     def follow(self, where: Place, received: int, payload: Any) -> bool:
         """Follow the node's session; return whether something of it was missed."""
-        node = self._node(where)
-        seq = payload.seq if payload.HasField("seq") else None
-        if received < node.heard or (received == node.heard and seq == node.seq):
-            return False  # decoded again
-        node.heard = received
-        if where.verb == "NDEATH":
-            bdseq = _bdseq(payload)
-            # The will of an earlier connection may arrive behind the birth of the next (section 5.3).
-            if bdseq is None or node.bdseq is None or bdseq == node.bdseq:
-                node.alive, node.seq = False, None
-            return False
-        expected = None if node.seq is None else (node.seq + 1) % _SEQUENCE
-        node.seq = seq
-        if where.verb == "NBIRTH":
-            node.alive, node.bdseq = True, _bdseq(payload)
-            return False
-        return not node.alive or (seq is not None and expected is not None and seq != expected)
+        with self._lock:
+            node = self._node(where)
+            seq = payload.seq if payload.HasField("seq") else None
+            if received < node.heard or (received == node.heard and seq == node.seq):
+                return False  # decoded again
+            node.heard = received
+            if where.verb == "NDEATH":
+                bdseq = _bdseq(payload)
+                # The will of an earlier connection may arrive behind the birth of the next (section 5.3).
+                if bdseq is None or node.bdseq is None or bdseq == node.bdseq:
+                    node.alive, node.seq = False, None
+                return False
+            expected = None if node.seq is None else (node.seq + 1) % _SEQUENCE
+            node.seq = seq
+            if where.verb == "NBIRTH":
+                node.alive, node.bdseq = True, _bdseq(payload)
+                return False
+            return not node.alive or (seq is not None and expected is not None and seq != expected)
 
     def ask(self, where: Place, received: int) -> None:
         """Ask a node for a rebirth (section 5.12), unless it was asked a moment ago."""
-        node = self._node(where)
-        if received < node.next_request:
-            return
-        long_ago = received - node.next_request > node.pause
-        node.pause = _FIRST_PAUSE if long_ago else min(node.pause * 2, _LONGEST_PAUSE)
-        node.next_request = received + node.pause
-        self.outbox.append(Publication(f"{where.root}{NAMESPACE}/{where.group}/NCMD/{where.node}", rebirth(received)))
+        with self._lock:
+            node = self._node(where)
+            if received < node.next_request:
+                return
+            long_ago = received - node.next_request > node.pause
+            node.pause = _FIRST_PAUSE if long_ago else min(node.pause * 2, _LONGEST_PAUSE)
+            node.next_request = received + node.pause
+            self.outbox.append(
+                Publication(f"{where.root}{NAMESPACE}/{where.group}/NCMD/{where.node}", rebirth(received))
+            )
 
     def _node(self, where: Place) -> _Node:
         key = (where.root, where.group, where.node)
@@ -233,12 +239,13 @@ class Nodes:
         key = (where.root, where.group, where.node)
         node = self._node(where)
         self._nodes[key] = self._nodes.pop(key)  # the youngest are forgotten last
-        births = [one for one in node.births.get(where.device, ()) if one.received != received]
-        births = sorted([*births, birth], key=lambda one: one.received)[-_BIRTHS_KEPT:]
-        node.births[where.device] = births
-        self._kept -= node.kept
-        node.kept = 1 + sum(1 + len(one.by_name) for kept in node.births.values() for one in kept)
-        self._kept += node.kept
+        before = node.births.get(where.device, [])
+        births = sorted([*(one for one in before if one.received != received), birth], key=lambda one: one.received)
+        node.births[where.device] = births[-_BIRTHS_KEPT:]
+        more = sum(1 + len(one.by_name) for one in births[-_BIRTHS_KEPT:])
+        more -= sum(1 + len(one.by_name) for one in before)
+        node.kept += more
+        self._kept += more
         self._forget()
         return birth
 
