@@ -75,10 +75,10 @@ def copy_ceiling(bench: Rig, begin: datetime, rows: int) -> float:
     return rows / taken
 
 
-def stock(bench: Rig, packets: list[bytes]) -> float:
+def stock(environment: dict[str, str], packets: list[bytes]) -> float:
     """Return messages a second that a stock paho-mqtt subscriber receives while they are published."""
-    with stock_subscriber(bench.environment, len(packets)) as process:
-        blaster = Blaster(bench.environment)
+    with stock_subscriber(environment, len(packets)) as process:
+        blaster = Blaster(environment)
         begun = time.time()
         blaster.send(packets)
         assert process.stdout
@@ -109,7 +109,7 @@ def throughput(bench: Rig, rounds: int) -> dict[str, Any]:
         single = publish_packets(single_messages(day(), 150_000))
         fifty = publish_packets(batch_messages(day(), 12_000, 50))
         results["copy"].append(copy_ceiling(bench, day(), 600_000))
-        results["stock"].append(stock(bench, single))
+        results["stock"].append(stock(bench.environment, single))
         results["single"].append(collect(bench, single, len(single)))
         results["fifty"].append(50 * collect(bench, fifty, 50 * len(fifty)))
     medians = {name: round(statistics.median(values)) for name, values in results.items()}
