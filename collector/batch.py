@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from collector.formats.values import date
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
+from collector.roster import Discovery, UnregisteredError
 
 Decode = Callable[[Message], Decoded]
 
@@ -19,6 +20,9 @@ _pack = ROW.pack
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
+
+MOST_DISCOVERIES = 10_000
+"""Of one batch; those beyond show when its messages are decoded again."""
 
 POSTGRES_EPOCH = 946_684_800_000_000
 """2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970."""
@@ -65,7 +69,7 @@ class Batch:
     new.
     """
 
-    __slots__ = ("_added", "_ends", "_origins", "accounts", "messages", "quarantined", "rows", "size")
+    __slots__ = ("_added", "_ends", "_origins", "accounts", "messages", "quarantined", "rows", "size", "unregistered")
 
     def __init__(self) -> None:
         self._added: list[Message] = []
@@ -73,6 +77,11 @@ class Batch:
         self.rows = bytearray()
         self.quarantined: list[Quarantined] = []
         self.accounts = Accounts()
+        self.unregistered: dict[tuple[str, str], Discovery] = {}
+        """What has to be registered before its messages can be decoded, by sensor and quantity.
+
+        As long as something is in here the batch is not complete: the messages concerned are in no other account.
+        """
         self.size = 0
         """Bytes of payloads and topics held, the measure by which memory is bounded."""
         self._ends: list[int] = []
@@ -121,6 +130,10 @@ class Batch:
         except UndecodableError as error:
             accounts.quarantined_messages += 1
             self.quarantined.append(Quarantined(message, error.rejection))
+        except UnregisteredError as error:
+            for one in error.discoveries:
+                if len(self.unregistered) < MOST_DISCOVERIES:
+                    self.unregistered.setdefault((one.sensor.sensor_id, one.quantity), one)
         else:
             accounts.decoded += 1
             accounts.readings += len(readings)

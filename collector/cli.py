@@ -27,7 +27,8 @@ def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
     found = _configuration().registry
     series = sum(len(sensor.quantities) for sensor in found.sensors)
-    print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series")
+    fleets = f", {len(found.fleets)} fleets" if found.fleets else ""
+    print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series{fleets}")
 
 
 class Configuration(NamedTuple):

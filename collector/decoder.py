@@ -1,6 +1,7 @@
 """From a message to its readings: the topic names the sensors, their format does the rest. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
 from collector.entries import Quantity
@@ -163,7 +164,8 @@ class _FleetTopic(Mapping[tuple[str, str], int]):
         if len(self.new) > _MOST_NEW:
             raise UnusableError(Reason.UNKNOWN_SENSOR, "more new devices than can be registered at once")
         self._sensors[sensor.sensor_id] = sensor
-        return sensor
+        oldest = self._roster.registry.oldest
+        return sensor if oldest is None else replace(sensor, since=max(sensor.since, oldest))
 
     def among(self, decoded: Decoded) -> list[Discovery]:
         """Return what has to be registered for ``decoded``."""

@@ -65,7 +65,7 @@ class Fleet:
         device = device or names.get("sensor", "")
         if not device:
             raise UnusableError(Reason.UNKNOWN_SENSOR, "neither topic nor payload names the device")
-        if len(device) > _LONGEST or UNSTORABLE.search(device):
+        if len(device) > _LONGEST or UNSTORABLE.search(device + topic):
             raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)}: no name of a device")
         member = self.members.get(device)
         if member is None and not self.discover:

@@ -24,6 +24,7 @@ from collector.files.options import FileError, Form, Options
 from collector.files.parquet_file import ParquetFile
 from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
+from collector.formats.fields_options import FieldsFormat
 from collector.message import Message
 from collector.registry import Registry, Sensor
 from collector.service import RegistryWatch
@@ -179,6 +180,9 @@ class Opener:
             decode = rows.decode
             topic: Callable[[int, bytes], str] = lambda number, _: f"{name}:{number}"  # noqa: E731
         else:
+            if self._only is not None and not isinstance(self._only.format, FieldsFormat):
+                name = self._only.format.name
+                raise FileError(f"{path}: lines can't be of format {name}; say with --column what their members are")
             lines = LineDecoder(
                 [self._as_told(sensor) for sensor in self._sensors],
                 self._series_ids,
@@ -193,7 +197,9 @@ class Opener:
     def _as_told(self, sensor: Sensor) -> Sensor:
         """Return ``sensor`` with the zone and unit of times that the options give."""
         unit = self._options.time_unit
-        form = sensor.format if unit is None else sensor.format.model_copy(update={"time_unit": unit.value})
+        form = sensor.format
+        if unit is not None and isinstance(form, FieldsFormat):
+            form = form.model_copy(update={"time_unit": unit.value})
         return replace(sensor, zone=self._options.zone or sensor.zone, format=form)
 
 

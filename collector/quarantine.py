@@ -9,6 +9,7 @@ import psycopg
 
 from collector.batch import Batch, Decode
 from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.roster import UnregisteredError
 from collector.writer import Writer
 from timescale import database
 from timescale.errors import WarehouseError
@@ -198,7 +199,7 @@ def _gains(one: _Waiting, decode: Decode) -> bool:
     """Say whether decoding the message now holds back less of it than its rows do."""
     try:
         decoded = decode(one.message)
-    except NoReadingError:
+    except (NoReadingError, UnregisteredError):  # readings wait for their sensors only
         return True
     except UndecodableError:
         return False

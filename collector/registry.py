@@ -42,17 +42,20 @@ class Registry:
     sensors: tuple[Sensor, ...]
     """Those that have an entry of their own."""
     fleets: tuple[Fleet, ...] = ()
+    oldest: datetime | None = None
+    """What the database still accepts, whatever a sensor's ``since`` says; None: everything."""
 
     def not_before(self, oldest: datetime | None) -> "Registry":
-        """Return this registry with no sensor's ``since`` before ``oldest``, what the database still accepts."""
+        """Return this registry with no sensor's ``since`` before ``oldest``, what the database still accepts.
+
+        That of fleets' sensors is left as it is, since it is written down when they show; see :attr:`oldest`.
+        """
         if oldest is None:
             return self
         return replace(
             self,
             sensors=tuple(replace(one, since=max(one.since, oldest)) for one in self.sensors),
-            fleets=tuple(
-                replace(one, base=replace(one.base, since=max(one.base.since, oldest))) for one in self.fleets
-            ),
+            oldest=oldest,
         )
 
     @cached_property

@@ -58,9 +58,13 @@ class Roster:
         self.series_ids[sensor.sensor_id, quantity] = series_id
         self._owners[sensor.sensor_id] = sensor.identity
 
-    def refuse(self, sensor_id: str) -> None:
-        """Take note that the database has this id for something else."""
-        self._owners[sensor_id] = None
+    def knows(self, sensor: Sensor) -> bool:
+        """Say whether this is a member, or was registered before."""
+        return self._owners.get(sensor.sensor_id, ()) == sensor.identity
+
+    def refuse(self, sensor_id: str, owner: Sensor | None) -> None:
+        """Take note that the database has this id for ``owner``, or for something no fleet of ours would show."""
+        self._owners[sensor_id] = None if owner is None else owner.identity
 
 
 class Discovery(NamedTuple):

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import psycopg
@@ -13,6 +13,7 @@ from psycopg import errors
 from collector import register, registry
 from collector.batch import Accounts
 from collector.decoder import Decoder
+from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.mqtt import Sink
 from collector.pipeline import Pipeline
@@ -40,6 +41,7 @@ class RegistryWatch:
         self._looked = time.monotonic()
         self._pending = False
         self._synchronised = self._looked
+        self._readers: Mapping[FormatOptions, Reader] = {}
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -58,12 +60,17 @@ class RegistryWatch:
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
-        return Decoder(
+        decoder = Decoder(
             self.registry.not_before(done.oldest),
             done.series_ids,
+            done.discovered,
             max_future_seconds=self._settings.max_future_seconds,
             max_message_bytes=self._settings.max_message_megabytes * 1_000_000,
+            max_discovered=self._settings.max_discovered,
+            readers=self._readers,
         )
+        self._readers = decoder.readers
+        return decoder
 
     def changed(self) -> bool:
         """Look at the file, once a second at most; return whether the registry must be synchronised.

@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import late
+from collector import late, register
 from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.message import Message, Reason, Rejection
 from timescale import database
@@ -78,14 +78,18 @@ class Writer:
         self._collector = collector
         self._connect = connect
         self._connection: database.Connection | None = None
+        self._aside: database.Connection | None = None
         self._collided = False
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
         """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
 
         ``decode`` decodes its messages anew if they must be told apart: when the database refuses a value, the batch is
-        cut in two until the message that holds it stands alone, and that goes to quarantine.
+        cut in two until the message that holds it stands alone, and that goes to quarantine. Sensors that the batch
+        shows first are registered before, for good: whatever becomes of the batch.
         """
+        if batch.unregistered:
+            batch = self._registered(batch, decode)
         try:
             return self._commit(batch)
         except (errors.DataError, errors.IntegrityError) as error:
@@ -100,6 +104,18 @@ class Writer:
                 for half in (batch.messages[:middle], batch.messages[middle:]):
                     accounts.add(self.write(Batch.of(half, decode), decode))
             return accounts
+
+    def _registered(self, batch: Batch, decode: Decode) -> Batch:
+        """Return the messages of ``batch`` as a batch all of whose series are registered."""
+        while (batch := Batch.of(batch.messages, decode)).unregistered:
+            # Over a connection of its own: what a decoder has been told must not go with a transaction that fails.
+            self._aside = self._connect()
+            try:
+                count = register.discover(self._aside, list(batch.unregistered.values()))
+            finally:
+                self._aside.close()
+            log.info("discovered", series=count)
+        return batch
 
     def _commit(self, batch: Batch) -> Accounts:
         connection = self.connection()
@@ -173,10 +189,11 @@ class Writer:
         return self._connection
 
     def interrupt(self) -> None:
-        """Break the connection: a write that waits for the database fails at once. The one method for any thread."""
-        with suppress(psycopg.Error, OSError):
-            connection = self._connection
-            if connection is not None:
+        """Break the connections: a write that waits for the database fails at once. The one method for any thread."""
+        for connection in (self._connection, self._aside):
+            with suppress(psycopg.Error, OSError):
+                if connection is None or connection.closed:
+                    continue
                 with socket.socket(fileno=os.dup(connection.fileno())) as broken:
                     broken.shutdown(socket.SHUT_RDWR)
 

@@ -9,7 +9,8 @@ from typing import Any
 from collector.files.opened import check_not_empty, errors_of, open_stream
 from collector.files.options import FileError
 from collector.formats import json_payload
-from collector.formats.fields import FieldsDecoder
+from collector.formats.fields import FieldsDecoder, fields_format
+from collector.formats.fields_options import FieldsFormat
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry import Sensor
 
@@ -72,7 +73,10 @@ class LineDecoder:
         max_future: int,
         only: Sensor | None = None,
     ) -> None:
-        self._sensors = [only] if only is not None else list(sensors)
+        # Other formats need their topics, which a line doesn't have.
+        self._sensors = [
+            one for one in ([only] if only is not None else sensors) if isinstance(one.format, FieldsFormat)
+        ]
         self._topics = [sensor.topic for sensor in self._sensors]
         self._decoders = [FieldsDecoder([sensor], series_ids, max_future) for sensor in self._sensors]
         self._only = only is not None
@@ -81,7 +85,7 @@ class LineDecoder:
         # By the way of naming it: the same name may mean another sensor elsewhere.
         self._names: dict[tuple[str, ...], dict[str, int]] = {}
         for position, sensor in enumerate(self._sensors):
-            pointers = {("sensor_id",), ("device_id",), json_payload.steps(sensor.format.device or "")}
+            pointers = {("sensor_id",), ("device_id",), json_payload.steps(fields_format(sensor).device or "")}
             for path in pointers - {()}:
                 names = self._names.setdefault(path, {})
                 names[sensor.device] = -1 if sensor.device in names else position

@@ -10,7 +10,11 @@ comment on column telemetry.sensor.site is 'Where it is: the building, plant or 
 comment on column telemetry.sensor.area is 'Where in the site it is: room, line, floor.';
 comment on column telemetry.sensor.latitude is 'Degrees north, WGS 84.';
 comment on column telemetry.sensor.longitude is 'Degrees east, WGS 84.';
-comment on column telemetry.sensor.topic is 'MQTT topic it publishes on.';
+comment on column telemetry.sensor.topic is
+'MQTT topic it publishes on, or a filter for its topics; of a discovered sensor, the topic that showed it.';
+comment on column telemetry.sensor.device is 'What the sensor is called in its payloads, or by its topic.';
+comment on column telemetry.sensor.discovered is
+'Whether it was registered because a message showed it; false: the registry names it.';
 comment on column telemetry.sensor.timezone is 'IANA zone of times written without one; null: such times are refused.';
 comment on column telemetry.sensor.since is 'No reading of it is older.';
 comment on column telemetry.sensor.description is 'What it is for, in the words of whoever registered it.';

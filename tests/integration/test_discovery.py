@@ -1,0 +1,278 @@
+"""Discovery: sensors that no entry names are registered as they appear, with nothing lost and nothing made up."""
+
+import json
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+from fix_collector import until
+from fix_publish import Publisher
+
+from collector import quarantine, register, registry
+from collector.batch import Batch
+from collector.decoder import Decoder
+from collector.message import Message
+from collector.pipeline import Pipeline
+from collector.writer import Writer
+
+RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
+TIME = "2026-03-01T11:00:00Z"
+SENSORS = "select sensor_id, site, area, device, discovered, retired_at is null from telemetry.sensor order by 1"
+SERIES = "select sensor_id, quantity from telemetry.series where retired_at is null order by 1, 2"
+
+
+def document(topic: str = "f/{area}/{sensor}", **more) -> dict:
+    """Return a registry of one fleet of thermometers, in format fields."""
+    entry = {"type": "probe", "topic": topic, "discover": True, "site": "home", "area": "attic", **more}
+    kind = {
+        "quantities": {
+            "temperature": {"unit": "Cel", "interval_seconds": 1},
+            "humidity": {"unit": "%", "interval_seconds": 1},
+        }
+    }
+    return {"subscribe": ["f/#"], "types": {"probe": kind}, "sensors": [entry]}
+
+
+def parse(found: dict) -> registry.Registry:
+    """Return the registry that ``found`` is."""
+    return registry.parse(json.dumps(found).encode())
+
+
+def message(topic: str, second: int = 0, **values) -> Message:
+    """Return a message of ``values``."""
+    body = {"timestamp": f"2026-03-01T11:00:{second:02}Z", **(values or {"temperature": 20})}
+    return Message(topic, json.dumps(body).encode(), RECEIVED, delivery=second + 1)
+
+
+class Warehouse:
+    """A database and a registry that may change."""
+
+    def __init__(self, database) -> None:
+        self.database = database
+        self.document = document()
+        self.writer = Writer("mqtt", "test")
+
+    def decoder(self, **more) -> Decoder:
+        """Return the decoder of a collector that starts now."""
+        found = parse(self.document)
+        with self.database.connect() as connection:
+            done = register.synchronise(connection, found)
+        return Decoder(found.not_before(done.oldest), done.series_ids, done.discovered, **more)
+
+    def write(self, decoder: Decoder, *messages: Message) -> None:
+        """Write ``messages`` as one batch."""
+        self.writer.write(Batch.of(messages, decoder.decode), decoder.decode)
+
+    def all(self, query: str) -> list[tuple]:
+        """Return the rows of ``query``."""
+        with self.database.connect() as connection:
+            return connection.execute(query).fetchall()
+
+    def held(self) -> list[tuple]:
+        """Return (reason, detail) of the open quarantine."""
+        return self.all("select reason, detail from telemetry.quarantine where replayed_at is null order by id")
+
+    def stored(self) -> int:
+        """Return how many readings there are, after a look at the accounts."""
+        ((balanced, stored),) = self.all("select balanced, stored from telemetry.accounting")
+        assert balanced
+        assert self.all("select count(*) from telemetry.reading join telemetry.series using (series_id)") == [(stored,)]
+        return stored
+
+
+@pytest.fixture
+def warehouse(database):
+    """Start with a fleet under ``f/``."""
+    found = Warehouse(database)
+    yield found
+    found.writer.close()
+
+
+def test_first_message_is_stored(warehouse):
+    """The first message of a new sensor registers it, with the quantities it shows and no others, and is stored."""
+    warehouse.document["sensors"][0]["area"] = "{area}"
+    decoder = warehouse.decoder()
+    warehouse.write(decoder, message("f/cellar/one"), message("f/attic/two", humidity=40), message("f/cellar/one", 1))
+    assert warehouse.all(SENSORS) == [
+        ("one", "home", "cellar", "one", True, True),
+        ("two", "home", "attic", "two", True, True),
+    ]
+    assert warehouse.all(SERIES) == [("one", "temperature"), ("two", "humidity")]
+    assert warehouse.stored() == 3
+    warehouse.write(decoder, message("f/cellar/one", 2, temperature=1, humidity=2))
+    assert warehouse.all(SERIES) == [("one", "humidity"), ("one", "temperature"), ("two", "humidity")]
+    assert warehouse.stored() == 5
+
+
+def test_restart_keeps_them(warehouse):
+    """A collector that starts later has the same series and changes nothing about them."""
+    warehouse.write(warehouse.decoder(), message("f/a/one"))
+    before = warehouse.all("select s.*, r.* from telemetry.sensor s join telemetry.series r using (sensor_id)")
+    warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/one", 1))
+    assert warehouse.all("select s.*, r.* from telemetry.sensor s join telemetry.series r using (sensor_id)") == before
+    assert warehouse.stored() == 2
+
+
+def test_entry_that_changes(warehouse):
+    """A changed entry changes its sensors' place and ranges; one that goes retires them; one that comes back too."""
+    warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/two"))
+    entry = warehouse.document["sensors"][0]
+    entry["members"] = {"one": {"area": "kitchen", "latitude": 1.5}}
+    warehouse.document["types"]["probe"]["quantities"]["temperature"]["maximum"] = 50
+    warehouse.decoder()
+    assert [row[2] for row in warehouse.all(SENSORS)] == ["kitchen", "attic"]
+    assert warehouse.all("select distinct maximum from telemetry.series") == [(50,)]
+    warehouse.document["sensors"] = []
+    warehouse.decoder()
+    assert [row[-1] for row in warehouse.all(SENSORS)] == [False, False]
+    assert warehouse.all(SERIES) == []
+    warehouse.document["sensors"] = [entry]
+    decoder = warehouse.decoder()
+    assert [row[-1] for row in warehouse.all(SENSORS)] == [True, True]
+    warehouse.write(decoder, message("f/a/one"), message("f/a/one", 1))
+    assert warehouse.stored() == 3
+    assert warehouse.all("select count(*) from telemetry.series") == [(2,)]
+
+
+def test_members_alone(warehouse):
+    """Without discover the listed devices are registered from the start, and others are quarantined."""
+    entry = warehouse.document["sensors"][0]
+    del entry["discover"]
+    entry["members"] = {"one": {"area": "kitchen"}, "silent": {}}
+    decoder = warehouse.decoder()
+    warehouse.write(decoder, message("f/x/one"), message("f/x/stranger"))
+    assert warehouse.all(SENSORS) == [
+        ("one", "home", "kitchen", "one", False, True),
+        ("silent", "home", "attic", "silent", False, True),
+    ]
+    assert warehouse.all(SERIES) == [("one", "temperature")]
+    assert warehouse.held() == [("unknown_sensor", "device 'stranger' is not among the members")]
+    warehouse.write(warehouse.decoder(), message("f/x/one", 1))
+    assert warehouse.stored() == 2
+
+
+def test_two_devices_of_one_id(warehouse):
+    """Of two devices whose names fall on one id the second is quarantined, by whichever collector."""
+    warehouse.document["sensors"][0]["topic"] = "f/{sensor:path}"
+    first, second = warehouse.decoder(), warehouse.decoder()
+    warehouse.write(first, message("f/a/b"), message("f/a-b", 1), message("f/a-b", 2))
+    warehouse.write(second, message("f/a-b", 3), message("f/a/b", 4))
+    warehouse.write(warehouse.decoder(), message("f/a-b", 5))
+    assert [row[0] for row in warehouse.all(SENSORS)] == ["a-b"]
+    held = warehouse.held()
+    assert len(held) == 4
+    assert {reason for reason, _ in held} == {"unknown_sensor"}
+    assert "would be sensor a-b, which another device or entry is" in held[0][1]
+    assert warehouse.stored() == 2
+
+
+def test_never_a_named_sensor(warehouse):
+    """A device whose name is that of a sensor with an entry of its own does not become that sensor."""
+    named = {"sensor_id": "one", "type": "probe", "topic": "f/own", "site": "here", "area": "hall"}
+    warehouse.document["sensors"].append(named)
+    warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/own"))
+    assert len(warehouse.held()) == 1
+    assert warehouse.all(SENSORS) == [("one", "here", "hall", "one", False, True)]
+
+
+def test_as_many_as_there_may_be(warehouse):
+    """Beyond the limit new sensors are quarantined with its name; known ones go on, also with new quantities."""
+    decoder = warehouse.decoder(max_discovered=2)
+    warehouse.write(decoder, *(message(f"f/a/{name}") for name in "abcd"))
+    warehouse.write(decoder, message("f/a/a", 1, humidity=1), message("f/a/e"))
+    assert [row[0] for row in warehouse.all(SENSORS)] == ["a", "b"]
+    assert [reason for reason, _ in warehouse.held()] == ["unknown_sensor"] * 3
+    assert "COLLECTOR_MAX_DISCOVERED" in warehouse.held()[0][1]
+    assert warehouse.stored() == 3
+
+
+def test_several_collectors(warehouse):
+    """Collectors that discover the same sensors at once end with one series each, and lose nothing."""
+    decoders = [warehouse.decoder() for _ in range(3)]
+    writers = [Writer("mqtt", f"test-{number}") for number in range(3)]
+    messages = [[message(f"f/a/{n}", second) for n in range(20)] for second in range(3)]
+    batches = [Batch.of(part, one.decode) for part, one in zip(messages, decoders, strict=True)]
+    threads = [
+        threading.Thread(target=writer.write, args=(batch, one.decode))
+        for writer, batch, one in zip(writers, batches, decoders, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread, writer in zip(threads, writers, strict=True):
+        thread.join(60)
+        writer.close()
+    assert warehouse.all("select count(*) from telemetry.series") == [(20,)]
+    assert warehouse.stored() == 60
+
+
+def test_replay(warehouse):
+    """What came before `discover` was set is discovered by a replay."""
+    entry = warehouse.document["sensors"].pop()
+    warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/one", 1), message("f/a/two"))
+    warehouse.document["sensors"].append(entry)
+    replayer = Writer("replay", "test")
+    done = list(quarantine.replay(replayer, warehouse.decoder().decode))
+    replayer.close()
+    assert sum(part.readings for part in done) == 3
+    assert warehouse.held() == []
+    assert [row[0] for row in warehouse.all(SENSORS)] == ["one", "two"]
+    assert warehouse.stored() == 3
+
+
+def test_database_away(warehouse):
+    """While the database is away new sensors wait with their messages; then all are stored, acknowledged in order."""
+    away = threading.Event()
+    away.set()
+
+    def connect():
+        from timescale import database
+        from timescale.errors import DatabaseError
+
+        if away.is_set():
+            raise DatabaseError("away")
+        return database.connect()
+
+    committed = []
+    decoder = warehouse.decoder()
+    pipeline = Pipeline(
+        Writer("mqtt", "test", connect),
+        decoder.decode,
+        committed=committed.append,
+        max_messages=1000,
+        max_bytes=1_000_000,
+    )
+    for second in range(30):
+        pipeline.add(message(f"f/a/s{second % 7}", second))
+        pipeline.notify()
+    time.sleep(0)
+    assert committed == []
+    away.clear()
+    until(lambda: sum(len(_messages(one)) for one in committed) == 30)
+    assert [one.delivery for batch in committed for one in _messages(batch)] == list(range(1, 31))
+    assert pipeline.stop(30)
+    assert warehouse.stored() == 30
+    assert warehouse.all("select count(*) from telemetry.sensor where discovered") == [(7,)]
+
+
+def _messages(batch) -> list[Message]:
+    return list(getattr(batch, "messages", batch))
+
+
+def test_through_a_broker(database, broker, collectors, unique):
+    """A collector that runs registers what appears, and after a restart knows it."""
+    found = document(f"{unique}/{{area}}/{{sensor}}")
+    found["subscribe"] = [f"{unique}/#"]
+    collectors.registry.write_text(json.dumps(found))
+    publisher = Publisher(broker.environment())
+    running = collectors.start(broker.environment())
+    publisher.send((n, f"{unique}/a/s{n % 5}", message("", n % 60).payload) for n in range(50))
+    stored = "select stored, balanced from telemetry.accounting"
+    with database.connect() as connection:
+        until(lambda: connection.execute(stored).fetchone()[0] == 50)
+        assert running.stop() == 0
+        collectors.start(broker.environment())
+        publisher.send([(50, f"{unique}/a/s0", message("", 59).payload), (51, f"{unique}/a/s9", message("").payload)])
+        until(lambda: connection.execute(stored).fetchone() == (52, True))
+        assert connection.execute("select count(*) from telemetry.sensor").fetchone() == (6,)
+    publisher.close()

@@ -1,0 +1,3 @@
+alter table telemetry.sensor
+add column device text,
+add column discovered boolean not null default false;
