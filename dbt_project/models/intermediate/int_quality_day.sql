@@ -15,23 +15,27 @@
 {%- if is_incremental() %}least({{ from_day }}, (select min(changed_day.bucket) from changed_day)){% else %}{{ from_day }}{% endif %}
 {%- endset %}
 
--- Every day on which a series was in service, from its registration until now, with the part of each version in it.
+-- When each version of a series was in service: from its registration on, until it was retired.
 with in_service as (
     select
-        version.series_id,
-        version.sensor_id,
-        days.bucket,
-        version.interval_seconds,
-        extract(
-            epoch from least(version.valid_to, days.bucket + {{ day_length }}, now())
-            - greatest(version.valid_from, version.registered_at, version.since, days.bucket)
-        ) as seconds
-    from {{ ref('int_series_history') }} as version
+        series_id,
+        sensor_id,
+        interval_seconds,
+        greatest(valid_from, registered_at, since) as from_time,
+        least(valid_to, retired_at, now()) as until_time
+    from {{ ref('int_series_history') }}
+),
+
+service_days as (
+    select
+        in_service.*,
+        days.bucket
+    from in_service
     cross join lateral (
         select generated.bucket
         from generate_series(
-            {{ bucket_of("greatest(version.valid_from, version.registered_at, version.since, " ~ from_day ~ ")", 'day') }},
-            least(version.valid_to, now()),
+            {{ bucket_of("greatest(in_service.from_time, " ~ from_day ~ ")", 'day') }},
+            in_service.until_time,
             {{ day_length }}
         ) as generated (bucket)
         {% if is_incremental() %}
@@ -39,12 +43,12 @@ with in_service as (
         select changed_day.bucket
         from changed_day
         where
-            changed_day.sensor_id = version.sensor_id
-            and changed_day.bucket < version.valid_to
-            and changed_day.bucket + {{ day_length }} > greatest(version.valid_from, version.registered_at, version.since)
+            changed_day.sensor_id = in_service.sensor_id
+            and changed_day.bucket < in_service.until_time
+            and changed_day.bucket + {{ day_length }} > in_service.from_time
         {% endif %}
     ) as days
-    where version.retired_at is null
+    where in_service.from_time < in_service.until_time
 ),
 
 due as (
@@ -52,8 +56,12 @@ due as (
         sensor_id,
         series_id,
         bucket,
-        floor(sum(greatest(0, seconds) / interval_seconds))::bigint as expected_count
-    from in_service
+        floor(sum(
+            greatest(0, extract(
+                epoch from least(until_time, bucket + {{ day_length }}) - greatest(from_time, bucket)
+            )) / interval_seconds
+        ))::bigint as expected_count
+    from service_days
     group by 1, 2, 3
 ),
 
