@@ -9,11 +9,12 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import logs, quarantine, registry, service, settings, tables
+from collector import births, logs, quarantine, registry, service, settings, tables
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.mqtt import MqttSource
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
+from collector.sparkplug_host import SparkplugHost
 from collector.writer import Writer
 from timescale import database
 from timescale.command import new_app, option, run
@@ -25,7 +26,7 @@ app = new_app("Brings readings into the warehouse.")
 @app.command()
 def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
-    found = _configuration().registry
+    found = _configuration(decodes=True).registry
     series = sum(len(sensor.quantities) for sensor in found.sensors)
     fleets = f", {len(found.fleets)} fleets" if found.fleets else ""
     print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series{fleets}")
@@ -41,7 +42,7 @@ class Configuration(NamedTuple):
     registry: registry.Registry
 
 
-def _configuration() -> Configuration:
+def _configuration(*, decodes: bool = False) -> Configuration:
     """Return all that the collector is told; raises :class:`SettingError` that lists every mistake in it."""
     mistakes: list[str] = []
     _found(mistakes, lambda: settings.load(DatabaseSettings))
@@ -50,6 +51,8 @@ def _configuration() -> Configuration:
     archive = _found(mistakes, lambda: settings.load(ArchiveSettings))
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
     sensors = _found(mistakes, lambda: registry.load(collector.registry)) if collector else None
+    if decodes and collector and sensors:
+        _found(mistakes, lambda: births.check(sensors, collector.share_group))
     if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:
         raise SettingError("\n".join(mistakes))
     return Configuration(collector, mqtt, kafka, archive, sensors)
@@ -76,13 +79,16 @@ class Source(StrEnum):
 @app.command("run")
 def run_(source: Annotated[Source, option("--source", help="Where messages come from.")] = Source.MQTT) -> None:
     """Collect until stopped; acknowledge every message after its readings are committed."""
-    told = _configuration()
+    told = _configuration(decodes=True)
     logs.configure()
     if source is Source.KAFKA:
         with _kafka_needed():
             from collector.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
         sys.exit(service.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
-    sys.exit(service.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters)))
+    host = SparkplugHost(told.collector.sparkplug_host_id)
+    sys.exit(
+        service.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters, host), host)
+    )
 
 
 @app.command("forward")

@@ -90,7 +90,9 @@ def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer
     """Return what was archived at ``paths``, decoded as live messages are; raises :class:`FileError`."""
     archive = Archive(paths)
     with database.wrapped("writing the registry"):
-        decode = RegistryWatch(settings).synchronise(writer.connection()).decode
+        watch = RegistryWatch(settings)
+        decode = watch.synchronise(writer.connection()).decode
+    writer.births = watch.births
     return Work(batches(archive.messages(), decode, READINGS), decode, archive.done, archive.close)
 
 

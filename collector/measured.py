@@ -105,11 +105,13 @@ class MeasuredDecoder:
         readings: list[Reading] = []
         held = Held()
         for one in measurements:
-            if self._strict or one.quantity in self._listed:
+            # What has no name could be any of the listed.
+            if self._strict or one.quantity in self._listed or (one.problem is not None and not one.quantity):
                 try:
                     reading = self._reading(one, message)
                 except UnusableError as error:
-                    held.add(error.reason, f"{shown(one.quantity)[1:-1]}: {error.detail}")
+                    named = f"{shown(one.quantity)[1:-1]}: " if one.quantity else ""
+                    held.add(error.reason, named + error.detail)
                 else:
                     if reading is not None:
                         readings.append(reading)

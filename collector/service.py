@@ -10,14 +10,16 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import register, registry
+from collector import births, register, registry
 from collector.batch import Accounts
+from collector.births import Births
 from collector.decoder import Decoder
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.mqtt import Sink
 from collector.pipeline import Pipeline
 from collector.settings import CollectorSettings
+from collector.sparkplug_host import SparkplugHost
 from collector.writer import Writer
 from timescale import database
 from timescale.errors import DatabaseError, SettingError
@@ -42,6 +44,8 @@ class RegistryWatch:
         self._pending = False
         self._synchronised = self._looked
         self._readers: Mapping[FormatOptions, Reader] = {}
+        self.births = Births()
+        """What those readers must not forget."""
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -60,6 +64,7 @@ class RegistryWatch:
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
+        self._readers = self.births.readers(connection, self.registry, self._readers)
         decoder = Decoder(
             self.registry.not_before(done.oldest),
             done.series_ids,
@@ -89,6 +94,7 @@ class RegistryWatch:
         self._seen = stamp
         try:
             found = registry.load(self.path)
+            births.check(found, self._settings.share_group)
         except SettingError as error:
             log.error("registry has mistakes; the one in force stays", mistakes=str(error))  # noqa: TRY400 - no traceback
             return False
@@ -119,13 +125,22 @@ class Source(Protocol):
 class Collector:
     """One running collector; :meth:`run` holds the calling thread.
 
-    ``name`` is the source's in the accounts, ``source`` makes it from the registry's topic filters.
+    ``name`` is the source's in the accounts, ``source`` makes it from the registry's topic filters; ``host`` speaks to
+    Sparkplug's edge nodes, where the source can publish.
     """
 
-    def __init__(self, settings: CollectorSettings, name: str, source: Callable[[tuple[str, ...]], Source]) -> None:
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        name: str,
+        source: Callable[[tuple[str, ...]], Source],
+        host: SparkplugHost | None = None,
+    ) -> None:
         self._settings = settings
         self._watch = RegistryWatch(settings)
         self._writer = Writer(name, settings.client_id)
+        self._writer.births = self._watch.births
+        self._host = host or SparkplugHost()
         self._source = source(self._watch.registry.subscribe)
         self._pipeline: Pipeline | None = None
         self._stopping = threading.Event()
@@ -165,7 +180,7 @@ class Collector:
         pause = 0.5
         while not self._stopping.is_set():
             try:
-                return self._watch.synchronise(self._writer.connection())
+                return self._synchronise()
             except (DatabaseError, psycopg.Error) as error:
                 self._writer.close()
                 reason = database.reason(error)
@@ -176,11 +191,16 @@ class Collector:
                 pause = min(pause * 2, 10.0)
         return None
 
+    def _synchronise(self) -> Decoder:
+        decoder = self._watch.synchronise(self._writer.connection())
+        self._host.follows(self._watch.births.nodes)
+        return decoder
+
     def _follow_registry(self, pipeline: Pipeline) -> None:
         if not self._watch.changed():
             return
         try:
-            pipeline.decode = self._watch.synchronise(self._writer.connection()).decode
+            pipeline.decode = self._synchronise().decode
         except (DatabaseError, psycopg.Error) as error:
             self._watch.forget()
             self._writer.close()
@@ -223,13 +243,18 @@ def stop_on_signal(stop: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: threading.Thread(target=stop, daemon=True).start())
 
 
-def run(settings: CollectorSettings, name: str, source: Callable[[tuple[str, ...]], Source]) -> int:
+def run(
+    settings: CollectorSettings,
+    name: str,
+    source: Callable[[tuple[str, ...]], Source],
+    host: SparkplugHost | None = None,
+) -> int:
     """Collect until SIGTERM or SIGINT; return the exit status. For the arguments see :class:`Collector`.
 
     0: all that was read has been committed and acknowledged. 1: the database stayed away while stopping; what was
     not committed was not acknowledged either, and the broker keeps it.
     """
-    collector = Collector(settings, name, source)
+    collector = Collector(settings, name, source, host)
     stop_on_signal(collector.stop)
     if collector.run():
         return 0

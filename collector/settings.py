@@ -170,6 +170,14 @@ class CollectorSettings(BaseSettings):
     max_discovered: int = Field(
         10_000, ge=0, description="Most sensors that `discover` registers; those beyond are quarantined."
     )
+    sparkplug_host_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^/+#]+$",
+        description="Name under which Sparkplug's edge nodes find this collector as their primary host: it then "
+        "publishes its STATE. Unset: it publishes none.",
+    )
     summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
     drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for the database before giving up.")
 

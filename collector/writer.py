@@ -14,6 +14,7 @@ from psycopg import errors
 
 from collector import late, register
 from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
+from collector.births import Births
 from collector.message import Message, Reason, Rejection
 from timescale import database
 from timescale.errors import DatabaseError
@@ -80,6 +81,8 @@ class Writer:
         self._connection: database.Connection | None = None
         self._aside: database.Connection | None = None
         self._collided = False
+        self.births = Births()
+        """What the decoder's readers must not forget; written with every batch."""
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
         """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
@@ -88,6 +91,11 @@ class Writer:
         cut in two until the message that holds it stands alone, and that goes to quarantine. Sensors that the batch
         shows first are registered before, for good: whatever becomes of the batch.
         """
+        accounts = self._write(batch, decode)
+        self.births.committed()
+        return accounts
+
+    def _write(self, batch: Batch, decode: Decode) -> Accounts:
         if batch.unregistered:
             batch = self._registered(batch, decode)
         try:
@@ -102,7 +110,7 @@ class Writer:
             middle = len(batch.messages) // 2
             with self.connection().transaction():  # both halves or none: what is tried again must not count twice
                 for half in (batch.messages[:middle], batch.messages[middle:]):
-                    accounts.add(self.write(Batch.of(half, decode), decode))
+                    accounts.add(self._write(Batch.of(half, decode), decode))
             return accounts
 
     def _registered(self, batch: Batch, decode: Decode) -> Batch:
@@ -174,6 +182,7 @@ class Writer:
         accounts.quarantined_readings += sum(row.rejection.readings for row in held)
         if not accounts.balanced:
             raise UnbalancedError(f"the accounts of a batch don't balance, nothing of it was stored: {accounts}")
+        self.births.write(connection)
         with connection.cursor() as cursor:
             if quarantined:
                 cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])

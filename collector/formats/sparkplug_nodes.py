@@ -156,13 +156,14 @@ class Nodes:
 
     def state(self, message: Message) -> None:
         """Contradict who says that this host application is offline, as a will that comes late does (section 5.4)."""
-        if self.online is not None and message.topic == self.online.topic and message.payload != self.online.payload:
+        online = self.online
+        if online is not None and message.topic == online.topic and not message.retained:
             try:
                 offline = json.loads(message.payload)["online"] is False
             except (ValueError, KeyError, TypeError, RecursionError):
                 return
             if offline:
-                self.outbox.append(self.online)
+                self.outbox.append(online)
 
     def born(self, where: Place, message: Message, payload: Any) -> Birth:
         """Take note of a birth that arrived; it is to be stored."""
