@@ -1,6 +1,11 @@
+{#- Emptied and filled again. A table that is replaced would take the views on it along, fct_reading_minute among them,
+    until they are built again. -#}
 {{ config(
-    materialized='table',
+    materialized='incremental',
+    incremental_strategy='append',
+    on_schema_change='append_new_columns',
     indexes=[{'columns': ['series_id', 'valid_from'], 'unique': true}],
+    pre_hook="{% if is_incremental() %} delete from {{ this }} {% endif %}",
     post_hook="analyze {{ this }}",
 ) }}
 
