@@ -20,7 +20,7 @@ export UV_SYSTEM_CERTS ?= $(shell for store in /etc/ssl/certs/ca-certificates.cr
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
 	$(if $(BROKER),--broker $(BROKER))
 
-.PHONY: help install demo test test-unit test-integration test-acceptance catalog lint types format bench clean distclean
+.PHONY: help install demo test test-unit test-integration test-acceptance catalog lint types format marts bench clean distclean
 
 help: ## list the targets
 	@echo "make TARGET"
@@ -55,6 +55,9 @@ format: .venv/.installed ## mend what ruff and sqlfluff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix timescale/sql
+
+marts: .venv/.installed ## build and test the marts (PG* say where): all that has changed, or all when it is the first time
+	@DO_NOT_TRACK=1 $(BIN)/dbt --no-version-check build --project-dir dbt_project --profiles-dir dbt_project
 
 catalog: .venv/.installed ## one page that describes every table, readable offline (PG* say where the marts are)
 	@$(BIN)/python dbt_project/catalog.py
