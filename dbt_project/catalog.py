@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dbt.cli.main import dbtRunner
-
 PROJECT = Path(__file__).parent
 TITLE = "Sensor warehouse: catalog"
 _DBT_TITLE = "<title>dbt Docs</title>"
@@ -25,6 +23,8 @@ td:has(> span[ng-show="!column.expanded"]) { white-space: normal !important; max
 
 def main() -> int:
     """Write the page for the database that ``PG*`` name and say where it is; the exit status is 1 if dbt fails."""
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - takes seconds, and only this needs it
+
     options = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
     done = dbtRunner().invoke(["--quiet", "docs", "generate", "--static", *options])
     if not done.success:

@@ -1,0 +1,221 @@
+"""The catalog tells the truth and all of it: every column described, every query runs, every link leads somewhere."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fix_marts import PROJECT, Marts
+
+from collector.register import synchronise
+from collector.registry import load
+
+ROOT = PROJECT.parent
+RESOURCES = ("model", "snapshot", "source")
+
+READINGS = """
+insert into telemetry.reading (time, series_id, value, received_at)
+select
+    time,
+    series_id,
+    case
+        when quantity <> 'voltage' then (minimum + maximum) / 2 + 5 * sin(extract(epoch from time) / 13751)
+        when extract(minute from time) between 20 and 39 then 16
+        else 12
+    end + sin(extract(epoch from time)) / 10,
+    time
+from telemetry.series
+cross join generate_series(
+    date_trunc('hour', now()) - interval '2 days', now(), make_interval(secs => greatest(60, interval_seconds))
+) as time
+"""
+INTAKE = """
+insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
+select date_trunc('hour', now()) - interval '1 hour', 'mqtt', 'test', 5, 5, 5, 5
+"""
+
+
+@pytest.fixture(scope="module")
+def built(marts: Marts) -> Marts:
+    """Two days of the sensors that the product comes with, and everything built from them."""
+    with marts.connect() as connection:
+        synchronise(connection, load(ROOT / "sensors.json"))
+        connection.execute(READINGS)
+        connection.execute(INTAKE)
+    marts.database.refresh()
+    marts.build()
+    return marts
+
+
+@pytest.fixture(scope="module")
+def described(project: Any) -> dict[str, Any]:
+    """What dbt knows of models, snapshots, sources and exposures, by unique id."""
+    manifest = project.manifest
+    nodes = {**manifest.nodes, **manifest.sources, **manifest.exposures}
+    return {name: node for name, node in nodes.items() if node.package_name == "sensor_warehouse"}
+
+
+def relations(described: dict[str, Any]) -> Iterator[Any]:
+    """Yield what stands for a table, view or source."""
+    yield from (node for node in described.values() if node.resource_type in RESOURCES)
+
+
+def marts_of(described: dict[str, Any]) -> list[Any]:
+    """Return the models that readers are meant to use."""
+    return [node for node in relations(described) if node.schema == "marts"]
+
+
+def sql_blocks(text: str) -> list[str]:
+    """Return the SQL that a page of documentation offers to copy."""
+    return re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
+
+
+def overview(project: Any) -> str:
+    """Return the front page."""
+    return str(project.manifest.docs["doc.sensor_warehouse.__overview__"].block_contents)
+
+
+def test_everything_is_described(described):
+    """Every model, snapshot, source and exposure says what it is, and so does each of its columns."""
+    bare = [
+        name
+        for name, node in described.items()
+        if node.resource_type in (*RESOURCES, "exposure") and not node.description.strip()
+    ]
+    bare += [
+        f"{node.unique_id}.{column.name}"
+        for node in relations(described)
+        for column in node.columns.values()
+        if not column.description.strip()
+    ]
+    assert bare == []
+
+
+def test_the_columns_described_are_those_of_the_database(built, described):
+    """Tables and views have exactly the columns that the catalog describes, but for the source that is no table."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for schema, table, column in built.rows("""
+        select relation.relnamespace::regnamespace::text, relation.relname, attribute.attname
+        from pg_class as relation inner join pg_attribute as attribute on relation.oid = attribute.attrelid
+        where attribute.attnum > 0 and not attribute.attisdropped
+            and relation.relnamespace::regnamespace::text = any(array[
+                'staging', 'intermediate', 'marts', 'snapshots', 'telemetry', 'quality'
+            ]) and relation.relkind in ('r', 'v', 'm', 'p')
+    """):
+        found.setdefault((schema, table), set()).add(column)
+    for node in relations(described):
+        if node.resource_type != "source":
+            assert found[node.schema, node.alias] == set(node.columns), node.name
+        elif node.source_name != "mqtt":
+            assert found[node.schema, node.identifier] == set(node.columns), node.name
+
+
+def test_comments_in_the_database_are_the_catalogs(built):
+    """Any SQL client shows a description for every mart and each of its columns."""
+    silent = built.rows("""
+        select relation.relname, attribute.attname
+        from pg_class as relation
+        inner join pg_attribute as attribute on relation.oid = attribute.attrelid
+        where
+            relation.relnamespace = 'marts'::regnamespace and relation.relkind in ('r', 'v')
+            and attribute.attnum > 0 and not attribute.attisdropped
+            and (
+                col_description(relation.oid, attribute.attnum) is null
+                or obj_description(relation.oid, 'pg_class') is null
+            )
+    """)
+    assert silent == []
+
+
+def test_every_mart_has_a_contract_an_owner_and_a_key(described):
+    """A mart says who answers for it, enforces its contract, and is tested for its key."""
+    tested = {
+        node.attached_node
+        for node in described.values()
+        if getattr(node, "test_metadata", None) and node.test_metadata.name in ("unique_combination", "unique")
+    }
+    for node in marts_of(described):
+        assert node.meta.get("owner") in ("platform", "analytics"), node.name
+        assert node.config.contract.enforced, node.name
+        assert node.unique_id in tested, node.name
+
+
+def test_owners_are_named_on_the_front_page(project, described):
+    """Whoever is named as an owner is on the page that says whom to ask."""
+    owners = {node.owner.name for node in described.values() if node.resource_type == "exposure"}
+    owners |= {node.meta.get("owner", "nobody") for node in marts_of(described)}
+    owners |= {node.source_meta["owner"] for node in described.values() if node.resource_type == "source"}
+    assert {owner for owner in owners if f"**{owner}**" not in overview(project)} == set()
+
+
+def test_every_mart_has_a_sample_query_that_finds_something(built, described):
+    """The query under each mart reads that mart, runs as it is, and shows rows on ordinary data."""
+    nothing = []
+    for node in marts_of(described):
+        query = node.meta.get("sample_query", "")
+        assert f"marts.{node.name}" in query, node.name
+        if not built.rows(query):
+            nothing.append(node.name)
+    # Two days of good data hold neither an anomaly nor, just after midnight, a cycle.
+    assert set(nothing) <= {"fct_anomaly", "fct_load_cycle"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/marts.md", "the front page"])
+def test_queries_on_pages_run(built, project, page):
+    """What a page offers to copy runs as it is; statements that change something are undone."""
+    blocks = sql_blocks(overview(project) if page == "the front page" else (ROOT / page).read_text())
+    assert blocks
+    for block in blocks:
+        with built.connect() as connection, connection.transaction(force_rollback=True):
+            connection.execute(block.replace("'…'", "'secret'").encode())
+
+
+def test_links_of_the_front_page_lead_to_tables(project, described):
+    """Every link to a model is one, and every mart is linked."""
+    links = set(re.findall(r"#!/(?:model|source|exposure)/([\w.]+)", overview(project)))
+    assert links <= set(described)
+    assert {node.unique_id for node in marts_of(described)} <= links
+
+
+def test_aggregates_are_described_by_their_definition(described):
+    """The SQL shown for each continuous aggregate is that of the migration which creates it."""
+    migration = (ROOT / "timescale/sql/migrations/0003_rollups.timescaledb.sql").read_text()
+    for level in ("1m", "1h", "1d"):
+        (definition,) = re.findall(
+            rf"view telemetry\.reading_{level}\n.*?as\n(select.*?)\nwith no data", migration, re.DOTALL
+        )
+        (shown,) = sql_blocks(described[f"source.sensor_warehouse.telemetry.reading_{level}"].description)
+        assert shown.strip() == definition
+
+
+def test_lineage_reaches_from_the_topic_to_every_exposure(described):
+    """Each dashboard and API stands on the messages of the broker, through models that dbt knows."""
+    for exposure in (node for node in described.values() if node.resource_type == "exposure"):
+        above, waiting = set(), list(exposure.depends_on.nodes)
+        while waiting:
+            name = waiting.pop()
+            if name not in above:
+                above.add(name)
+                waiting += described[name].depends_on.nodes if name.startswith(("model", "snapshot")) else []
+        if exposure.name != "api_catalog":  # what may be had is told from the registry alone
+            assert "source.sensor_warehouse.mqtt.sensor_messages" in above, exposure.name
+
+
+def test_every_dashboard_and_api_is_an_exposure(described):
+    """The dashboards and requests that the product names are there, with an owner and an honest maturity."""
+    exposures = {node.label: node for node in described.values() if node.resource_type == "exposure"}
+    assert set(exposures) == {
+        "Dashboard: Overview", "Dashboard: Motor load cycles and anomalies", "Dashboard: Data quality",
+        "Dashboard: Pipeline", "API: GET /catalog", "API: GET /quality", "API: GET /readings", "API: GET /aggregates",
+        "API: GET /load-cycles",
+    }  # fmt: skip
+    for exposure in exposures.values():
+        assert exposure.owner.name
+        assert (exposure.maturity.value == "low") == exposure.description.startswith("Planned")
+
+
+def test_macros_are_explained():
+    """Every file of macros begins with a comment that says what they are for."""
+    files = sorted((PROJECT / "macros").glob("*.sql"))
+    assert files
+    assert [path.name for path in files if not path.read_text().startswith("{#-")] == []
