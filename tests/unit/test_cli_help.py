@@ -57,6 +57,7 @@ def test_public_commands_are_there():
         "simulator run",
         "collector check",
         "collector run",
+        "collector archive",
         "collector quarantine list",
         "collector quarantine show",
         "collector quarantine replay",
