@@ -54,6 +54,7 @@ class Project:
                     "--log-level-file=none",
                     "--no-version-check",
                     "--no-partial-parse",
+                    "--no-write-json",
                 ]
             )
         if done.exception is not None:

@@ -387,3 +387,11 @@ def test_a_failed_build_is_made_good_by_the_next(marts, story):
     marts.execute("alter table marts.fct_reading_hour drop constraint broken")
     marts.run("fct_reading_hour")
     assert story.one(HOURLY.format("sample_count"), "failing", SPRING) == (1,)
+
+
+def test_a_mart_built_alone_knows_no_more_than_the_registry_that_it_has_seen(marts, story):
+    """Its state is not later than that of the snapshots it is built from, so that the next build looks back as far."""
+    marts.run(*REGISTRY)
+    marts.run("fct_reading_day")
+    states = dict(marts.rows("select model, built_until from intermediate.build_state"))
+    assert states["fct_reading_day"] == min(states[name] for name in REGISTRY)
