@@ -106,7 +106,8 @@ sensor_days as (
     group by 1, 2
 ),
 
--- By the topic and the registry of that time. What came on a topic that several sensors share counts for none of them.
+-- By the topic and the registry of that time. Whose a message is that came on a topic which several sensors share, or
+-- which the registry claims by a filter, can't be told from it.
 attributed as (
     select
         quarantine.id,
