@@ -1,5 +1,6 @@
 """`collector archive` beside `collector run` on a real broker, and a database rebuilt from what it kept."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -142,7 +143,7 @@ def contents(database, source: str) -> tuple:
 
 
 def given(name: str) -> list[tuple[str, bytes]]:
-    """Return good messages, bad ones of every kind that a broker lets through, duplicates and conflicts."""
+    """Return good messages, also of a fleet, bad ones that a broker lets through, duplicates and conflicts."""
     good = [
         (f"{name}/p{n % 2}", wide(f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", temperature=n, humidity=50))
         for n in range(500)
@@ -153,7 +154,16 @@ def given(name: str) -> list[tuple[str, bytes]]:
         if "\0" not in case.topic and "\udcff" not in case.topic and len(case.topic) < 60_000
     ]
     conflicts = [(f"{name}/p0", wide(TIME, temperature=value)) for value in (-1, -2)]
-    return [*good, *bad, *good[:50], *conflicts]
+    fleet = [(f"{name}/fleet/f{n % 3}", wide(f"2026-03-01T09:00:{n:02}Z", temperature=n)) for n in range(60)]
+    return [*good, *fleet, *bad, *good[:50], *conflicts]
+
+
+def registry_with_fleet(name: str) -> bytes:
+    """Return the registry of two probes, and of more that are registered as they appear."""
+    registry = json.loads(probes_text(name))
+    fleet = {"type": "probe", "topic": f"{name}/fleet/{{sensor}}", "discover": True, "site": "there", "area": "attic"}
+    registry["sensors"].append(fleet)
+    return json.dumps(registry).encode()
 
 
 def rebuild(database, broker, registry: Path, archive: Path) -> str:
@@ -168,7 +178,7 @@ def rebuild(database, broker, registry: Path, archive: Path) -> str:
 
 def test_rebuilt_from_the_archive(database, servers, archiver, broker, collectors, unique, tmp_path):
     """A database rebuilt from the archive holds the readings, quarantine and accounts of the one built live."""
-    collectors.registry.write_bytes(probes_text(unique))
+    collectors.registry.write_bytes(registry_with_fleet(unique))
     live = collectors.start({**broker.environment(), **database.environment})
     archiving = archiver()
     messages = given(unique)
@@ -180,6 +190,7 @@ def test_rebuilt_from_the_archive(database, servers, archiver, broker, collector
     assert (live.stop(), archiving.stop()) == (0, 0)
     built = contents(database, "mqtt")
     assert all(built)
+    assert {reading[0] for reading in built[0]} == {"p0", "p1", "f0", "f1", "f2"}
 
     again = servers.create(database.edition, template="template")
     said = rebuild(again, broker, collectors.registry, tmp_path / "archive")

@@ -3,7 +3,8 @@
 import itertools
 import os
 import random
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -110,8 +111,8 @@ def test_readers(archive):
     """
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        [(date, hour, topic, total, first)] = connection.execute(query).fetchall()
-    assert (str(date), int(hour), topic, total) == ("2026-03-01", 12, "plant/p1", 5.0)
+        [(day, hour, topic, total, first)] = connection.execute(query).fetchall()
+    assert (str(day), int(hour), topic, total) == ("2026-03-01", 12, "plant/p1", 5.0)
     assert first.astimezone(UTC) == datetime(2026, 3, 1, 12, 0, 0, 1, UTC)
     frame = pd.read_parquet(directory)
     assert len(frame) == 8
@@ -120,6 +121,20 @@ def test_readers(archive):
     assert frame.sort_values("received")["payload"].iloc[0] == b'{"temperature": 0}'
     assert (frame["qos"] == 1).all()
     assert not frame["retained"].any()
+
+
+def test_documented_queries(archive, monkeypatch):
+    """What docs/archive.md shows for DuckDB and pandas runs as it stands there."""
+    topics = ("sensors/athens/hall-1/thermostat-1", "elsewhere")
+    directory = archive([message(n)._replace(topic=topics[n % 2]) for n in range(10)])
+    monkeypatch.chdir(directory.parent)
+    text = (Path(__file__).parents[2] / "docs" / "archive.md").read_text()
+    [query] = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert duckdb.execute(query).fetchall() == [(date(2026, 3, 1), 12, topics[0], 4.0)]
+    [program] = re.findall(r"```python\n(import .*?)```", text, re.DOTALL)
+    found: dict = {}
+    exec(program, found)
+    assert found["readings"]["temperature"].tolist() == list(range(10))
 
 
 def test_strange_texts_in_duckdb(archive):
