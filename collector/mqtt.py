@@ -1,5 +1,6 @@
 """Readings from MQTT: QoS 1, a session that outlives the process, acknowledged after the commit."""
 
+import os
 import select
 import socket
 import ssl
@@ -30,6 +31,7 @@ _REFUSALS = {
     "Unsupported protocol version",
 }
 _LONGEST_PAUSE = 30.0
+_LONGEST_GOODBYE = 5.0
 
 
 class BrokerError(WarehouseError):
@@ -251,15 +253,24 @@ class MqttSource:
             log.warning("connection to broker lost", reason=str(code))
 
     def _say_goodbye(self, client: BulkClient) -> None:
-        if client.socket() is None:
+        sock = client.socket()
+        if sock is None:
             return
-        self._acknowledge(client)
-        self._publish(client, self._host.leaving(time.time_ns() // 1_000_000))
-        client.disconnect()
-        deadline = time.monotonic() + 5
-        while (sock := client.socket()) is not None and client.want_write() and time.monotonic() < deadline:
-            select.select([], [sock], [], 1.0)
-            client.loop_write()
+        deadline = time.monotonic() + _LONGEST_GOODBYE
+        # A second handle: paho closes its own once it has said goodbye, and a connection that is closed while something
+        # in it is unread is reset, so that the broker may never read our last packets.
+        with socket.socket(fileno=os.dup(sock.fileno())) as line:
+            self._acknowledge(client)
+            self._publish(client, self._host.leaving(time.time_ns() // 1_000_000))
+            client.disconnect()
+            while (open_ := client.socket()) is not None and client.want_write() and time.monotonic() < deadline:
+                select.select([], [open_], [], 1.0)
+                client.loop_write()
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_WR)
+                line.settimeout(1.0)
+                while time.monotonic() < deadline and line.recv(65_536):  # until the broker closes
+                    pass
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # enough wakes are waiting already
