@@ -147,8 +147,7 @@ class SensorEntry(_Strict):
     @property
     def is_fleet(self) -> bool:
         """Whether it stands for as many sensors as there are devices."""
-        named = self.sensor_id is None or "{" in self.sensor_id
-        return self.discover or self.members is not None or named
+        return self.discover or self.members is not None
 
 
 class RegistryFile(_Strict):

@@ -68,6 +68,18 @@ def test_wide():
     assert good(PROBES, payload) == [(1, AT, 21.5), (2, AT, 50.0), (3, AT, 1.0)]
 
 
+def test_states_and_units():
+    """A text may stand for a number, whatever its case, and a number may be of another unit than the series."""
+    quantities = {
+        "temperature": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 1},
+        "humidity": {"unit": "1", "states": {"dry": 0, "wet": 1}, "interval_seconds": 1},
+    }
+    found = decoder({}, quantities=quantities)
+    assert good(found, {"timestamp": TIME, "temperature": 70.7, "humidity": "Wet"}) == [(1, AT, 21.5), (2, AT, 1.0)]
+    decoded = decode(found, {"timestamp": TIME, "temperature": 1e290, "humidity": "damp"})
+    assert reasons(decoded) == {Reason.TOO_LARGE: 1, Reason.WRONG_TYPE: 1}
+
+
 def test_narrow():
     """A narrow object yields the one reading it names."""
     assert good(PROBES, {"sensor": "humidity", "value": 50.5, "timestamp": TIME}) == [(2, AT, 50.5)]

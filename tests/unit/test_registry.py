@@ -366,6 +366,121 @@ def test_pointers_begin_with_a_slash(member):
     assert "write '/payload/x'" in problem
 
 
+def fleet(**more) -> dict:
+    """Return one good entry of a fleet that discovers."""
+    return {"type": "probe", "site": "here", "area": "hall", "topic": "plant/{sensor}", "discover": True, **more}
+
+
+def test_fleets():
+    """An entry whose topic names its sensors is a fleet; members that it lists alone are known from the start."""
+    listed = fleet(
+        topic="plant/x/{sensor}/#", sensor_id="x-{sensor}", discover=False, members={"a/b": {"area": "roof"}, "c": {}}
+    )
+    found = parse(json.dumps(document(sensors=[sensor("a"), fleet(), listed])).encode())
+    assert [one.sensor_id for one in found.sensors] == ["a"]
+    assert [one.base.sensor_id for one in found.fleets] == ["{device}", "x-{sensor}"]
+    assert [(one.sensor_id, one.device, one.topic, one.area) for one in found.members] == [
+        ("x-a-b", "a/b", "plant/x/a/b/#", "roof"),
+        ("x-c", "c", "plant/x/c/#", "hall"),
+    ]
+    assert found.discovered("plant/new", "new").sensor_id == "new"
+    assert found.discovered("plant/a", "a") is None
+    assert found.discovered("plant/x/stranger/y", "stranger") is None
+    assert found.discovered("elsewhere/new", "new") is None
+
+
+def test_pattern_of_one_sensor():
+    """One sensor may publish on many topics."""
+    entry = sensor("a", topic="plant/a/{quantity}/#", format="value")
+    assert [one.sensor_id for one in parse(json.dumps(document(sensors=[entry])).encode()).sensors] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "problem"),
+    [
+        (fleet(discover=False), "", "set discover to true"),
+        (fleet(discover=False, sensor_id="x-{sensor}"), "", "list their names under members"),
+        (sensor("a", topic="plant/{sensor}"), "/sensor_id", "one name for all that {sensor}"),
+        (fleet(sensor_id="one"), "/sensor_id", "one name for many sensors"),
+        (fleet(sensor_id="{sensor}/x"), "/sensor_id", "names are letters, digits"),
+        (fleet(sensor_id="{place}"), "/sensor_id", "the topic has no {place}"),
+        (fleet(site="{place}"), "/site", "the topic has no {place}"),
+        (fleet(area="{"), "/area", "mend the braces"),
+        (fleet(device="x"), "/device", "name themselves"),
+        (sensor("a", area="{area}"), "/area", "placeholders are for fleets"),
+        (fleet(members={}), "/members", "at least 1 item"),
+        (fleet(members={"a": {"are": "x"}}), "/members/a/are", "unknown member"),
+        (fleet(discover=False, members={"é": {}}), "/members/é", "no name of a device"),
+        (
+            fleet(topic="plant/{area}/{sensor}", area="{area}", discover=False, members={"a": {}}),
+            "/area",
+            "members are registered before they say anything",
+        ),
+        (fleet(topic="plant/{sensor"), "/topic", "mend the braces"),
+        (fleet(topic="other/{sensor}"), "/topic", "no filter under /subscribe covers it"),
+        (fleet(topic="{sensor:path}"), "/topic", "no filter under /subscribe covers it"),
+        (fleet(format="value"), "/topic", "needs {quantity} there"),
+        (fleet(topic="plant/{quantity}", format="value"), "/topic", "names no sensor"),
+        (fleet(format="tasmoto"), "/format", "no such format; known are fields"),
+        (fleet(format={"name": "value", "unit_sufix": True}), "/format/unit_sufix", "unknown member"),
+        (fleet(format=5), "/format", "valid dictionary"),
+        ({"type": "probe", "site": "s", "area": "a", "topic": "plant/a"}, "/sensor_id", "is missing"),
+    ],
+)
+def test_mistakes_of_fleets(entry, path, problem):
+    """What is wrong with a fleet's names is reported at its place, with the mend."""
+    found, _, text = only(document(sensors=[entry]))
+    assert found == f"/sensors/0{path}"
+    assert problem in text
+
+
+def test_two_of_one_name():
+    """Members don't share an id with each other or with sensors that have an entry of their own."""
+    listed = fleet(discover=False, members={"a": {}, "x y": {}, "x-y": {}}, topic="plant/x/{sensor}")
+    found = mistakes(document(sensors=[sensor("a"), listed]))
+    assert set(found) == {"/sensors/1/members/a", "/sensors/1/members/x-y"}
+    assert "would be sensor a, which /sensors/0 is" in found["/sensors/1/members/a"][1]
+
+
+def test_fleets_have_their_topic_for_themselves():
+    """Two fleets of one pattern, or a fleet and a sensor, are one entry too many."""
+    path, _, problem = only(document(sensors=[fleet(), fleet(area="other")]))
+    assert path == "/sensors/1/topic"
+    assert "make them one" in problem
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "path", "problem"),
+    [
+        ("fields", {"source": "t"}, "/source", "write pointer instead"),
+        ("tasmota", {"pointer": "/t"}, "/pointer", "write source"),
+        ("tasmota", {"source": "b"}, "/source", "also that of a"),
+        ("tasmota", {"sent_unit": "W"}, "/sent_unit", "can't be converted"),
+        ("tasmota", {"sent_unit": "°F"}, "/sent_unit", "write '[degF]'"),
+        ("fields", {"states": {}}, "/states", "at least 1 item"),
+        ("fields", {"states": {"open": "1"}}, "/states/open", "valid number"),
+    ],
+)
+def test_mistakes_of_quantities(form, more, path, problem):
+    """What a quantity can't have with its format, or its unit, is reported."""
+    quantities = {
+        "a": {"unit": "Cel", "interval_seconds": 1, **({"source": "b"} if form != "fields" else {})},
+        "c": {"unit": "Cel", "interval_seconds": 1, **more},
+    }
+    found, _, text = only(document(types={"probe": {"quantities": quantities, "format": form}}, sensors=[]))
+    assert found == "/types/probe/quantities/c" + path
+    assert problem in text
+
+
+def test_fields_may_have_states_and_units():
+    """Quantities of format fields have states and a sent unit too."""
+    quantities = {
+        "temperature": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 1},
+        "door": {"unit": "1", "states": {"open": 1}, "interval_seconds": 1},
+    }
+    assert parse(json.dumps(document(types={"probe": {"quantities": quantities}})).encode())
+
+
 def test_error_is_a_list():
     """What the user reads is the file, how many mistakes, and a line for each."""
     with pytest.raises(RegistryError) as caught:

@@ -1,0 +1,315 @@
+"""From measurements to readings: sensor, quantity, state, unit and time, for all formats alike."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector import registry
+from collector.decoder import Decoder
+from collector.formats.known import FORMATS
+from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.values import UnusableError
+from collector.measured import MeasuredDecoder, among
+from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.registry import Sensor
+from collector.roster import UnregisteredError
+
+NOW = 1_772_366_400_000_000
+SECOND = 1_000_000
+
+QUANTITIES = {
+    "temperature": {"unit": "Cel", "source": "t", "interval_seconds": 1},
+    "power": {"unit": "kW", "sent_unit": "W", "interval_seconds": 1},
+    "door": {"unit": "1", "states": {"open": 1, "closed": 0}, "interval_seconds": 1},
+    "open": {"unit": "1", "kind": "boolean", "interval_seconds": 1},
+    "acidity": {"unit": "[pH]", "interval_seconds": 1},
+    "level": {"unit": "1", "interval_seconds": 1},
+}
+IDS = {name: number for number, name in enumerate(QUANTITIES, 1)}
+
+
+def sensors(*devices: str, **more) -> list[Sensor]:
+    """Return sensors of one topic called ``devices``."""
+    document = {
+        "subscribe": ["#"],
+        "types": {"k": {"quantities": QUANTITIES, "format": "thingsboard"}},
+        "sensors": [
+            {"sensor_id": name, "type": "k", "site": "s", "area": "a", "topic": "x", **more} for name in devices
+        ],
+    }
+    return list(registry.parse(json.dumps(document).encode()).sensors)
+
+
+class Given:
+    """A reader that reads what it was given."""
+
+    def __init__(self, *measurements: Measurement) -> None:
+        self.measurements = measurements
+
+    def read(self, _message, _names):
+        """Return it."""
+        return self.measurements
+
+
+class Lenient(FormatOptions):
+    """A format whose devices send many extras."""
+
+    unlisted = "ignore"
+
+
+def decode(*measurements: Measurement, form: FormatOptions | None = None, found=None, **more) -> Decoded:
+    """Decode measurements as those of a message of sensor a."""
+    found = found or sensors("a")
+    ids = {(one.sensor_id, name): number for one in found for name, number in IDS.items()}
+    listed = [one.quantities for one in found]
+    one = MeasuredDecoder(form or FormatOptions(), Given(*measurements), among(found), ids, 300 * SECOND, {}, listed)
+    return one.decode(Message("x", b"x", NOW, **more))
+
+
+def one(quantity: str, value: float | str, **more) -> float:
+    """Return the value of the one reading that a measurement becomes."""
+    ((series_id, time, found),), rejections = decode(Measurement(quantity, value, **more))
+    assert rejections == []
+    assert time == NOW
+    assert series_id in IDS.values()
+    return found
+
+
+def refused(*measurements: Measurement, **more) -> tuple[Reason, str]:
+    """Return why the one thing that is held back is."""
+    readings, (rejection,) = decode(*measurements, **more)
+    assert readings == []
+    return rejection.reason, rejection.detail
+
+
+def test_source():
+    """A quantity is found by what the device calls it, not by its own name."""
+    assert one("t", 21.5) == 21.5
+    assert refused(Measurement("temperature", 21.5)) == (
+        Reason.UNKNOWN_QUANTITY,
+        "temperature: no quantity of this sensor",
+    )
+
+
+def test_units():
+    """A unit that the message says is converted, also by its spelling; sent_unit counts where it says none."""
+    assert one("t", 70.7, unit="[degF]") == 21.5
+    assert one("t", 70.7, unit="°F") == 21.5
+    assert one("power", 1005) == 1.005
+    assert one("power", 3.0, unit="kW") == 3.0
+    assert one("acidity", 7, unit="pH") == 7
+
+
+@pytest.mark.parametrize("unit", ["W", "furlong", "dB", "x" * 500])
+def test_wrong_unit(unit):
+    """A unit of another dimension, or one nobody knows, holds the reading back."""
+    reason, detail = refused(Measurement("t", 1, unit=unit))
+    assert reason is Reason.WRONG_UNIT
+    assert "where 'Cel' is due" in detail
+    assert len(detail) < 200
+
+
+def test_logarithm_is_not_converted():
+    """Decibels are no ratio: there is no conversion of the form a·x + b."""
+    assert refused(Measurement("level", 3, unit="dB"))[0] is Reason.WRONG_UNIT
+
+
+def test_states():
+    """Texts are numbers by the registry's states, exactly, then whatever their case; true and false are 1 and 0."""
+    assert [one("door", text) for text in ("open", "closed", "OPEN", "Closed")] == [1, 0, 1, 0]
+    assert (one("door", True), one("t", False)) == (1.0, 0.0)
+    assert one("door", 0.5) == 0.5
+
+
+def test_booleans():
+    """A boolean takes true, false, 0, 1 and the words for them, and no other number."""
+    assert [one("open", value) for value in (True, False, 1, 0, "ON", "off", "True", "no")] == [1, 0, 1, 0, 1, 0, 1, 0]
+    assert refused(Measurement("open", 2))[0] is Reason.WRONG_TYPE
+
+
+def test_text_is_no_reading():
+    """Text that stands for nothing is no reading; a message with nothing else is ignored."""
+    readings, rejections = decode(Measurement("t", "warm"), Measurement("door", "ajar"), Measurement("level", 3))
+    assert (readings, rejections) == ([(IDS["level"], NOW, 3.0)], [])
+    with pytest.raises(NoReadingError):
+        decode(Measurement("t", "21.5"))
+    with pytest.raises(NoReadingError):
+        decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (math.nan, Reason.NOT_FINITE),
+        (math.inf, Reason.NOT_FINITE),
+        (2**53 + 1, Reason.NOT_EXACT),
+        (1e300, Reason.TOO_LARGE),
+    ],
+)
+def test_numbers(value, reason):
+    """A number that no reading can have is held back; so is one that its conversion makes so large."""
+    assert refused(Measurement("t", value))[0] is reason
+
+
+def test_large_after_conversion():
+    """A number that conversion makes too large is held back too."""
+    assert refused(Measurement("power", 1e289, unit="GW"))[0] is Reason.TOO_LARGE
+
+
+def test_times():
+    """A time of its own counts, within the bounds; else that of the arrival."""
+    assert decode(Measurement("t", 1, NOW - 5)).readings == [(1, NOW - 5, 1.0)]
+    assert refused(Measurement("t", 1, 0))[0] is Reason.TIME_TOO_OLD
+    assert refused(Measurement("t", 1, NOW + 301 * SECOND))[0] is Reason.TIME_IN_FUTURE
+    assert refused(Measurement("t", 1, 10**30))[0] is Reason.TIME_IN_FUTURE
+
+
+def test_retained():
+    """What the broker kept is a reading only with a time of its own."""
+    found = decode(Measurement("t", 1), Measurement("level", 2, NOW - 5), retained=True)
+    assert found == Decoded([(IDS["level"], NOW - 5, 2.0)], [])
+    with pytest.raises(NoReadingError):
+        decode(Measurement("t", 1), retained=True)
+
+
+def test_problem():
+    """A measurement whose format found a problem is held back for it, the others are readings."""
+    bad = Measurement("t", 1, problem=UnusableError(Reason.UNREADABLE_TIME, "no time"))
+    readings, (rejection,) = decode(bad, Measurement("level", 2))
+    assert readings == [(IDS["level"], NOW, 2.0)]
+    assert (rejection.reason, rejection.detail) == (Reason.UNREADABLE_TIME, "t: no time")
+
+
+def test_unlisted():
+    """Quantities the registry does not list are held back or left alone, as the format has it."""
+    extra = Measurement("uptime", 5, problem=UnusableError(Reason.NOT_FINITE, "x"))
+    assert refused(Measurement("uptime", 5))[0] is Reason.UNKNOWN_QUANTITY
+    assert decode(extra, Measurement("t", 1), form=Lenient()) == Decoded([(1, NOW, 1.0)], [])
+    with pytest.raises(NoReadingError):
+        decode(extra, Measurement("temperature", 1), form=Lenient())
+
+
+def test_devices():
+    """Where several sensors share a topic the payload says which; a name that none has is held back."""
+    both = sensors("a", "b")
+    assert decode(Measurement("t", 1, device="b"), found=both).readings == [(1, NOW, 1.0)]
+    for device in ("", "c"):
+        assert refused(Measurement("t", 1, device=device), found=both)[0] is Reason.UNKNOWN_SENSOR
+    reason, detail = refused(Measurement("t", 1, device="c"))
+    assert reason is Reason.UNKNOWN_SENSOR
+    assert "'c'; set it as the device" in detail
+    assert decode(Measurement("t", 1, device="c"), found=sensors("a", device="c")).readings == [(1, NOW, 1.0)]
+    assert decode(Measurement("uptime", 1, device="c"), Measurement("t", 2), form=Lenient()).rejections == []
+
+
+def fleet(form: object, topic: str = "f/{sensor}/#", **more) -> Decoder:
+    """Return a decoder for a fleet that discovers."""
+    document = {
+        "subscribe": ["#"],
+        "types": {"k": {"quantities": {"a": {"unit": "1", "interval_seconds": 1}}, "format": form}},
+        "sensors": [{"type": "k", "site": "s", "area": "x", "topic": topic, "discover": True, **more}],
+    }
+    return Decoder(registry.parse(json.dumps(document).encode()), {})
+
+
+def shows(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, str, str, str]]:
+    """Return (sensor_id, site, area, quantity) of what a message shows."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    with pytest.raises(UnregisteredError) as caught:
+        decoder.decode(Message(topic, raw, NOW))
+    found = caught.value.discoveries
+    return [(one.sensor.sensor_id, one.sensor.site, one.sensor.area, one.quantity) for one in found]
+
+
+TIME = "2026-03-01T11:59:30Z"
+
+
+def test_fleet_of_fields():
+    """A fleet speaks format fields too: the topic names sensor and quantity, or the payload does."""
+    wide = {"timestamp": TIME, "a": 1}
+    assert shows(fleet("fields", "f/{sensor}"), "f/one", wide) == [("one", "s", "x", "a")]
+    narrow = {"timestamp": TIME, "value": 1}
+    assert shows(fleet("fields", "f/{sensor}/{quantity}"), "f/one/a", narrow) == [("one", "s", "x", "a")]
+    items = [{**wide, "device_id": "one"}, {**wide, "device_id": 2}]
+    assert shows(fleet("fields", "f/all", sensor_id="g-{device}"), "f/all", items) == [
+        ("g-one", "s", "x", "a"),
+        ("g-2", "s", "x", "a"),
+    ]
+
+
+def test_fleet_fills_in_names():
+    """Id, site and area are made of the topic's placeholders; what no id may hold becomes a hyphen."""
+    more = {"sensor_id": "v-{sensor}", "site": "{site}", "area": "{site}/{area}"}
+    decoder = fleet("value", "f/{site}/{area}/{sensor}/{quantity}", **more)
+    assert shows(decoder, "f/Athen/Flur 1/Lüfter 2/a", b"1") == [("v-L-fter-2", "Athen", "Athen/Flur 1", "a")]
+
+
+@pytest.mark.parametrize("device", ["é", "/", "x" * 201, "\0a"])
+def test_names_that_are_none(device):
+    """A device whose name leaves nothing to be called by is quarantined, whoever thought of it."""
+    decoder = fleet("thingsboard", "f")
+    payload = {device: [{"ts": NOW // 1000, "values": {"a": 1}}]}
+    decoded = decoder.decode(Message("f", json.dumps(payload).encode(), NOW))
+    assert [one.reason for one in decoded.rejections] == [Reason.UNKNOWN_SENSOR]
+
+
+def test_exact_topics_win():
+    """A sensor's own topic wins over patterns, and of patterns the first."""
+    document = {
+        "subscribe": ["#"],
+        "types": {"k": {"quantities": {"a": {"unit": "1", "interval_seconds": 1}}, "format": "value"}},
+        "sensors": [
+            {"type": "k", "site": "1", "area": "x", "topic": "f/{sensor}/{quantity}", "discover": True},
+            {"type": "k", "site": "2", "area": "x", "topic": "+/own/{quantity}", "sensor_id": "wild"},
+            {"type": "k", "site": "3", "area": "x", "topic": "{x}/{sensor}/{quantity}", "discover": True},
+            {
+                "type": "k",
+                "site": "4",
+                "area": "x",
+                "topic": "f/own/a",
+                "sensor_id": "own",
+                "format": {"name": "value", "quantity": "a"},
+            },
+        ],
+    }
+    decoder = Decoder(registry.parse(json.dumps(document).encode()), {("own", "a"): 7, ("wild", "a"): 8})
+    assert decoder.decode(Message("f/own/a", b"1", NOW)).readings == [(7, NOW, 1.0)]
+    assert shows(decoder, "f/one/a", b"1") == [("one", "1", "x", "a")]
+    assert decoder.decode(Message("g/own/a", b"1", NOW)).readings == [(8, NOW, 1.0)]
+    assert shows(decoder, "g/two/a", b"1") == [("two", "3", "x", "a")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_a_key(name):
+    """What a format remembers is kept by its options across registries, so these can be looked up by."""
+    first, second = fleet(name, "f/{sensor}/{quantity}"), fleet(name, "f/{sensor}/{quantity}")
+    (form,) = [one.base.format for one in first._roster.registry.fleets]
+    (same,) = [one.base.format for one in second._roster.registry.fleets]
+    assert {form: 1}[same] == 1
+
+
+PAYLOADS = [b'{"a": 1}', b'{"x": {"a": 1}}', b'{"x": [{"ts": 1, "values": {"a": 1}}]}', b"5"]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.sampled_from(["f", "a", "$x", "SENSOR", "", "bridge", "état", "x" * 300]), max_size=5).map("/".join),
+    st.binary(max_size=60) | st.sampled_from(PAYLOADS),
+    st.booleans(),
+)
+def test_nothing_else_escapes(name, topic, payload, retained):
+    """Whatever comes to a fleet of whichever format, it is decoded, waits for registration, or one of two errors."""
+    decoder = fleet(name, "f/{sensor}/{quantity}")
+    for published in ("f/" + topic, topic):
+        rejections = []
+        try:
+            rejections = decoder.decode(Message(published, payload, NOW, retained)).rejections
+        except UndecodableError as error:
+            rejections = [error.rejection]
+        except (NoReadingError, UnregisteredError):
+            pass
+        assert Reason.DEFECT not in [one.reason for one in rejections]

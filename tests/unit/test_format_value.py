@@ -1,0 +1,172 @@
+"""Format value: the payload is one value, and the topic says of what."""
+
+import math
+
+import pytest
+from fix_formats import ARRIVED, read, sample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.formats.measurement import Measurement
+from collector.formats.value import ValueFormat
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.topics import Pattern
+
+PLAIN = ValueFormat()
+
+
+def through(pattern: str, name: str, form: ValueFormat = PLAIN) -> list[Measurement]:
+    """Read a sample that comes on a topic of ``pattern``."""
+    message = sample(name)
+    names = Pattern.compile(pattern).match(message.topic)
+    assert names is not None
+    return list(form.reader().read(message, names))
+
+
+def value(payload: bytes, form: ValueFormat = PLAIN) -> float | bool | str:
+    """Return the value in ``payload``."""
+    (found,) = read(form, "a/x/t", payload, {"sensor": "x", "quantity": "t"})
+    assert found.quantity == "t"
+    assert (found.time, found.device, found.problem) == (None, "", None)
+    return found.value
+
+
+def test_esphome():
+    """A binary sensor of ESPHome says ON, which is left to the registry's states."""
+    found = through("esphome/{sensor}/binary_sensor/{quantity}/state", "esphome_binary_sensor_state")
+    assert found == [Measurement("sunlight", "ON")]
+
+
+def test_esphome_status():
+    """Birth and will are text, of which the registry makes no reading unless it maps it."""
+    assert through("{sensor}/{quantity}", "esphome_status") == [Measurement("status", "online")]
+
+
+def test_homie():
+    """A property of Homie is its number; attributes of devices are none."""
+    found = through("homie/5/{sensor}/{node}/{quantity}", "homie5_property_temperature")
+    assert found == [Measurement("temperature", 21.5)]
+    with pytest.raises(NoReadingError):
+        through("/homie/5/{sensor}/{node}/{quantity}", "homie5_alert")
+
+
+def test_home_assistant():
+    """A time on a topic of its own is text, quotes or not."""
+    found = through("homeassistant/{domain}/{sensor}/{quantity}", "ha_statestream_last_updated")
+    assert found == [Measurement("last_updated", "2017-10-01T23:20:30.920969+00:00")]
+
+
+def test_hubitat():
+    """An attribute of Hubitat is its number."""
+    found = through("hubitat/{hub}/{sensor}/attributes/{quantity}/value", "hubitat_attribute_value")
+    assert found == [Measurement("temperature", 20.0)]
+
+
+def test_shelly_with_channel():
+    """The quantity may be put together from several placeholders."""
+    form = ValueFormat(quantity="emeter/{channel}/{quantity}")
+    found = through("shellies/shellies/{sensor}/emeter/{channel}/{quantity}", "shelly_gen1_em3_voltage", form)
+    assert found == [Measurement("emeter/0/voltage", 230.35)]
+
+
+def test_documents_are_no_values():
+    """An object, a list or a long text is no value."""
+    with pytest.raises(NoReadingError):
+        through("shellies/{sensor}/{quantity}", "shelly_gen1_info")
+    for payload in (b"{}", b"[1]", b"x" * 1000):
+        with pytest.raises(NoReadingError):
+            value(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"21.5", 21.5),
+        (b" 21.5\n", 21.5),
+        (b'"21.5"', 21.5),
+        (b'" 21.5 "', 21.5),
+        (b"-3", -3),
+        (b"+3", 3),
+        (b"1e3", 1000.0),
+        (b".5", 0.5),
+        (b"007", 7),
+        (b"true", True),
+        (b"false", False),
+        (b"open", "open"),
+        (b'"open"', "open"),
+        (b'"caf\\u00e9"', "café"),
+        (b"ON", "ON"),
+        (b"1_000", "1_000"),
+        ("٣".encode(), "٣"),
+        (b"21.5 C", "21.5 C"),
+        (b"1,5", "1,5"),
+        (b'"', ""),
+        (b"\0", "\0"),
+    ],
+)
+def test_values(payload, expected):
+    """Numbers are numbers, with space and quotes around them or not; true and false are; anything else is text."""
+    if expected == "":
+        with pytest.raises(NoReadingError):
+            value(payload)
+        return
+    found = value(payload)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize("payload", [b"unavailable", b"Unknown", b"none", b"null", b"NULL", b'""', b"  ", b"N/A"])
+def test_words_for_no_value(payload):
+    """What is written where there is no value is no reading."""
+    with pytest.raises(NoReadingError):
+        value(payload)
+
+
+@pytest.mark.parametrize("payload", [b"nan", b"NaN", b"inf", b"-Infinity", b"1e999"])
+def test_not_finite(payload):
+    """What is no finite number is given on as such: the core holds it back."""
+    assert not math.isfinite(value(payload))
+
+
+def test_whole_numbers_keep_their_digits():
+    """A whole number that no double holds is given on whole, so that it is refused and not altered."""
+    assert value(b"9007199254740993") == 9007199254740993
+
+
+@pytest.mark.parametrize(
+    ("payload", "number", "unit"),
+    [
+        ("21.5 °C", 21.5, "Cel"),
+        ("21.5°C", 21.5, "Cel"),
+        ("45%", 45, "%"),
+        ("1e3 W", 1000.0, "W"),
+        ("5 eV", 5, "eV"),
+        ("230 V", 230, "V"),
+        ("12 furlong", 12, "furlong"),
+        ("-7.5 dBm", -7.5, "dB"),
+    ],
+)
+def test_unit_suffix(payload, number, unit):
+    """With unit_suffix a number may have its unit behind it, and needs none."""
+    form = ValueFormat(unit_suffix=True)
+    (found,) = read(form, "a/x/t", payload.encode(), {"quantity": "t"})
+    assert (found.value, found.unit) == (number, unit)
+    assert value(b"21.5", form) == 21.5
+    assert value(b"open", form) == "open"
+
+
+def test_not_utf8():
+    """What is no UTF-8 can't be understood."""
+    with pytest.raises(UndecodableError) as caught:
+        value(b"\xff\xfe")
+    assert caught.value.rejection.reason is Reason.MALFORMED
+
+
+@given(st.binary(max_size=300) | st.text().map(str.encode), st.text(), st.booleans())
+def test_nothing_else_escapes(payload, topic, suffix):
+    """Whatever comes, one measurement comes out, or one of the two errors."""
+    reader = ValueFormat(unit_suffix=suffix, quantity="{a}/{quantity}").reader()
+    try:
+        (found,) = reader.read(Message(topic, payload, ARRIVED), {"quantity": "t"})
+    except (UndecodableError, NoReadingError):
+        return
+    assert found.quantity == "/t"
