@@ -42,6 +42,18 @@ payload = st.one_of(
 message = st.builds(
     lambda name, body: Message(f"p/{name}", body, RECEIVED), st.sampled_from(["a", "b", "stranger"]), payload
 )
+FLEET = registry.parse(
+    json.dumps(
+        {
+            "subscribe": ["p/#"],
+            "types": {"t": {"quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}}}},
+            "sensors": [{"type": "t", "site": "s", "area": "a", "topic": "p/{sensor}", "discover": True}],
+        }
+    ).encode()
+)
+shown = st.builds(
+    lambda name, body: Message(f"p/{name}", body, RECEIVED), st.sampled_from(["a", "b", "c d", "c-d", "é"]), payload
+)
 cuts = st.lists(st.integers(0, 25), max_size=5)
 
 
@@ -119,6 +131,27 @@ def test_repetition_and_order_do_not_matter(database, messages, chance, at):
     with database.connect() as connection:
         row = connection.execute("select stored, balanced from telemetry.accounting").fetchone()
         assert row == (len(wanted), True)
+
+
+@EXAMPLES
+@given(st.lists(shown, max_size=25), cuts, st.integers(1, 5))
+def test_discovery_balances(database, messages, at, limit):
+    """With sensors that appear in between the accounts balance, and every reading is of a series there is."""
+    writer, _ = start(database)
+    with database.connect() as connection:
+        connection.execute("delete from telemetry.series")
+        connection.execute("delete from telemetry.sensor")
+        done = register.synchronise(connection, FLEET)
+    write(writer, Decoder(FLEET, done.series_ids, done.discovered, max_discovered=limit), messages, at)
+    writer.close()
+    with database.connect() as connection:
+        accounts = connection.execute("select balanced, messages from telemetry.accounting").fetchone()
+        assert accounts == (True, len(messages))
+        (sensors,) = connection.execute("select count(*) from telemetry.sensor").fetchone()
+        assert sensors <= limit
+        rows = connection.execute("select series_id from telemetry.reading").fetchall()
+        known = connection.execute("select series_id from telemetry.series").fetchall()
+    assert set(rows) == set(known)
 
 
 @EXAMPLES

@@ -398,7 +398,7 @@ def test_pattern_of_one_sensor():
 @pytest.mark.parametrize(
     ("entry", "path", "problem"),
     [
-        (fleet(discover=False), "", "set discover to true"),
+        (fleet(discover=False), "", "Set discover to true"),
         (fleet(discover=False, sensor_id="x-{sensor}"), "", "list their names under members"),
         (sensor("a", topic="plant/{sensor}"), "/sensor_id", "one name for all that {sensor}"),
         (fleet(sensor_id="one"), "/sensor_id", "one name for many sensors"),
