@@ -87,18 +87,18 @@ class KafkaTroubles:
         elif code in _AWAY:
             self._say("broker away", broker=self._kafka.bootstrap_servers, reason=error.str())
         else:
-            self._say("trouble with Kafka", reason=error.str())
+            self._say("trouble with Kafka", error.name(), reason=error.str())
 
     def log(self, level: int, form: str, *details: Any) -> None:
         """Log what librdkafka has to say beyond its errors; the one method it asks of a logger."""
         if level >= logging.WARNING:
             self._say("trouble with Kafka", reason=form % details)
 
-    def _say(self, event: str, **details: Any) -> None:
-        """Log a line, each event at intervals only: librdkafka repeats itself with every try."""
+    def _say(self, event: str, kind: str = "", **details: Any) -> None:
+        """Log a line, each kind of event at intervals only: librdkafka repeats itself with every try."""
         now = time.monotonic()
-        if now >= self._said.get(event, 0):
-            self._said[event] = now + _SAY_AGAIN_SECONDS
+        if now >= self._said.get(event + kind, 0):
+            self._said[event + kind] = now + _SAY_AGAIN_SECONDS
             log.warning(event, **details)
 
 

@@ -123,7 +123,9 @@ def test_killed(database, kafka, start, unique):
 def test_rebalancing(database, kafka, start, unique):
     """Collectors come, stop and are killed while records flow: each reading is there once, none but a kill repeats."""
     sent = 0
-    first = start(kafka, COLLECTOR_CLIENT_ID=f"{unique}-1")
+    # The mock drops members that do not come back to a rebalance within a second less than this; machines may be busy.
+    patient = {"KAFKA_SESSION_SECONDS": "4"}
+    first = start(kafka, **patient, COLLECTOR_CLIENT_ID=f"{unique}-1")
     with database.connect() as connection:
 
         def flow(runner, event: str) -> None:
@@ -141,17 +143,17 @@ def test_rebalancing(database, kafka, start, unique):
                 until(close_behind)
 
         flow(first, "partitions assigned")
-        second = start(kafka, COLLECTOR_CLIENT_ID=f"{unique}-2", assigned=False)
+        second = start(kafka, **patient, COLLECTOR_CLIENT_ID=f"{unique}-2", assigned=False)
         flow(second, "partitions assigned")
         given_up = first.wait_for("partitions given up")
         assert len(given_up["partitions"]) == PARTITIONS // 2
-        assert given_up["uncommitted"] == 0, first.lines
+        assert given_up["uncommitted"] == 0, [line for line in first.lines if "reason" in line]
         assert second.stop() == 0
         until(lambda: [line.get("partitions") for line in first.lines].count([0, 1, 2, 3]) == 2)
         flow(second, "partitions given up")
         stored_once(connection, sent)
         assert counts(connection)["duplicate"] == 0
-        third = start(kafka, COLLECTOR_CLIENT_ID=f"{unique}-3", assigned=False)
+        third = start(kafka, **patient, COLLECTOR_CLIENT_ID=f"{unique}-3", assigned=False)
         flow(third, "partitions assigned")
         first.kill()
         flow(third, "partitions assigned")
