@@ -29,6 +29,7 @@ _DEVICE = re.compile(r"(urn:(?:dev:[a-z0-9]+|uuid):[^:/_;]+)[:/_;]?", re.IGNOREC
 _BASES = frozenset(("bn", "bt", "bu", "bv", "bs", "bver"))
 _SINGLE = frozenset(("v", "vb", "vs"))
 _VALUES = _SINGLE | {"s"}
+_NUMBERS = (int, float)
 _LABELS = _BASES | _VALUES | {"n", "u", "vd", "t", "ut"}
 
 UCUM = {
@@ -158,7 +159,7 @@ def _unit(raw: Any) -> str | None:
 
 def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool | str, UnusableError | None]:
     """Return the value of a record that has one, and why it is none: "" stands for what is not usable."""
-    if len(_SINGLE.intersection(record)) > 1:
+    if ("v" in record) + ("vb" in record) + ("vs" in record) > 1:
         return "", UnusableError(Reason.MALFORMED, "a SenML record of more than one value")
     if "v" in record:
         return _sum(record["v"], base.get("bv", 0), "v")
@@ -171,9 +172,9 @@ def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool |
 
 def _sum(raw: Any, base: Any, label: str) -> tuple[float, UnusableError | None]:
     """Return the sum of a number and its base (section 4.1), and why there is none."""
-    for one, where in ((raw, label), (base, f"b{label}")):
-        if type(one) not in (int, float):
-            return 0, UnusableError(Reason.WRONG_TYPE, f"{where}: {shown(one)} where a number is due")
+    if type(raw) not in _NUMBERS or type(base) not in _NUMBERS:
+        one, where = (raw, label) if type(raw) not in _NUMBERS else (base, f"b{label}")
+        return 0, UnusableError(Reason.WRONG_TYPE, f"{where}: {shown(one)} where a number is due")
     try:
         return raw + base, None
     except OverflowError:
@@ -183,7 +184,7 @@ def _sum(raw: Any, base: Any, label: str) -> tuple[float, UnusableError | None]:
 def _time(raw: Any, base: Any, message: Message) -> int | None:
     """Return microseconds since 1970; None where it is the arrival's (sections 4.5.3 and 4.5.4)."""
     # Each on its own: the sum of two floats would lose microseconds.
-    time = epoch(base, "s") + epoch(raw, "s")
+    time = (epoch(base, "s") if base != 0 else 0) + (epoch(raw, "s") if raw != 0 else 0)
     if time >= _RELATIVE:
         return time
     # What the broker kept is of some time before now, so that "five seconds ago" says nothing.
