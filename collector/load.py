@@ -54,9 +54,12 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     :class:`~timescale.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
     load waits for it.
     """
-    archived = [path for path in paths if form is None and archive_file.is_archive(path)]
+    archived = list(dict.fromkeys(path for path in paths if form is None and archive_file.is_archive(path)))
     if archived and chosen != Options():
-        raise SettingError(f"{archived[0]}: messages of an archive say all themselves; leave out the options for files")
+        raise SettingError(
+            f"{archived[0]} is read as an archive, whose messages say all themselves: leave out the options for files, "
+            "or name the files"
+        )
     failed = False
     with ExitStack() as stack:
         rows, messages = Writer("file", settings.client_id, _connect), Writer("archive", settings.client_id, _connect)
@@ -68,9 +71,13 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
             known.not_before(done.oldest), done.series_ids, chosen, round(settings.max_future_seconds * 1_000_000)
         )
         # All archives as one, since a message may need those before it, whichever file they are in.
-        jobs = [(path, partial(opener.open, path, form), rows) for path in paths if path not in archived]
-        if archived:
-            jobs.insert(0, (archived[0], partial(_messages, archived, settings, messages), messages))
+        jobs = [
+            (path, partial(_messages, archived, settings, messages), messages)
+            if path in archived
+            else (path, partial(opener.open, path, form), rows)
+            for path in paths
+            if path not in archived[1:]
+        ]
         for path, open_, writer in jobs:
             begun = time.monotonic()
             total = Accounts()
