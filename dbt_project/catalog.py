@@ -3,7 +3,8 @@
 
 dbt writes the page. What its readers need is added here: each mart's sample query stands under its description, ready
 to copy (dbt shows ``meta`` as one line of text); the owner is who answers for a table (dbt shows the database's role
-under the same name as well); descriptions of columns are shown whole (dbt cuts them off until they are clicked on).
+under the same name as well); descriptions of columns are shown whole (dbt cuts them off until they are clicked on) and
+without mark-up (which dbt shows as it is); unit tests don't stand in the lineage.
 """
 
 import json
@@ -17,6 +18,7 @@ TITLE = "Sensor warehouse: catalog"
 _DBT_TITLE = "<title>dbt Docs</title>"
 _STYLE = """<style>
 td:has(> span[ng-show="!column.expanded"]) { white-space: normal !important; max-width: none !important; }
+.table-responsive { max-height: none !important; }
 .detail-body { white-space: normal !important; overflow-x: visible !important; }
 </style>"""
 
@@ -43,8 +45,11 @@ def finished(page: str, manifest: str, catalog: str) -> str:
     if [page.count(part) for part in (manifest, catalog, _DBT_TITLE, "</head>")] != [1, 1, 1, 1]:
         raise SystemExit("catalog: dbt's page is not made as it was; dbt_project/catalog.py must follow it")
     described, found = json.loads(manifest), json.loads(catalog)
+    described["unit_tests"] = {}
     for kind in ("nodes", "sources"):
         for name, node in described[kind].items():
+            for column in node["columns"].values():
+                column["description"] = column["description"].replace("`", "")
             meta = node["meta"] or node.get("source_meta", {})
             if query := meta.pop("sample_query", None):
                 node["description"] += f"\n\n**Sample query**\n\n```sql\n{query.strip()}\n```\n"
