@@ -233,6 +233,10 @@ def registry_of(found: list[Sample]) -> bytes:
         }
         first, _, rest = sample.topic.partition("/")
         pattern = f"{first}/{{sensor}}/#" if rest and sample.form != "sparkplug" else f"{first}/#"
+        if sample.form == "value":  # its topics say what is measured
+            *before, last = rest.split("/")[1:] or ["state"]
+            pattern = "/".join([first, "{sensor}", *("+" for _ in before), "{quantity}"])
+            quantities["named"] = {"unit": "1", "interval_seconds": 60, "source": last, "states": {"ON": 1}}
         types[f"t{number}"] = {"format": sample.form, "quantities": quantities}
         about = {"type": f"t{number}", "site": "here", "area": "hall", "discover": True}
         # Samples of one family share their first level; the first of them gets its messages.

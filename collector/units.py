@@ -247,6 +247,7 @@ def conversion(found: str, wanted: str) -> Conversion | None:
     return lambda number: number * above / below + shift
 
 
+@lru_cache(maxsize=4096)  # that there is no way takes milliseconds to find out, and a device asks with every message
 def _line(found: str, wanted: str) -> tuple[Fraction, Fraction] | None:
     """Return a and b of a·x + b; None: there is no such way."""
     if len(found) > _LONGEST:

@@ -85,3 +85,12 @@ def test_any_spelling(found, wanted):
     except ValueError:
         return
     assert convert is None or convert(1.0) == convert(1.0)
+
+
+def test_no_conversion_is_found_out_once(monkeypatch):
+    """A unit that can't be converted is worked out once, not with every message that says it."""
+    with pytest.raises(ValueError, match="is due"):
+        units.conversion("hPa", "Cel")
+    monkeypatch.setattr(units, "_registry", lambda: pytest.fail("worked out again"))
+    with pytest.raises(ValueError, match="is due"):
+        units.conversion("hPa", "Cel")
