@@ -9,6 +9,7 @@ bench/results/marts-<edition>.json and, as a table, to the terminal.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -198,20 +199,23 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30, help="days of the full build")
     parser.add_argument("--history", type=int, default=100, help="days that the incremental build is compared with")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives us
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"marts-{options.edition}.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results |= {"measured": datetime.now(UTC).date().isoformat(), **machine(), "series": SERIES}
+
+    def keep(**part: Any) -> None:
+        results = json.loads(path.read_text()) if path.exists() else {}
+        results |= {"measured": datetime.now(UTC).date().isoformat(), **machine(), "series": SERIES, **part}
+        path.write_text(json.dumps(results, indent=2) + "\n")
+        print(json.dumps(part, indent=2), flush=True)
+
     if "full" in options.only:
         with bench(options.edition) as one:
-            results["full"] = full(one, options.days)
-            results["filter_milliseconds"] = filtered(one, options.days)
+            keep(full=full(one, options.days))
+            keep(filter_milliseconds=filtered(one, options.days))
     if "incremental" in options.only:
         short, long = (incremental(options.edition, days) for days in (1, options.history))
-        ratio = round(long["seconds"] / short["seconds"], 2)
-        results["incremental"] = {"short": short, "long": long, "ratio": ratio}
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
+        keep(incremental={"short": short, "long": long, "ratio": round(long["seconds"] / short["seconds"], 2)})
 
 
 if __name__ == "__main__":
