@@ -50,6 +50,12 @@ def settings(tmp_path) -> CollectorSettings:
     return CollectorSettings(registry=path, client_id="test")
 
 
+@pytest.fixture(autouse=True)
+def unconfigured(monkeypatch):
+    """Leave the log as it is: configured by a load in this process it would outlive the standard error of its test."""
+    monkeypatch.setattr("collector.logs.configure", lambda: None)
+
+
 @pytest.fixture
 def run(database, settings):
     """Load files as the command does; return the exit status."""
