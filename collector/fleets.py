@@ -1,12 +1,13 @@
 """Sensors, fleets of them, and which topic is whose. Pure values."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from collector.entries import NAME, UNSTORABLE, Member, Quantity
+from collector.entries import UNSTORABLE, Member, Quantity
 from collector.formats.known import Format
 from collector.formats.values import UnusableError, shown
 from collector.message import Reason
@@ -14,7 +15,8 @@ from collector.topics import Pattern, Template
 
 _LONGEST = 200
 """Characters of a device's name; what names itself at greater length is no device."""
-_OUTSIDE = re.compile("[^A-Za-z0-9_.:-]")
+_OUTSIDE = re.compile(r"[^\w.:-]")
+"""Letters of any script may be in the id of a discovered sensor: people call their devices what they like."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Fleet:
             raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)} is not among the members")
         values = {**names, "device": device}
         origin = Template.compile(self.base.sensor_id).fill(values)
-        sensor_id = _OUTSIDE.sub("-", origin).lstrip("_.:-")[:100]
-        if not re.fullmatch(NAME, sensor_id):
+        sensor_id = _OUTSIDE.sub("-", unicodedata.normalize("NFC", origin)).lstrip("_.:-")[:100]
+        if not sensor_id:
             raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)} has no letter or digit to be named by")
         own = {} if member is None else {name: value for name, value in member if value is not None}
         found = replace(
