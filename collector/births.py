@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from collector.entries import UNSTORABLE
 from collector.formats.measurement import FormatOptions, Reader
 from collector.formats.sparkplug import SparkplugFormat, SparkplugReader
 from collector.formats.sparkplug_nodes import Nodes
@@ -20,7 +21,7 @@ _READ = "select topic, payload, received_at from telemetry.birth order by receiv
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LONGEST_TOPIC = 1000
-"""Bytes; longer ones no index takes. Their nodes are asked for a birth after a restart."""
+"""Bytes; longer ones no index takes. Their nodes, and those whose topic is no text, are asked again after a restart."""
 
 
 def formats(registry: Registry) -> list[SparkplugFormat]:
@@ -68,7 +69,7 @@ class Births:
             (birth.topic, _EPOCH + timedelta(microseconds=birth.received), birth.payload)
             for _, births in self._written
             for birth in births
-            if len(birth.topic.encode()) <= _LONGEST_TOPIC
+            if not UNSTORABLE.search(birth.topic) and len(birth.topic.encode()) <= _LONGEST_TOPIC
         ]
         if rows:
             with connection.cursor() as cursor:

@@ -161,7 +161,7 @@ class _FleetTopic(Mapping[tuple[str, str], int]):
         """Return the sensor of ``device``; raises :class:`UnusableError`."""
         sensor = self._fleet.sensor(self._topic, self._names, device)
         self._roster.check(sensor)
-        if len(self.new) > _MOST_NEW:
+        if len(self.new) > _MOST_NEW and not self._roster.knows(sensor):
             raise UnusableError(Reason.UNKNOWN_SENSOR, "more new devices than can be registered at once")
         self._sensors[sensor.sensor_id] = sensor
         oldest = self._roster.registry.oldest

@@ -5,6 +5,7 @@ docs/decisions/0005-kafka-offsets-and-pauses.md for the why of what happens here
 """
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -53,6 +54,8 @@ _LONGEST_REVOKE = 60.0
 _LAST_COMMIT_SECONDS = 3.0
 _OFFSET_BITS = 48
 _OFFSETS = (1 << _OFFSET_BITS) - 1
+_ARRIVAL = re.compile(rb"[0-9]{1,17}")
+"""Microseconds below :data:`_LATEST`; of thousands of digits Python would make no integer at all."""
 _LATEST = 10**17
 """Microseconds since 1970, in the year 5138: a later arrival is a mistake, and no timestamp of Python or PostgreSQL
 could hold the largest that Kafka allows."""
@@ -134,7 +137,7 @@ def message_of(record: Record, topic_header: str) -> Message:
     return Message(
         _text(topic),
         record.value() or b"",
-        int(received) if received is not None and received.isdigit() and int(received) < _LATEST else _arrival(record),
+        int(received) if received is not None and _ARRIVAL.fullmatch(received) else _arrival(record),
         headers.get(RETAINED) == b"1",
         (record.partition() or 0) << _OFFSET_BITS | (record.offset() or 0),
         int(qos) if qos in {b"0", b"1", b"2"} else 1,

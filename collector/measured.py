@@ -12,6 +12,8 @@ from collector.formats.values import UnusableError, check_time, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_DEVICES = 20_000
+"""Names that are kept of a topic's devices. Payloads may hold any number where the topic alone names the sensor."""
 _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.0}
 
 
@@ -124,7 +126,9 @@ class MeasuredDecoder:
         """Return the reading; None: it is none by its nature. Raises :class:`UnusableError`."""
         source = self._sources.get(measurement.device)
         if source is None:
-            source = self._sources[measurement.device] = self._source(measurement.device)
+            source = self._source(measurement.device)
+            if len(self._sources) < MOST_DEVICES:
+                self._sources[measurement.device] = source
         if measurement.problem is not None:
             raise measurement.problem
         target = source.targets.get(measurement.quantity)

@@ -150,7 +150,7 @@ def discover(connection: psycopg.Connection[Any], found: Sequence[Discovery]) ->
                 if not roster.knows(sensor) and (owner is None or owner.identity != sensor.identity):
                     roster.refuse(sensor_id, owner)
                     continue
-            elif room > 0:
+            elif room > 0 or roster.knows(sensor):
                 room -= 1
                 new.append(sensor)
             else:

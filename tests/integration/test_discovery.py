@@ -187,6 +187,31 @@ def test_as_many_as_there_may_be(warehouse):
     assert warehouse.stored() == 3
 
 
+def test_known_sensors_need_no_room(warehouse):
+    """A sensor that another collector's file has retired comes back with its next new quantity, also at the limit."""
+    decoder = warehouse.decoder(max_discovered=1)
+    warehouse.write(decoder, message("f/a/a"))
+    with warehouse.database.connect() as connection:
+        connection.execute("update telemetry.sensor set retired_at = now()")
+        connection.execute(
+            "insert into telemetry.sensor (sensor_id, type, site, area, topic, since, discovered) "
+            "values ('b', 'probe', 'home', 'attic', 'f/a/b', '2000-01-01', true)"
+        )
+    connections = []
+
+    def connect():
+        connections.append(1)
+        assert len(connections) < 10, "tried again and again"
+        return warehouse.database.connect()
+
+    writer = Writer("mqtt", "test", connect)
+    batch = Batch.of([message("f/a/a", 1, humidity=1)], decoder.decode)
+    writer.write(batch, decoder.decode)
+    writer.close()
+    assert [row[0] for row in warehouse.all(SENSORS) if row[-1]] == ["a", "b"]
+    assert warehouse.stored() == 2
+
+
 def test_several_collectors(warehouse):
     """Collectors that discover the same sensors at once end with one series each, and lose nothing."""
     decoders = [warehouse.decoder() for _ in range(3)]

@@ -236,3 +236,20 @@ def test_births_are_written_with_their_batch(database):
             assert nodes.pending() == []
             assert connection.execute("select payload from telemetry.birth").fetchall() == [(second.payload,)]
     writer.close()
+
+
+@pytest.mark.parametrize("topic", ["spBv1.0/g/NBIRTH/\udcff", "spBv1.0/g/NBIRTH/\0"])
+def test_births_that_no_database_can_hold(database, topic):
+    """A birth on a topic that is no text, as a record of Kafka may have, stops neither the stream nor its batch."""
+    parsed = registry.parse(json.dumps(document()).encode())
+    writer = Writer("kafka", "test")
+    with database.connect() as connection:
+        series_ids = synchronise(connection, parsed).series_ids
+        decoder = Decoder(parsed, series_ids, readers=writer.births.readers(connection, parsed, {}))
+        metrics = [{"name": "x", "alias": 1, "dataType": "Int8", "value": 1}]
+        payload = encode({"timestamp": 5, "metrics": metrics})
+        births = [Message(where, payload, 1) for where in (topic, "spBv1.0/g/NBIRTH/n")]
+        accounts = writer.write(Batch.of(births, decoder.decode), decoder.decode)
+        assert accounts.messages == 2
+        assert connection.execute("select topic from telemetry.birth").fetchall() == [("spBv1.0/g/NBIRTH/n",)]
+    writer.close()
