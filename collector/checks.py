@@ -55,6 +55,7 @@ def between(
         form = entry.format or (known.format if known else None)
         if form is not None:
             yield from _quantities(f"/sensors/{index}", form, entry.quantities or {})
+            yield from _zone(f"/sensors/{index}", form, entry)
         yield from _fleet(index, entry) if entry.is_fleet else _single(index, entry)
     yield from _topics(filters, entries)
     yield from _ids(entries, fleets)
@@ -80,6 +81,13 @@ def _quantities(place: str, form: Format, quantities: Mapping[str, Quantity]) ->
         source = quantity.source or name
         if (other := sources.setdefault(source, name)) != name and not isinstance(form, FieldsFormat):
             yield Mistake(f"{path}/source", repr(source), f"also that of {other}; change one")
+
+
+def _zone(place: str, form: Format, entry: SensorEntry) -> Iterator[Mistake]:
+    """Yield a mistake where a sensor has a zone of which its format, which has its own, would know nothing."""
+    if entry.timezone is not None and "timezone" in type(form).model_fields:
+        mend = f'write it into the format, {{"name": "{form.name}", "timezone": "{entry.timezone}"}}'
+        yield Mistake(f"{place}/timezone", repr(entry.timezone), f"format {form.name} has its own; {mend}")
 
 
 def _place(path: str, form: Format, quantity: Quantity) -> Iterator[Mistake]:

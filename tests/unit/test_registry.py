@@ -472,6 +472,15 @@ def test_mistakes_of_quantities(form, more, path, problem):
     assert problem in text
 
 
+@pytest.mark.parametrize("own", [{}, {"discover": True, "sensor_id": "x-{device}"}])
+def test_zone_of_a_format_that_has_its_own(own):
+    """A zone that the format would not look at is a mistake that says where it belongs."""
+    entry = {**sensor("a", timezone="Europe/Berlin", format="tasmota"), **own}
+    path, value, problem = only(document(sensors=[entry]))
+    assert (path, value) == ("/sensors/0/timezone", "'Europe/Berlin'")
+    assert '{"name": "tasmota", "timezone": "Europe/Berlin"}' in problem
+
+
 def test_fields_may_have_states_and_units():
     """Quantities of format fields have states and a sent unit too."""
     quantities = {
