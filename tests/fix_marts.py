@@ -90,8 +90,12 @@ class Marts:
         return {result.node.name: str(result.status) for result in done.result}
 
     def build(self, *select: str, full: bool = False) -> dict[str, str]:
-        """``dbt build`` of the selected models, tests and all; of everything when nothing is said."""
-        return self.dbt("build", *(["--full-refresh"] if full else []), *(["--select", *select] if select else []))
+        """``dbt build`` of the selected models and the tests that need no others; of everything if none is said."""
+        return self.dbt(
+            "build",
+            *(["--full-refresh"] if full else []),
+            *(["--select", *select, "--indirect-selection=cautious"] if select else []),
+        )
 
     def run(self, *select: str, full: bool = False) -> dict[str, str]:
         """Build models and snapshots without their tests."""

@@ -17,6 +17,8 @@ select
     sensor.latitude,
     sensor.longitude,
     sensor.topic,
+    sensor.device,
+    sensor.is_discovered,
     sensor.timezone,
     sensor.since,
     sensor.description,

@@ -8,6 +8,8 @@ select
     latitude,
     longitude,
     topic,
+    device,
+    discovered as is_discovered,
     timezone,
     since,
     description,

@@ -6,6 +6,8 @@ select
     latitude,
     longitude,
     topic,
+    device,
+    discovered,
     timezone,
     since,
     description,
