@@ -10,10 +10,11 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import births, register, registry
+from collector import births, register, registry, units
 from collector.batch import Accounts
 from collector.births import Births
 from collector.decoder import Decoder
+from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.mqtt import Sink
@@ -64,6 +65,9 @@ class RegistryWatch:
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
+        every = (*self.registry.sensors, *(fleet.base for fleet in self.registry.fleets))
+        if not all(isinstance(one.format, FieldsFormat) for one in every):
+            units.ready()  # payloads may say units; arrivals would be late by what the first of them takes
         self._readers = self.births.readers(connection, self.registry, self._readers)
         decoder = Decoder(
             self.registry.not_before(done.oldest),

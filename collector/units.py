@@ -278,9 +278,14 @@ def _exact(number: float) -> Fraction:
     return simple if abs(float(simple) - number) <= 1e-12 * max(1.0, abs(number)) and simple else Fraction(number)
 
 
+def ready() -> None:
+    """Load what conversions need, which takes seconds, now and not with the first message that needs it."""
+    _registry()
+
+
 @cache
 def _registry() -> Any:
-    # Imported when needed: it takes two seconds, which a collector whose devices send the right units never pays.
+    # Imported when needed: it takes two seconds, which who has nothing to convert never pays.
     from ucumvert import PintUcumRegistry  # noqa: PLC0415
 
     return PintUcumRegistry()
