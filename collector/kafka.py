@@ -55,10 +55,10 @@ _LAST_COMMIT_SECONDS = 3.0
 _OFFSET_BITS = 48
 _OFFSETS = (1 << _OFFSET_BITS) - 1
 _ARRIVAL = re.compile(rb"[0-9]{1,17}")
-"""Microseconds below :data:`_LATEST`; of thousands of digits Python would make no integer at all."""
-_LATEST = 10**17
-"""Microseconds since 1970, in the year 5138: a later arrival is a mistake, and no timestamp of Python or PostgreSQL
-could hold the largest that Kafka allows."""
+"""Microseconds since 1970; of thousands of digits Python would make no integer at all."""
+_EARLIEST = 946_684_800_000_000
+"""2000-01-01, in microseconds since 1970: clocks that were never set say 1970, and no message is older than this."""
+_DAY = 86_400_000_000
 
 
 class KafkaRefusedError(WarehouseError):
@@ -132,12 +132,13 @@ def message_of(record: Record, topic_header: str) -> Message:
     topic = headers.get(topic_header)
     if topic is None:
         topic = record.key()
-    received = headers.get(RECEIVED)
+    said = headers.get(RECEIVED)
+    received = int(said) if said is not None and _ARRIVAL.fullmatch(said) else 0
     qos = headers.get(QOS)
     return Message(
         _text(topic),
         record.value() or b"",
-        int(received) if received is not None and _ARRIVAL.fullmatch(received) else _arrival(record),
+        received if _can_be(received) else _arrival(record),
         headers.get(RETAINED) == b"1",
         (record.partition() or 0) << _OFFSET_BITS | (record.offset() or 0),
         int(qos) if qos in {b"0", b"1", b"2"} else 1,
@@ -148,10 +149,18 @@ def _text(raw: str | bytes | None) -> str:
     return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw or ""
 
 
+def _can_be(arrival: int) -> bool:
+    """Say whether a message may have come then; the arrival is the time of readings that have none of their own.
+
+    A day ahead of our clock still may: of what another machine wrote, only nonsense is put right here.
+    """
+    return _EARLIEST <= arrival <= time.time_ns() // 1_000 + _DAY
+
+
 def _arrival(record: Record) -> int:
     """Return when Kafka says the record came, in microseconds since 1970."""
     _, milliseconds = record.timestamp()
-    if not 0 < milliseconds < _LATEST // 1_000:
+    if not _can_be(milliseconds * 1_000):
         return time.time_ns() // 1_000
     # Kafka counts milliseconds: of two records of one, readings without a time of their own must not collide.
     return milliseconds * 1_000 + (record.offset() or 0) % 1_000
