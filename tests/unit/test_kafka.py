@@ -38,7 +38,9 @@ def test_another_header_for_the_topic():
     assert message_of(record(headers=headers), "source").topic == "yes"
 
 
-@pytest.mark.parametrize("received", [b"", b"-1", b"1e3", b" 1", b"0", b"90000000000000000", b"1" * 40, b"1" * 5000, "²".encode(), None])
+@pytest.mark.parametrize(
+    "received", [b"", b"-1", b"1e3", b" 1", b"0", b"90000000000000000", b"1" * 40, b"1" * 5000, "²".encode(), None]
+)
 def test_unusable_arrival(received):
     """An arrival that is no time in the header gives way to the record's."""
     assert message_of(record(headers=[("received", received)]), HEADER).received == 1_700_000_000_123_000
