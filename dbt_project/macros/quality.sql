@@ -1,6 +1,6 @@
 {#- For the pre-hook of int_quality_day: makes the temporary table changed_day (sensor_id, bucket), the days before
-    changed_from('day') of sensors that got late readings, or of whose quarantined messages some were replayed since; and
-    removes from this model every day that is to be computed again. -#}
+    changed_from('day') of sensors that got late readings since, or of whose messages some were quarantined (a collector
+    may have held them for days) or replayed; and removes from this model every day that is to be computed again. -#}
 {% macro forget_quality_days() %}
     {%- if is_incremental() %}
 {{ take_changed_hours('day') }}
@@ -17,7 +17,8 @@ select
 from {{ ref('stg_telemetry__quarantine') }} as quarantine
 inner join {{ ref('dim_sensor_history') }} as sensor on quarantine.topic = sensor.topic
 where
-    quarantine.replayed_at >= timestamptz '{{ built_until() or "-infinity" }}' - interval '1 hour'
+    greatest(quarantine.quarantined_at, quarantine.replayed_at)
+        >= timestamptz '{{ built_until() or "-infinity" }}' - interval '1 hour'
     and quarantine.received_at < {{ changed_from('day') }};
 create unique index on changed_day (sensor_id, bucket);
 analyze changed_day;

@@ -197,25 +197,29 @@ due as (
             summary.series_id = version.series_id
             and summary.bucket >= version.valid_from
             and summary.bucket < version.valid_to
-    -- Every version that touches the bucket counts for as long as it was valid, until now and while in service.
+    -- Every version that touches the bucket counts for as long as it was valid, until now and while in service. A
+    -- version that no build has seen in service has been, until it was retired. Shares of a whole number of intervals
+    -- add up to a hair less, in one order of the versions or another: so much is given before it is cut.
     cross join lateral (
         select
-            greatest(1, floor(sum(
+            greatest(1, floor(0.000001 + sum(
                 greatest(0, extract(epoch from
-                    least(part.valid_to, summary.bucket + interval '{{ bucket_length(grain) }}', now())
+                    least(part.valid_to, part.retired_at, summary.bucket + interval '{{ bucket_length(grain) }}', now())
                     - greatest(
                         part.valid_from,
                         summary.bucket,
-                        part.since,
-                        -- In the bucket in which the series was registered, it begins there or with its first reading.
+                        -- In the bucket in which the series was registered, it begins there or with its first reading. So
+                        -- it does at "since"; readings before that were let in when it was moved back.
                         case
-                            when part.registered_at < summary.bucket + interval '{{ bucket_length(grain) }}'
-                                then least(part.registered_at, summary.first_time)
+                            when
+                                greatest(part.registered_at, part.since)
+                                < summary.bucket + interval '{{ bucket_length(grain) }}'
+                                then least(greatest(part.registered_at, part.since), summary.first_time)
                         end
                     )
                 ))
                 / part.interval_seconds
-            ) filter (where part.retired_at is null)))::bigint as expected_count,
+            )))::bigint as expected_count,
             -- Each reading against the range of its time; looked at only where one of the bucket can be outside.
             sum(
                 case

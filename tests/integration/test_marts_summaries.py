@@ -109,6 +109,8 @@ def story(marts: Marts) -> Story:
             " where sensor_id = 'steady'", (LATE,),
         )  # fmt: skip
         connection.execute("update telemetry.quarantine set replayed_at = now() where reason = 'malformed'")
+        # A collector that was cut off for days brings what it could not decode.
+        connection.execute(QUARANTINE, (TODAY - 3 * DAY, "x/steady", "malformed", 0))
         marts.database.refresh()
         patch.setenv("HUMIDITY_INTERVAL", "7")
         marts.run(*INCREMENTAL)
@@ -126,8 +128,8 @@ def test_late_readings_change_their_day_and_no_other(story):
     """Readings two months late add rows on their day; every other row of quantities left alone is as before."""
     for name, rows in story.first.items():
         kept = {key: row for key, row in rows.items() if "humidity" not in key[0]}
-        replayed = ("steady", TODAY - 4 * DAY)
-        assert {key for key, row in kept.items() if story.second[name].get(key) != row} <= {replayed}
+        quarantined = {("steady", TODAY - 4 * DAY), ("steady", TODAY - 3 * DAY)}
+        assert {key for key, row in kept.items() if story.second[name].get(key) != row} <= quarantined
     late_day = LATE.replace(hour=0)
     new = {key for key in story.second["fct_quality_day"] if key not in story.first["fct_quality_day"]}
     assert new == {("steady", late_day)}
@@ -178,6 +180,13 @@ def test_a_replay_mends_the_day_its_messages_came(story):
     key = ("steady", TODAY - 4 * DAY)
     held = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second)]
     assert held == [1, 0]
+
+
+def test_what_is_quarantined_days_later_counts_on_the_day_it_came(story):
+    """A message that a collector held for days counts against the day on which the collector got it."""
+    key = ("steady", TODAY - 3 * DAY)
+    held = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second, story.whole)]
+    assert held == [0, 1, 1]
 
 
 def test_days_without_data_and_after_retirement(story):

@@ -56,7 +56,8 @@ due as (
         sensor_id,
         series_id,
         bucket,
-        floor(sum(
+        -- A hair more, as in fct_reading_day.
+        floor(0.000001 + sum(
             greatest(0, extract(
                 epoch from least(until_time, bucket + {{ day_length }}) - greatest(from_time, bucket)
             )) / interval_seconds
@@ -124,7 +125,7 @@ attributed as (
             and quarantine.received_at < sensor.valid_to
     where
         quarantine.replayed_at is null
-        and sensor.retired_at is null
+        and (sensor.retired_at is null or quarantine.received_at < sensor.retired_at)
         and quarantine.received_at >= {{ earliest }}
     group by quarantine.id
     having count(*) = 1

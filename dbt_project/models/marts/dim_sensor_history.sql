@@ -9,7 +9,8 @@ select
     longitude,
     topic,
     device,
-    discovered as is_discovered,
+    -- Versions that were seen before there was such a column have null.
+    coalesce(discovered, false) as is_discovered,
     timezone,
     since,
     description,

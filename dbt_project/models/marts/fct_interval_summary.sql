@@ -74,6 +74,7 @@ summaries as (
         series.interval_minutes,
         min(minutes.minimum) as minimum,
         max(minutes.maximum) as maximum,
+        min(minutes.bucket) as first_minute,
         sum(minutes.sum_value) as sum_value,
         sum(minutes.sample_count)::bigint as sample_count
     from minutes
@@ -101,7 +102,15 @@ versions as (
                 later.series_id = version.series_id
                 and later.valid_from > version.valid_from
                 and later.unit <> version.unit
-        ) as unit_until
+        ) as unit_until,
+        (
+            select min(coalesce(later.retired_at, later.valid_from))
+            from {{ ref('int_series_history') }} as later
+            where
+                later.series_id = version.series_id
+                and later.valid_from >= version.valid_from
+                and later.retired_at is not null
+        ) as service_until
     from {{ ref('int_series_history') }} as version
 ),
 
@@ -117,10 +126,19 @@ named as (
         version.site,
         version.area,
         coalesce(version.unit_until >= ended.bucket_end, true) as has_one_unit,
-        -- An interval that is not over has had only what was due until now.
-        greatest(
-            1, floor(extract(epoch from least(ended.bucket_end, now()) - ended.bucket) / version.interval_seconds)
-        )::bigint as expected_count
+        -- Due is what the time in service says, until now. The interval in which the series was registered begins with
+        -- that, or with its first reading; so does that of "since", which may have been moved back.
+        greatest(1, floor(0.000001 + extract(
+            epoch from
+            least(ended.bucket_end, version.service_until, now())
+            - greatest(
+                ended.bucket,
+                case
+                    when greatest(version.registered_at, version.since) < ended.bucket_end
+                        then least(greatest(version.registered_at, version.since), ended.first_minute)
+                end
+            )
+        ) / version.interval_seconds))::bigint as expected_count
     from ended
     inner join versions as version
         on
