@@ -1,4 +1,4 @@
-"""``collector load``: files to the warehouse, a transaction of some ten thousand readings at a time.
+"""``collector load``: files to the warehouse, transactions of some ten thousand readings, a few of them at a time.
 
 Nothing is noted beside the data: a load that was killed is run again, and what it had stored counts as duplicates.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 from collector import logs, register, registry
 from collector.batch import Accounts, Batch, Decode
 from collector.files import archive_file, chunk, layout, options, progress
-from collector.files.ahead import Ahead
 from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
 from collector.files.messages import batches
@@ -25,11 +24,12 @@ from collector.files.parquet_file import ParquetFile
 from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
 from collector.formats.fields_options import FieldsFormat
+from collector.lanes import Lanes
 from collector.message import Message
 from collector.registry import Registry, Sensor
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
-from collector.writer import Writer, write_patiently
+from collector.writer import Writer
 from timescale import database
 from timescale.errors import SettingError
 
@@ -41,7 +41,8 @@ READINGS = 50_000
 class Work:
     """One file as batches to write, and how to decode their messages once more if the database refuses one."""
 
-    batches: Iterator[Batch]
+    batches: Iterator[tuple[int, Batch]]
+    """Each with the position of the writer that it is for, which writes its own in this order."""
     decode: Decode
     done: Callable[[], float]
     close: Callable[[], None]
@@ -62,33 +63,38 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
         )
     failed = False
     with ExitStack() as stack:
-        rows, messages = Writer("file", settings.client_id, _connect), Writer("archive", settings.client_id, _connect)
-        stack.callback(rows.close)
-        stack.callback(messages.close)
+        rows = [Writer("file", settings.client_id, _connect) for _ in range(settings.load_connections)]
+        messages = [Writer("archive", settings.client_id, _connect)]
+        for writer in (*rows, *messages):
+            stack.callback(writer.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
-            done = register.synchronise(rows.connection(), known)
+            done = register.synchronise(rows[0].connection(), known)
         opener = Opener(
-            known.not_before(done.oldest), done.series_ids, chosen, round(settings.max_future_seconds * 1_000_000)
+            known.not_before(done.oldest),
+            done.series_ids,
+            chosen,
+            round(settings.max_future_seconds * 1_000_000),
+            settings.load_connections,
         )
         # All archives as one, since a message may need those before it, whichever file they are in.
         jobs = [
-            (path, partial(_messages, archived, settings, messages), messages)
+            (path, partial(_messages, archived, settings, messages[0]), messages)
             if path in archived
             else (path, partial(opener.open, path, form), rows)
             for path in paths
             if path not in archived[1:]
         ]
-        for path, open_, writer in jobs:
+        for path, open_, writers in jobs:
             begun = time.monotonic()
             total = Accounts()
             try:
-                _load(path, open_(), writer, total)
+                _load(path, open_(), writers, total)
             except FileError as error:
                 failed = True
                 print(f"collector: {error}", file=sys.stderr)
                 if not total.messages:
                     continue
-            noun = "messages" if writer is messages else "rows"
+            noun = "messages" if writers is messages else "rows"
             print(summary(path, total, time.monotonic() - begun, noun), flush=True)
     return 1 if failed else 0
 
@@ -100,7 +106,12 @@ def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer
         watch = RegistryWatch(settings)
         decode = watch.synchronise(writer.connection()).decode
     writer.births = watch.births
-    return Work(batches(archive.messages(), decode, READINGS), decode, archive.done, archive.close)
+    return Work(_in_order(batches(archive.messages(), decode, READINGS)), decode, archive.done, archive.close)
+
+
+def _in_order(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
+    """Messages may need those before them and name any sensors: one writer takes them all."""
+    return ((0, batch) for batch in batches)
 
 
 def _connect() -> database.Connection:
@@ -109,25 +120,26 @@ def _connect() -> database.Connection:
     return connection
 
 
-def _load(path: Path, work: Work, writer: Writer, total: Accounts) -> None:
-    """Write all of ``work`` and count it in ``total``."""
-    ahead = Ahead(work.batches)
+def _load(path: Path, work: Work, writers: Sequence[Writer], total: Accounts) -> None:
+    """Write all of ``work`` and count it in ``total``; what was read before an error is written all the same."""
     try:
         with progress.shown(path.name) as report:
             logs.configure()  # here, so that lines go above the bar and not through it
-            for batch in ahead:
-                accounts = write_patiently(writer, batch, work.decode, stop=_wait)
-                assert accounts is not None  # only a stop gives up
+
+            def committed(accounts: Accounts) -> None:
                 total.add(accounts)
                 report(total.messages, work.done())
+
+            with Lanes(writers, work.decode, committed) as lanes:
+                try:
+                    for lane, batch in work.batches:
+                        lanes.put(lane, batch)
+                except FileError:
+                    lanes.finish()
+                    raise
+                lanes.finish()
     finally:
-        ahead.close()
         work.close()
-
-
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
 
 
 def summary(path: Path, total: Accounts, seconds: float, noun: str = "rows") -> str:
@@ -144,14 +156,18 @@ def summary(path: Path, total: Accounts, seconds: float, noun: str = "rows") -> 
 
 
 class Opener:
-    """Opens files of every format; ``max_future`` is how many microseconds a time may lie ahead."""
+    """Opens files of every format.
+
+    ``max_future`` is how many microseconds a time may lie ahead, ``lanes`` how many transactions at a time there are.
+    """
 
     def __init__(
-        self, known: Registry, series_ids: dict[tuple[str, str], int], chosen: Options, max_future: int
+        self, known: Registry, series_ids: dict[tuple[str, str], int], chosen: Options, max_future: int, lanes: int
     ) -> None:
         self._options = chosen
         self._series_ids = series_ids
         self._max_future = max_future
+        self._lanes = lanes
         # By name, since what the database still accepts (``known``) can be less than what the registry says.
         self._only = next(
             (one for one in known.sensors if chosen.sensor and one.sensor_id == chosen.sensor.sensor_id), None
@@ -168,16 +184,16 @@ class Opener:
         found = self._layout(path, file.columns)
         unit = file.time_unit(found.time, self._options.time_unit)
         decoder = RowDecoder(found, self._sources, unit, self._max_future)
-        rows = max(1, READINGS // max(1, len(found.wide)))
+        rows = max(1, READINGS * self._lanes // max(1, len(found.wide)))
         return Work(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
 
     def _layout(self, path: Path, columns: Sequence[str]) -> layout.Layout:
         return layout.find(columns, self._options, self._sources.quantities, str(path))
 
-    @staticmethod
-    def _chunks(path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[Batch]:
+    def _chunks(self, path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[tuple[int, Batch]]:
+        division = chunk.Division(self._lanes, len(decoder.sources.all))
         for one in file.chunks(decoder.layout.columns, rows):
-            yield from chunk.batches(one, decoder, path.name, time.time_ns() // 1_000)
+            yield from chunk.batches(one, decoder, path.name, time.time_ns() // 1_000, division)
 
     def _lines(self, path: Path) -> Work:
         """Lines are messages of their sensors, unless --column says that they are rows."""
@@ -201,7 +217,7 @@ class Opener:
             decode = lines.decode
             topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731
         messages = (Message(topic(number, line), line, time.time_ns() // 1_000) for number, line in file.lines())
-        return Work(batches(messages, decode, READINGS), decode, file.done, file.close)
+        return Work(_in_order(batches(messages, decode, READINGS)), decode, file.done, file.close)
 
     def _as_told(self, sensor: Sensor) -> Sensor:
         """Return ``sensor`` with the zone and unit of times that the options give."""

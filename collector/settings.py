@@ -167,6 +167,9 @@ class CollectorSettings(BaseSettings):
     max_message_megabytes: int = Field(4, ge=1, le=256, description="Larger messages are quarantined undecoded.")
     max_batch_messages: int = Field(20_000, ge=1, description="Most messages that wait for one transaction.")
     max_batch_megabytes: int = Field(32, ge=1, description="Most payload and row data that waits for one transaction.")
+    load_connections: int = Field(
+        2, ge=1, le=8, description="Connections to the database over which `collector load` writes rows of files."
+    )
     max_discovered: int = Field(
         10_000, ge=0, description="Most sensors that `discover` registers; those beyond are quarantined."
     )

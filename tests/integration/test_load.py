@@ -209,6 +209,31 @@ def test_conflicting_value_keeps_the_first(run, database, tmp_path):
     assert (found["stored"], found["duplicate"], found["quarantined_readings"]) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("connections", [1, 2, 3])
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_conflicts_keep_the_first_over_several_connections(
+    connections, name, run, settings, database, tmp_path, monkeypatch
+):
+    """However rows are divided, the file's first value stays, each other one is in quarantine, and accounts balance."""
+    monkeypatch.setattr(load, "READINGS", 30)
+    settings.load_connections = connections
+    first = weather(400)
+    # Far apart, close together, and in cells that are read one by one: all meet the first value of their time.
+    again = first.set_column(2, "temperature", pa.array([value + 1000 for value in first["temperature"].to_pylist()]))
+    parts = [one for start in range(0, 400, 20) for one in (first.slice(start, 20), again.slice(start, 20))]
+    data = pa.concat_tables([*parts, again])
+    if name == "a.csv":
+        times = [f"{' ' * (row % 3 == 0)}{when.isoformat()}" for row, when in enumerate(data["timestamp"].to_pylist())]
+        data = data.set_column(0, "timestamp", pa.array(times))
+    assert run(write(tmp_path / name, data)) == 0
+    assert table(database) == expected(first)
+    found = accounts(database)
+    assert reasons(database) == {"conflicting_value": 800}
+    assert (found["messages"], found["stored"], found["duplicate"], found["quarantined_readings"]) == (
+        1200, 760, 720, 800,
+    )  # fmt: skip
+
+
 BAD = """time,sensor_id,temperature,humidity
 2024-01-01T00:00:00Z,w1,20,50
 2024-01-01 00:00:01,w1,20,50
@@ -368,7 +393,6 @@ def test_years_of_days(run, database, tmp_path):
 def test_connection_lost_on_the_way(run, database, tmp_path, monkeypatch):
     """When the server drops the connection in the middle, the load goes on with another one."""
     monkeypatch.setattr(load, "READINGS", 50)
-    monkeypatch.setattr(load, "_wait", lambda _: False)
 
     @contextmanager
     def cutting(_):

@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import registry
-from collector.batch import POSTGRES_EPOCH, ROW, Batch
+from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.files import cells, chunk
-from collector.files.chunk import Chunk
+from collector.files.chunk import Chunk, Division
 from collector.files.layout import Layout
 from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
@@ -61,7 +61,9 @@ def rows_of(columns: dict[str, pa.Array]) -> Chunk:
 
 def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
     """Assert that a chunk decoded at once is what its rows are one by one; return it."""
-    [found] = chunk.batches(rows_of(columns), by, "file", RECEIVED)
+    rows = rows_of(columns)
+    batches = [batch for _, batch in chunk.batches(rows, by, "file", RECEIVED, Division(1, len(REGISTRY.sensors)))]
+    [found] = batches if len(rows.numbers) else [Batch()]
     expected = Batch.of(found.messages, by.decode)
     assert vars(found.accounts) == vars(expected.accounts)
     assert sorted(ROW.iter_unpack(found.rows)) == sorted(ROW.iter_unpack(expected.rows))
@@ -145,6 +147,7 @@ TIMES = st.one_of(
 SENSORS = st.sampled_from(["a", "b", "bee", "7", " a ", "nobody", "", None, b"\xff"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TIMES, SENSORS, NUMBERS, NUMBERS), max_size=12))
 @example([("2020-01-01 00:00:00Z", "a", "true", "5"), ("2020-01-01 00:00:01Z", "a", b"\xff", b"\xff")])
 def test_wide_text_is_as_row_by_row(rows):
@@ -154,6 +157,7 @@ def test_wide_text_is_as_row_by_row(rows):
     compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(WIDE))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(TIMES, SENSORS, st.sampled_from(["x", "on", " x ", "y", "", None, b"\xfe"]), NUMBERS), max_size=12
@@ -166,6 +170,7 @@ def test_long_text_is_as_row_by_row(rows):
     compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(LONG))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["s", "ms", "us", "ns"]), st.lists(st.one_of(NUMBERS, st.integers(0, 2**61).map(str)), max_size=9)
 )
@@ -196,6 +201,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_typed_values_are_as_row_by_row(amounts, truths):
     """Values of every Arrow type give the same as row by row."""
@@ -208,6 +214,7 @@ def test_typed_values_are_as_row_by_row(amounts, truths):
 INTEGERS = st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=9)
 
 
+@settings(deadline=None)
 @given(INTEGERS, st.sampled_from(["s", "ms", "us", "ns"]), st.sampled_from([None, "UTC", "America/New_York"]))
 def test_timestamps_are_as_row_by_row(ticks, unit, zone):
     """Timestamps of every unit, with and without a zone, give the same as row by row."""
@@ -216,6 +223,7 @@ def test_timestamps_are_as_row_by_row(ticks, unit, zone):
     compare({"time": column, "x": pa.array([1.0] * len(ticks))}, decoder(layout))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(946_684_800, 1_750_000_000), min_size=1, max_size=20),
     st.sampled_from(
@@ -286,11 +294,44 @@ def test_days_are_shared_out():
     time = pa.array([(18_000 + day) * 86_400_000_000 + row for row, day in enumerate(days)], pa.timestamp("us", "UTC"))
     columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
     by = decoder(Layout("time", None, wide=(("x", "x"),)))
-    found = list(chunk.batches(rows_of(columns), by, "file", RECEIVED))
+    found = [batch for _, batch in chunk.batches(rows_of(columns), by, "file", RECEIVED, Division(1, 3))]
     values = [reading[2] for batch in found for reading, _ in batch.readings()]
     assert sorted(values) == [float(row) for row in range(1000)]
     spans = [{reading[1] // 86_400_000_000 for reading, _ in batch.readings()} for batch in found]
     assert max(map(len, spans)) == chunk.MAXIMUM_DAYS
+
+
+def test_rows_are_divided_by_sensor_and_day():
+    """Each row is in one batch with all of its readings, however they are decoded; a sensor's day goes one way."""
+    count = 600
+    hours = [row * 7 % 120 for row in range(count)]
+    times = [f"2024-01-0{1 + hour // 24}T{hour % 24:02}:00:00Z" for hour in hours]
+    odd = {n: cell for n in range(0, count, 7) for cell in [f" {times[n]}", "never", ""][n % 3 : n % 3 + 1]}
+    columns = {
+        "time": pa.array([odd.get(n, time) or None for n, time in enumerate(times)], pa.string()).cast(pa.binary()),
+        "sensor": pa.array([(b"a", b"b", b"bee", b"7", b"nobody")[n % 5] for n in range(count)]),
+        "on": pa.array([(b"true", None)[n % 2] for n in range(count)], pa.binary()),
+        "x": pa.array([(str(n).encode(), b"much", None)[n % 11 % 3] for n in range(count)], pa.binary()),
+    }
+    rows, by = rows_of(columns), decoder(WIDE)
+    rows.malformed.append((count + 1, "{", "half a row"))
+    division = Division(3, len(REGISTRY.sensors))
+    found = [*chunk.batches(rows, by, "file", RECEIVED, division), *chunk.batches(rows, by, "file", RECEIVED, division)]
+    total = Accounts()
+    ways: dict[tuple[str, int], set[int]] = {}
+    for way, batch in found:
+        expected = Batch.of(batch.messages, by.decode)
+        assert vars(batch.accounts) == vars(expected.accounts)
+        assert sorted(batch.readings()) == sorted(expected.readings())
+        total.add(batch.accounts)
+        for (series_id, time, _), _ in batch.readings():
+            sensor = {series: name for (name, _), series in IDS.items()}[series_id]
+            ways.setdefault((sensor, time // 86_400_000_000), set()).add(way)
+    assert total.messages == 2 * (count + 1)
+    assert {len(way) for way in ways.values()} == {1}
+    assert {next(iter(way)) for way in ways.values()} == {0, 1, 2}
+    numbers = [message.topic for _, batch in found for message in batch.messages]
+    assert sorted(numbers) == sorted([f"file:{n}" for n in range(1, count + 2)] * 2)
 
 
 def test_rows_stand_in_key_order():

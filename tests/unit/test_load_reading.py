@@ -1,10 +1,7 @@
-"""Reading files: rows' numbers, what is between them, and reading ahead."""
-
-import threading
+"""Reading files: rows' numbers, and what is between them."""
 
 import pytest
 
-from collector.files.ahead import Ahead
 from collector.files.csv_file import CsvFile
 from collector.files.ndjson_file import NdjsonFile
 from collector.files.options import FileError
@@ -69,41 +66,3 @@ def test_lines_longer_than_a_block(tmp_path):
     long = b'"' + b"x" * 3_500_000 + b'"'
     path.write_bytes(b"1\n" + long + b"\n2\n")
     assert list(NdjsonFile(path).lines()) == [(1, b"1"), (2, long), (3, b"2")]
-
-
-def test_ahead_yields_all_in_order():
-    """Reading ahead changes nothing about what comes."""
-    ahead = Ahead(iter(range(100)))
-    assert list(ahead) == list(range(100))
-    ahead.close()
-
-
-def test_ahead_raises_what_the_source_raises():
-    """An error of the source comes where its item would have."""
-
-    def source():
-        yield 1
-        raise FileError("gone")
-
-    ahead = Ahead(source())
-    seen = []
-    with pytest.raises(FileError, match="gone"):
-        seen.extend(iter(ahead))
-    ahead.close()
-
-
-def test_ahead_stops_early():
-    """Closed before the end, the source is left alone and no thread stays."""
-    asked = []
-
-    def source():
-        while True:
-            asked.append(1)
-            yield 1
-
-    ahead = Ahead(source())
-    assert next(iter(ahead)) == 1
-    ahead.close()
-    count = len(asked)
-    assert count < 6
-    assert "reader" not in {thread.name for thread in threading.enumerate()}
