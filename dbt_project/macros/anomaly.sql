@@ -9,7 +9,7 @@
 
 {#- A value is an anomaly from so many robust sigmas on. -#}
 {% macro anomaly_sigmas() -%}
-    {{ var('anomaly_sigmas', 6) }}
+    {{ var('anomaly_sigmas') }}
 {%- endmacro %}
 
 

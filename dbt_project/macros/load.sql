@@ -4,14 +4,14 @@
 {#- The quantities that are searched for load cycles, as a list of SQL. LOAD_QUANTITIES in the environment (names with
     commas or spaces between), or the dbt variable load_quantities. -#}
 {% macro load_quantities() -%}
-    {%- set named = env_var('LOAD_QUANTITIES', '').replace(',', ' ').split() or var('load_quantities', ['voltage', 'current', 'power']) -%}
+    {%- set named = env_var('LOAD_QUANTITIES', '').replace(',', ' ').split() or var('load_quantities') -%}
     {%- for name in named %}{{ ', ' if not loop.first }}'{{ name | replace("'", "''") }}'{% endfor %}
 {%- endmacro %}
 
 
 {#- No reading for longer than this is a gap: some intervals of the series, a day at most. -#}
 {% macro gap_limit(interval_seconds) -%}
-    least({{ var('gap_after_intervals', 5) }} * {{ interval_seconds }} * interval '1 second', interval '1 day')
+    least({{ var('gap_after_intervals') }} * {{ interval_seconds }} * interval '1 second', interval '1 day')
 {%- endmacro %}
 
 

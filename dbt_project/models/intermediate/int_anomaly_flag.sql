@@ -14,8 +14,12 @@ wanted as materialized (
         anomaly_from.since,
         array_agg(distinct extract(hour from hour.bucket)) as hours
     from anomaly_from
-    inner join {{ ref('int_anomaly_hour') }} as hour
-        on anomaly_from.series_id = hour.series_id and hour.bucket >= anomaly_from.since
+    cross join lateral (
+        select bucket
+        from {{ ref('int_anomaly_hour') }}
+        where series_id = anomaly_from.series_id and bucket >= anomaly_from.since
+        offset 0
+    ) as hour
     group by 1, 2
 ),
 {%- endif %}
@@ -165,7 +169,7 @@ spread as materialized (
     from past
 ),
 
--- No sigma is smaller than a quarter of that over all hours, nor than a thousandth of the plausible range: a few
+-- No sigma is smaller than a tenth of that over all hours, nor than a thousandth of the plausible range: a few
 -- equal values would make any other an anomaly.
 judged as (
     select
@@ -186,7 +190,7 @@ judged as (
         end as expected,
         greatest(
             suspect.sigma,
-            case when suspect.basis = 'same_hour' then 0.25 else 1 end * spread.sigma,
+            case when suspect.basis = 'same_hour' then 0.1 else 1 end * spread.sigma,
             0.001 * (version.maximum - version.minimum)
         ) as sigma,
         spread.least,

@@ -18,7 +18,7 @@ hourly as (
         hour.sample_count,
         version.interval_seconds * interval '1 second' as due_after,
         3600 / version.interval_seconds as due_count,
-        greatest({{ var('gap_after_intervals', 5) }} * version.interval_seconds, 300) as limit_seconds
+        greatest({{ var('gap_after_intervals') }} * version.interval_seconds, 300) as limit_seconds
     {%- if is_incremental() %}
     from anomaly_from
     cross join lateral (

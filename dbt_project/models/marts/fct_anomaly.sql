@@ -99,7 +99,7 @@ missing as (
     from newest
     where
         least(clock, retired_at) - last_time
-        > greatest({{ var('gap_after_intervals', 5) }} * interval_seconds, 300) * interval '1 second'
+        > greatest({{ var('gap_after_intervals') }} * interval_seconds, 300) * interval '1 second'
 ),
 
 anomaly as (
