@@ -1,7 +1,7 @@
 """Late hours: which hours of which series a batch reaches back to, noted for those who compute from readings.
 
 What is computed hour by hour need look only at the newest hours, and at those noted in ``telemetry.late_hour``: it is
-written in the transaction that stores the readings. See docs/decisions/0008-incremental-marts.md.
+written in the transaction that stores the readings. See docs/decisions/0007-incremental-marts.md.
 """
 
 import time

@@ -25,7 +25,7 @@ SCHEMA = pa.schema(_FIELDS)
 FILE_SCHEMA = SCHEMA.set(1, pa.field("topic", pa.dictionary(pa.int32(), pa.string()), nullable=False))
 
 ROWS = 131_072
-"""Messages in a row group; docs/decisions/0011-archive.md has the figures for this and for what follows."""
+"""Messages in a row group; docs/decisions/0008-archive.md has the figures for this and for what follows."""
 ROWS_BYTES = 32_000_000
 """A row group ends when its topics and payloads are so large, so that writing and reading it takes bounded memory."""
 

@@ -1,4 +1,4 @@
-{#- Anomalies: what is compared with what. docs/decisions/0012-load-cycles-and-anomalies.md says why. -#}
+{#- Anomalies: what is compared with what. docs/decisions/0009-load-cycles-and-anomalies.md says why. -#}
 
 
 {#- How far back an hour is compared. Hours, because a day is not always 24 of them. -#}

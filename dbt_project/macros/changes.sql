@@ -1,4 +1,4 @@
-{#- What has changed since a model was last built. docs/decisions/0008-incremental-marts.md says why this is exact.
+{#- What has changed since a model was last built. docs/decisions/0007-incremental-marts.md says why this is exact.
 
     A model takes part with four things:
 

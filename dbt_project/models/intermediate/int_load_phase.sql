@@ -6,7 +6,7 @@
 ) }}
 
 -- What belongs to a day follows from the readings of that day and of the one before alone, so that any days can be
--- computed anew by themselves: docs/decisions/0012-load-cycles-and-anomalies.md. No step joins what another one counted:
+-- computed anew by themselves: docs/decisions/0009-load-cycles-and-anomalies.md. No step joins what another one counted:
 -- the planner can't know how many rows a step has, and would take the slowest of its joins.
 with
 -- line: a series in one unit.
