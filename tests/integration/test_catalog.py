@@ -11,6 +11,8 @@ from fix_marts import PROJECT, Marts
 from collector.register import synchronise
 from collector.registry import load
 
+pytestmark = pytest.mark.xdist_group("catalog")  # they share databases
+
 ROOT = PROJECT.parent
 RESOURCES = ("model", "snapshot", "source")
 

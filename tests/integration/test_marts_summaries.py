@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from fix_marts import Marts
 
+pytestmark = pytest.mark.xdist_group("marts-summaries")  # they share databases
+
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 EVERYTHING = ("+fct_interval_summary", "+fct_quality_day", "+fct_pipeline_hour")
 INCREMENTAL = ("fct_interval_summary", "fct_reading_day", "int_quality_day", "fct_quality_day", "fct_pipeline_hour")
