@@ -62,7 +62,7 @@ marts: .venv/.installed ## build and test the marts (PG* say where): all that ha
 catalog: .venv/.installed ## one page that describes every table, readable offline (PG* say where the marts are)
 	@$(BIN)/python dbt_project/catalog.py
 
-bench: .venv/.installed ## benchmarks; results under bench/results/
+bench: .venv/.installed ## how fast readings come in; the other benchmarks are bench/*.py, results under bench/results/
 	@$(BIN)/python bench/ingest.py
 
 clean: ## remove caches and what the demonstration left
