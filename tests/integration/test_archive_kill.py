@@ -42,13 +42,24 @@ def test_kill(collectors, broker, unique, tmp_path):
         running = collectors.start(environment, "archive")
     until(lambda: len(publisher.acknowledged) == ROUNDS * MESSAGES, 60)
     publisher.close()
-    until(lambda: caught_up(running), 60)
-    assert running.stop() == 0
-    assert unreadable(tmp_path / "archive") == []
-    paths = sorted((tmp_path / "archive").glob("date=*/hour=*/*.parquet"))
-    found = {int(one.payload.split(b" ", 1)[0]) for one in Archive(paths).messages()}
-    assert found == set(range(ROUNDS * MESSAGES))
+    missing = set(range(ROUNDS * MESSAGES))
+    for _ in range(5):
+        # A machine that stalls for seconds looks like a broker that has no more: what is left comes to the next.
+        until(lambda running=running: caught_up(running), 60)
+        assert running.stop() == 0
+        assert unreadable(tmp_path / "archive") == []
+        missing -= archived(tmp_path / "archive")
+        if not missing:
+            break
+        running = collectors.start(environment, "archive")
+    assert not missing, f"{len(missing)} are missing, from {min(missing)} to {max(missing)}"
     assert not list((tmp_path / "archive" / ".spool").glob("*.*")), "something is left in the spool"
+
+
+def archived(directory: Path) -> set[int]:
+    """Return the numbers of the messages in the finished files."""
+    paths = sorted(directory.glob("date=*/hour=*/*.parquet"))
+    return {int(one.payload.split(b" ", 1)[0]) for one in Archive(paths).messages()}
 
 
 def unreadable(directory: Path) -> list[Path]:
