@@ -14,6 +14,13 @@ from timescale.database import connect
 Reading = tuple[datetime, int, float]
 LEVELS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+CHUNKS_OF_MINUTES = """
+    select format('%I.%I', chunk.chunk_schema, chunk.chunk_name)
+    from timescaledb_information.chunks as chunk
+    join timescaledb_information.continuous_aggregates as means
+        on chunk.hypertable_name = means.materialization_hypertable_name
+    where means.view_name = 'reading_1m' order by chunk.range_start
+"""
 COLUMNS = "bucket, series_id, mean, minimum, maximum, first_value, last_value, sum_value, sample_count"
 
 
@@ -202,3 +209,27 @@ def test_refresh_goes_on_after_a_crash(database):
         database.refresh()
     for level, width in LEVELS.items():
         assert found(database, level) == expected(readings, width)
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"])
+def test_old_minutes_lie_in_the_order_of_their_series_and_stay_exact(database):
+    """The job rewrites all chunks of minutes but the last few by series; late readings reach those too."""
+    begin = datetime(2026, 3, 1, tzinfo=UTC)
+    readings = [(begin + timedelta(hours=hour), series, 1.0 * hour) for hour in range(24 * 6) for series in range(1, 6)]
+    late = [(begin + timedelta(hours=30, seconds=7), 3, 50.0)]
+    with database.connect() as connection:
+        copy(connection, readings)
+        database.refresh()
+        ((job,),) = connection.execute(
+            "select job_id from timescaledb_information.jobs where proc_name = 'policy_reorder'"
+        ).fetchall()
+        for _ in range(7):
+            connection.execute(f"call public.run_job({job})")
+        in_order = []
+        for (chunk,) in connection.execute(CHUNKS_OF_MINUTES).fetchall():
+            stored = connection.execute(f"select series_id from {chunk} order by ctid").fetchall()
+            in_order.append(stored == sorted(stored))
+        assert (in_order[:3], in_order[-1]) == ([True] * 3, False)
+        copy(connection, late)
+        database.refresh()
+    assert found(database, "1m") == expected(readings + late, LEVELS["1m"])

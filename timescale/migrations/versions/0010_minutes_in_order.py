@@ -1,0 +1,8 @@
+"""Old minutes in the order of their series."""
+
+from timescale.scripts import migration
+
+revision = "0010"
+down_revision = "0009"
+
+upgrade = migration("0010_minutes_in_order")
