@@ -2,11 +2,14 @@
     materialized='incremental',
     incremental_strategy='append',
     pre_hook="{{ forget_anomaly_hours() }}",
-    indexes=[{'columns': ['series_id', 'bucket']}],
+    indexes=[
+        {'columns': ['series_id', 'started_at'], 'unique': true},
+        {'columns': ['series_id', 'bucket']},
+    ],
 ) }}
 
--- Gaps that have ended, by the hour in which they did: from when the next reading was due to when it came. Most hours show by the count of their readings that there is no
--- gap in them; only the others are looked at reading by reading.
+-- Gaps that have ended, by the hour in which they did: from when the next reading was due to when it came. Most hours
+-- show by the count of their readings that there is no gap in them; only the others are looked at reading by reading.
 with
 hourly as (
     select
