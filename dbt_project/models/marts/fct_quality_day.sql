@@ -32,5 +32,6 @@ select
     out_of_range_count,
     quarantined_count,
     conflict_count,
-    check_count
+    check_count,
+    passed_count
 from parts
