@@ -122,6 +122,10 @@ on conflict (model) do update set built_until = excluded.built_until
 {#- Operation: deletes notes of late hours that every incremental model has seen, a week after the last has.
     `dbt run-operation forget_late_hours`; needed only where the table grows too large. -#}
 {% macro forget_late_hours() %}
+    {%- if run_query("select to_regclass('" ~ build_state() ~ "')").columns[0][0] is none %}
+        {%- do log('notes of late hours deleted: 0; nothing has been built here yet', info=true) %}
+        {{- return('') }}
+    {%- endif %}
     {%- set models = graph.nodes.values() | selectattr('config.materialized', 'equalto', 'incremental') | list %}
     {%- set gone = run_query(
         "with gone as (delete from " ~ source('telemetry', 'late_hour') ~ " where noted_at < (select min(built_until)"
