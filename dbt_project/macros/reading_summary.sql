@@ -56,15 +56,7 @@ reading as (
 
 kept as (
     select
-        series_id,
-        bucket,
-        mean,
-        minimum,
-        maximum,
-        first_value,
-        last_value,
-        sum_value,
-        sample_count
+        {{ mean_columns() | indent(4) }}
     from {{ means }}
     where
         bucket >= {{ changed_from(grain) }}
@@ -78,15 +70,7 @@ kept as (
     from late
     cross join lateral (
         select
-            series_id,
-            bucket,
-            mean,
-            minimum,
-            maximum,
-            first_value,
-            last_value,
-            sum_value,
-            sample_count
+            {{ mean_columns() | indent(8) }}
         from {{ means }}
         where
             series_id = late.series_id
