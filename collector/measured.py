@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from collector import units
 from collector.entries import Quantity
 from collector.fleets import Sensor
 from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.values import UnusableError, check_time, number, shown
+from collector.formats.tree import SMALL, Place, Tree, TreeReader, members, places
+from collector.formats.values import EXACT, UnusableError, check_time, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,10 +23,13 @@ _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.
 class _Target:
     """One series, ready for values."""
 
+    source: str
+    """What the device calls the quantity."""
     series_id: int
-    quantity: str
     unit: str
     sent_unit: str
+    plain_units: frozenset[str | None]
+    """What may stand beside a number that is taken as it is; none where only 0 and 1 are."""
     is_boolean: bool
     states: Mapping[str, float]
     """By text as it is written and in lower case."""
@@ -32,30 +37,36 @@ class _Target:
     @classmethod
     def of(cls, name: str, quantity: Quantity, series_id: int) -> "_Target":
         states = quantity.states or {}
+        sent_unit = quantity.sent_unit or quantity.unit
+        is_boolean = quantity.kind == "boolean"
+        unsaid = (None, "") if sent_unit == quantity.unit else ()
         return cls(
+            quantity.source or name,
             series_id,
-            name,
             quantity.unit,
-            quantity.sent_unit or quantity.unit,
-            quantity.kind == "boolean",
+            sent_unit,
+            frozenset() if is_boolean else frozenset((quantity.unit, *unsaid)),
+            is_boolean,
             {**{text.lower(): value for text, value in states.items()}, **states},
         )
 
-    def value(self, measurement: Measurement) -> float | None:
-        """Return the value in the series' unit; None: a text that stands for none. Raises :class:`UnusableError`."""
-        raw = measurement.value
-        if isinstance(raw, str):
-            lower = raw.lower()
-            value = self.states.get(raw, self.states.get(lower))
-            return _WORDS.get(lower) if value is None and self.is_boolean else value
-        if isinstance(raw, bool):
+    def value(self, raw: Any, unit: str | None) -> float | None:
+        """Return ``raw`` in the series' unit; None: a text that stands for none. Raises :class:`UnusableError`."""
+        kind = type(raw)
+        if kind is float or kind is int:
+            # Most values are such numbers; number() knows the others.
+            if -EXACT <= raw <= EXACT and unit in self.plain_units:
+                return float(raw)
+        elif kind is str:
+            return self._word(raw)
+        elif kind is bool:
             return 1.0 if raw else 0.0
         if self.is_boolean:
             if raw in (0, 1):
                 return float(raw)
             raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
         value = number(raw)
-        unit = measurement.unit or self.sent_unit
+        unit = unit or self.sent_unit
         if unit == self.unit:
             return value
         try:
@@ -63,6 +74,15 @@ class _Target:
         except ValueError as error:
             raise UnusableError(Reason.WRONG_UNIT, str(error)) from None
         return value if convert is None else number(convert(value))
+
+    def _word(self, text: str) -> float | None:
+        value = self.states.get(text)
+        if value is None:
+            lower = text.lower()
+            value = self.states.get(lower)
+            if value is None and self.is_boolean:
+                return _WORDS.get(lower)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,8 @@ class _Source:
     since: int
     targets: Mapping[str, _Target]
     """By what the device calls the quantity."""
+    places: Mapping[str, Place[_Target]]
+    """The same, by where it stands in a tree."""
 
 
 class MeasuredDecoder:
@@ -93,68 +115,125 @@ class MeasuredDecoder:
         listed: Sequence[Mapping[str, Quantity]],
     ) -> None:
         self._read = reader.read
+        self._trees = reader.trees if isinstance(reader, TreeReader) and options.unlisted == "ignore" else None
         self._strict = options.unlisted == "quarantine"
         self._find = find
         self._series_ids = series_ids
         self._max_future = max_future
         self._names = names
-        self._listed = {quantity.source or name for quantities in listed for name, quantity in quantities.items()}
+        self._listed = frozenset(quantity.source or name for one in listed for name, quantity in one.items())
         self._sources: dict[str, _Source] = {}
 
     def decode(self, message: Message) -> Decoded:
         """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        measurements = self._read(message, self._names)
         readings: list[Reading] = []
         held = Held()
-        for one in measurements:
-            # What has no name could be any of the listed.
-            if self._strict or one.quantity in self._listed or (one.problem is not None and not one.quantity):
-                try:
-                    reading = self._reading(one, message)
-                except UnusableError as error:
-                    named = f"{shown(one.quantity)[1:-1]}: " if one.quantity else ""
-                    held.add(error.reason, named + error.detail)
-                else:
-                    if reading is not None:
-                        readings.append(reading)
+        if self._trees is None or len(message.payload) > SMALL:
+            self._measured(self._read(message, self._names), message, readings, held)
+        else:
+            for one in self._trees(message, self._names):
+                if not self._grown(one, message, readings, held):
+                    self._measured(one.measurements(), message, readings, held)
         rejections = held.rejections()
         if not readings and not rejections:
             raise NoReadingError("none of its sensor's quantities")
         return Decoded(readings, rejections)
 
-    def _reading(self, measurement: Measurement, message: Message) -> Reading | None:
-        """Return the reading; None: it is none by its nature. Raises :class:`UnusableError`."""
-        source = self._sources.get(measurement.device)
-        if source is None:
-            source = self._source(measurement.device)
-            if len(self._sources) < MOST_DEVICES:
-                self._sources[measurement.device] = source
-        if measurement.problem is not None:
-            raise measurement.problem
-        target = source.targets.get(measurement.quantity)
-        if target is None:
-            if self._strict:
-                raise UnusableError(Reason.UNKNOWN_QUANTITY, "no quantity of this sensor")
-            return None
-        time = measurement.time
+    def _measured(  # noqa: C901 - the one loop for all
+        self, measurements: Sequence[Measurement], message: Message, readings: list[Reading], held: Held
+    ) -> None:
+        """Add to ``readings`` what ``measurements`` become, and to ``held`` what is held back of them."""
+        latest = message.received + self._max_future
+        for quantity, raw, said, unit, device, problem in measurements:
+            # What has no name could be any of the listed.
+            if not (self._strict or quantity in self._listed or (problem is not None and not quantity)):
+                continue
+            try:
+                source = self._sources.get(device) or self._source(device)
+                if problem is not None:
+                    raise problem
+                target = source.targets.get(quantity)
+                if target is None:
+                    self._unlisted()
+                    continue
+                time = said
+                if time is None:
+                    if message.retained:  # old news, and nobody knows how old
+                        continue
+                    time = message.received
+                elif not source.since <= time <= latest:
+                    check_time(time, source.since, latest)
+                value = target.value(raw, unit)
+            except UnusableError as error:
+                held.add(error.reason, _named(quantity) + error.detail)
+            else:
+                if value is not None:
+                    readings.append((target.series_id, time, value))
+
+    def _unlisted(self) -> None:
+        if self._strict:
+            raise UnusableError(Reason.UNKNOWN_QUANTITY, "no quantity of this sensor")
+
+    def _grown(self, tree: Tree, message: Message, readings: list[Reading], held: Held) -> bool:
+        """Do what :meth:`_measured` does with the measurements of ``tree``, in a third of the time.
+
+        False: nothing was done; their sensor is new, or something is the matter with their time.
+        """
+        source = self._sources.get(tree.device)
+        time, problem = tree.when
+        if source is None or problem is not None or (time is None and message.retained):
+            return False
         if time is None:
-            if message.retained:  # old news, and nobody knows how old
-                return None
             time = message.received
         elif not source.since <= time <= message.received + self._max_future:
-            check_time(time, source.since, message.received + self._max_future)
-        value = target.value(measurement)
-        return None if value is None else (target.series_id, time, value)
+            return False
+        place = source.places.get(tree.prefix)
+        if place is not None:
+            _pick(tree.tree, place, tree, time, readings, held)
+        return True
 
     def _source(self, device: str) -> _Source:
         sensor = self._find(device)
-        return _Source(
-            (sensor.since - _EPOCH) // datetime.resolution,
-            {
-                quantity.source or name: _Target.of(name, quantity, self._series_ids[sensor.sensor_id, name])
-                for name, quantity in sensor.quantities.items()
-            },
-        )
+        targets = {
+            quantity.source or name: _Target.of(name, quantity, self._series_ids[sensor.sensor_id, name])
+            for name, quantity in sensor.quantities.items()
+        }
+        since = (sensor.since - _EPOCH) // datetime.resolution
+        source = _Source(since, targets, {} if self._trees is None else places(targets))
+        if len(self._sources) < MOST_DEVICES:
+            self._sources[device] = source
+        return source
+
+
+def _pick(
+    branch: dict[str, Any] | list[Any],
+    place: Place[_Target],
+    tree: Tree,
+    time: int,
+    readings: list[Reading],
+    held: Held,
+) -> None:
+    """Add what of ``branch`` is listed, in its order; of a device's many values few are, as a rule."""
+    here, below = place
+    units, key = tree.units, tree.key
+    for step, raw in members(branch):
+        kind = type(raw)
+        if kind is dict or kind is list:
+            if raw and step in below:
+                _pick(raw, below[step], tree, time, readings, held)
+        elif step in here and raw is not None:
+            target = here[step]
+            try:
+                value = target.value(raw, units.get(step if key is None else key(target.source) or ""))
+            except UnusableError as error:
+                held.add(error.reason, _named(target.source) + error.detail)
+            else:
+                if value is not None:
+                    readings.append((target.series_id, time, value))
+
+
+def _named(quantity: str) -> str:
+    return f"{shown(quantity)[1:-1]}: " if quantity else ""
 
 
 def among(sensors: Sequence[Sensor]) -> Callable[[str], Sensor]:

@@ -14,6 +14,7 @@ from pydantic import Field
 from collector.formats import tree
 from collector.formats.clock import if_set, moment
 from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.tree import Tree
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
@@ -48,34 +49,34 @@ class ShellyReader:
 
     def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        return tree.all_measurements(self.trees(message, names))
+
+    def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:
+        """Return the trees in ``message``; see :class:`~collector.formats.tree.TreeReader`."""
         levels = ["", *message.topic.split("/")]
         above, last = levels[-2:]
         if last == "rpc" and above == "events":
             self._check("rpc")
-            found = _notification(tree.load_object(message.payload))
-        elif last in _SILENT or above in _SILENT:
+            return [_notification(tree.load_object(message.payload))]
+        if last in _SILENT or above in _SILENT:
             raise NoReadingError("presence, a command or an event")
-        elif above == "status":
+        if above == "status":
             self._check("status")
-            found = tree.measurements(_component(message.payload), f"{last}/", units=_UNITS)
-        else:
-            found = _generation_1(message.payload, last, names.get("#"))
-        if not found:
-            raise NoReadingError("holds no value")
-        return found
+            return [Tree(_component(message.payload), f"{last}/", units=_UNITS)]
+        return [_generation_1(message.payload, last, names.get("#"))]
 
     def _check(self, kind: str) -> None:
         if self._only not in (None, kind):
             raise NoReadingError(f"the format's option only is {self._only!r}")
 
 
-def _notification(frame: dict[str, Any]) -> list[Measurement]:
+def _notification(frame: dict[str, Any]) -> Tree:
     method, status = frame.get("method"), frame.get("params")
     if method not in ("NotifyStatus", "NotifyFullStatus"):
         raise NoReadingError("an event, a request or a reply")
     if type(status) is not dict:
         raise UndecodableError(Reason.MALFORMED, "a notification without params")
-    return tree.measurements(status, "", if_set(moment(status.pop("ts", None), "s")), units=_UNITS)
+    return Tree(status, "", if_set(moment(status.pop("ts", None), "s")), units=_UNITS)
 
 
 def _component(payload: bytes) -> dict[str, Any]:
@@ -87,18 +88,18 @@ def _component(payload: bytes) -> dict[str, Any]:
     return status
 
 
-def _generation_1(payload: bytes, last: str, below: str | None) -> list[Measurement]:
+def _generation_1(payload: bytes, last: str, below: str | None) -> Tree:
     """Return what a topic of generation 1 holds; ``below``: the topic below the device's own."""
     document = tree.load_or_text(payload)
     if type(document) is dict:
         if last == "info":
             when = if_set(moment(document.pop("unixtime", None), "s"))
             _drop_invalid(document)
-            return tree.measurements(document, "", when, units=_UNITS)
-        return tree.measurements(document, f"{below}/" if below else "", units=_UNITS)
+            return Tree(document, "", when, units=_UNITS)
+        return Tree(document, f"{below}/" if below else "", units=_UNITS)
     if type(document) is list:
         raise UndecodableError(Reason.MALFORMED, "a JSON array, which no Shelly sends")
-    return [] if document is None else [Measurement(below or last, document)]
+    return Tree({below or last: document})
 
 
 def _drop_invalid(status: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from collector.formats import tree
 from collector.formats.clock import ARRIVAL, Moment, if_set, moment
 from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.tree import Tree
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
@@ -65,32 +66,32 @@ class TasmotaReader:
     def __init__(self, zone: ZoneInfo | None) -> None:
         self._zone = zone
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the topic's end says all
+    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        return tree.all_measurements(self.trees(message, names))
+
+    def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:  # noqa: ARG002 - the topic's end says all
+        """Return the trees in ``message``; see :class:`~collector.formats.tree.TreeReader`."""
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
             raise NoReadingError(f"{kind[:60]} holds no reading")
         document = tree.load_or_text(message.payload)
         if type(document) is not dict:
-            return _bare(kind, document)
+            return [_bare(kind, document)]
         bridge = _BRIDGES.get(kind.upper())
         if bridge is not None and bridge not in document:
             document = {bridge: document}  # SetOption118
-        found: list[Measurement] = []
-        for part in _parts(document):
-            found += self._part(part)
-        if not found:
-            raise NoReadingError("holds no value")
-        return found
+        return [tree for part in _parts(document) for tree in self._part(part)]
 
-    def _part(self, part: dict[str, Any]) -> list[Measurement]:
+    def _part(self, part: dict[str, Any]) -> list[Tree]:
         when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
-        found: list[Measurement] = []
+        found: list[Tree] = []
         for key, members in _bridged(part).items():
             name = members.pop("Name", None)
             members.pop("Device", None)
-            found += _measurements(members, when, name if type(name) is str and name else key)
-        return found + _measurements(part, when, "")
+            found.append(_tree(members, when, name if type(name) is str and name else key))
+        found.append(_tree(part, when, ""))
+        return found
 
     def _moment(self, time: Any, since_1970: Any) -> Moment:
         if type(since_1970) in (int, float):
@@ -105,13 +106,13 @@ class TasmotaReader:
         return if_set(moment(time, "iso8601", self._zone))
 
 
-def _bare(kind: str, value: Any) -> list[Measurement]:
+def _bare(kind: str, value: Any) -> Tree:
     """Return the state that is a whole payload, as in ``stat/…/POWER``."""
     if type(value) is list or _OBJECTS.fullmatch(kind):
         raise UndecodableError(Reason.MALFORMED, f"{kind[:60]} is no JSON object")
     if value is None:
         raise NoReadingError("null")
-    return [Measurement(kind, value)]
+    return Tree({kind: value})
 
 
 def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -124,20 +125,14 @@ def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
-def _measurements(members: dict[str, Any], when: Moment, device: str) -> list[Measurement]:
-    units = _units(members)
-    if not units:
-        return tree.measurements(members, "", when, device)
-    time, problem = when
-    return [
-        Measurement(quantity, value, time, units.get(_unit_member(quantity)), device, problem)
-        for quantity, value in tree.leaves(members)
-    ]
+def _tree(members: dict[str, Any], when: Moment, device: str) -> Tree:
+    units = _units(members)  # takes them out
+    return Tree(members, "", when, device, units, _unit_member if units else None)
 
 
-def _units(members: dict[str, Any]) -> dict[str | None, str]:
+def _units(members: dict[str, Any]) -> dict[str, str]:
     """Take the members that name units out of ``members``; return member → UCUM code."""
-    found: dict[str | None, str] = {}
+    found: dict[str, str] = {}
     for member, codes in _UNITS.items():
         if member in members:
             unit = members.pop(member)

@@ -1,20 +1,23 @@
 """JSON trees: what stands in nested objects and lists, each with the slash-joined name of its place."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from collector.formats import json_payload
 from collector.formats.clock import ARRIVAL, Moment
-from collector.formats.measurement import Measurement
+from collector.formats.measurement import Measurement, Reader
 from collector.formats.values import UnusableError
-from collector.message import NoReadingError, Reason, UndecodableError
+from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 LONGEST_PREFIX = 200
 """Characters; what is nested under a longer name is left out. It bounds the depth too: every level has its slash."""
 
 MOST_LEAVES = 10_000
 """Values of one tree; a list of two-byte numbers would take a hundred times its payload's memory."""
+
+SMALL = 2 * MOST_LEAVES
+"""Bytes of JSON that hold no more leaves than that: the shortest with its comma takes two."""
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_INTEGER = b"0" * 20
@@ -85,7 +88,7 @@ def _collect(tree: dict[str, Any] | list[Any], prefix: str, found: list[tuple[st
         return
     if len(tree) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
-    for step, value in tree.items() if type(tree) is dict else zip(map(str, count()), tree, strict=False):
+    for step, value in members(tree):
         kind = type(value)
         if kind is dict or kind is list:
             _collect(value, f"{prefix}{step}/", found)
@@ -119,7 +122,7 @@ def _measure(tree: dict[str, Any] | list[Any], prefix: str, more: _More, found: 
     if len(tree) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
     time, problem, device, units = more
-    for step, value in tree.items() if type(tree) is dict else zip(map(str, count()), tree, strict=False):
+    for step, value in members(tree):
         kind = type(value)
         if kind is dict or kind is list:
             _measure(value, f"{prefix}{step}/", more, found)
@@ -127,3 +130,77 @@ def _measure(tree: dict[str, Any] | list[Any], prefix: str, more: _More, found: 
             found.append(_new(Measurement, (prefix + step, value, time, units.get(step), device, problem)))
     if len(found) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
+
+
+_T = TypeVar("_T")
+
+
+class Place(NamedTuple, Generic[_T]):
+    """A member of a tree, and what of it is listed."""
+
+    here: dict[str, _T]
+    """By the name of its own member."""
+    below: dict[str, "Place[_T]"]
+    """Its members that are trees themselves, by name."""
+
+
+def places(listed: Mapping[str, _T]) -> dict[str, Place[_T]]:
+    """Return where in a tree the names of ``listed`` may stand, by prefix.
+
+    Any slash of a name may be one that joins two members or one member's own.
+    """
+    found: dict[str, Place[_T]] = {}
+    for name, what in listed.items():
+        ends = [0, *(at + 1 for at, character in enumerate(name[:LONGEST_PREFIX]) if character == "/")]
+        for number, end in enumerate(ends):
+            place = found.setdefault(name[:end], Place({}, {}))
+            place.here[name[end:]] = what
+            for further in ends[number + 1 :]:
+                place.below[name[end : further - 1]] = found.setdefault(name[:further], Place({}, {}))
+    return found
+
+
+class Tree(NamedTuple):
+    """A tree whose leaves are measurements of one device and one instant."""
+
+    tree: dict[str, Any]
+    prefix: str = ""
+    """What stands before each name: nothing, or what ends in a slash."""
+    when: Moment = ARRIVAL
+    device: str = ""
+    units: Mapping[str, str] = _NO_UNITS
+    key: Callable[[str], str | None] | None = None
+    """What in ``units`` a name's unit is found by; None: its last step."""
+
+    def measurements(self) -> list[Measurement]:
+        """Return all measurements; raises :class:`UndecodableError` beyond :data:`MOST_LEAVES`."""
+        tree, prefix, when, device, units, key = self
+        if key is None:
+            return measurements(tree, prefix, when, device, units)
+        time, problem = when
+        return [
+            Measurement(name, value, time, units.get(key(name) or ""), device, problem)
+            for name, value in leaves(tree, prefix)
+        ]
+
+
+def members(tree: dict[str, Any] | list[Any]) -> Iterable[tuple[str, Any]]:
+    """Return the members of ``tree``, or the items of a list with their index."""
+    return tree.items() if type(tree) is dict else zip(map(str, count()), tree, strict=False)
+
+
+@runtime_checkable
+class TreeReader(Reader, Protocol):
+    """A reader whose messages are trees, from which what is listed can be picked."""
+
+    def trees(self, message: Message, names: Mapping[str, str]) -> Sequence[Tree]:
+        """Return the trees in ``message``; raises what :meth:`read` does, but for trees without a value."""
+        ...
+
+
+def all_measurements(trees: Sequence[Tree]) -> list[Measurement]:
+    """Return the measurements of all ``trees``; raises :class:`NoReadingError` where there is none."""
+    found = [one for tree in trees for one in tree.measurements()]
+    if not found:
+        raise NoReadingError("holds no value")
+    return found

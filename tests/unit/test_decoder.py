@@ -11,6 +11,7 @@ from collector import registry
 from collector.decoder import Decoder
 from collector.formats.known import FORMATS
 from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.tree import Tree
 from collector.formats.values import UnusableError
 from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
@@ -349,3 +350,61 @@ def test_nothing_else_escapes(name, topic, payload, retained):
         except (NoReadingError, UnregisteredError):
             pass
         assert Reason.DEFECT not in [one.reason for one in rejections]
+
+
+PLACES = ["a", "b", "a/b", "a/a/0", "b/", "b//a", "0"]
+PLACED = {
+    f"q{place}": {"unit": "Cel", "source": name, "states": {"on": 1}, "interval_seconds": 1}
+    for place, name in enumerate(PLACES)
+}
+STEPS = st.sampled_from(["a", "b", "a/b", "", "0", "x" * 201])
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(["on", "off", "x"])
+)
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(STEPS, inner, max_size=4), max_leaves=12
+)
+GROWN = st.builds(
+    Tree,
+    st.dictionaries(STEPS, TREES, max_size=4),
+    st.sampled_from(["", "a/", "b/", "x/", "/"]),
+    st.tuples(st.none() | st.integers(NOW - 10**15, NOW + 10**9), st.none()),
+    st.sampled_from(["", "other"]),
+    st.sampled_from([{}, {"a": "[degF]", "b": "V"}]),
+    st.sampled_from([None, lambda name: name[:1]]),
+)
+
+
+class GivenTrees(Given):
+    """A reader of trees that reads what it was given."""
+
+    def __init__(self, *found: Tree) -> None:
+        super().__init__(*[one for tree in found for one in tree.measurements()])
+        self.found = found
+
+    def trees(self, _message, _names):
+        """Return them."""
+        return self.found
+
+
+@given(st.lists(GROWN, max_size=3), st.booleans())
+def test_trees(found, retained):
+    """What is picked from trees is what their measurements become, in the same order."""
+    document = {
+        "subscribe": ["#"],
+        "types": {"k": {"quantities": PLACED, "format": "shelly"}},
+        "sensors": [{"sensor_id": "a", "type": "k", "site": "s", "area": "a", "topic": "x"}],
+    }
+    (sensor,) = registry.parse(json.dumps(document).encode()).sensors
+    ids = {("a", name): number for number, name in enumerate(PLACED)}
+    message = Message("x", b"x", NOW, retained)
+    outcomes = []
+    for reader in (Given(*GivenTrees(*found).measurements), GivenTrees(*found)):
+        decoder = MeasuredDecoder(Lenient(), reader, among([sensor]), ids, 300 * SECOND, {}, [sensor.quantities])
+        outcomes.append([])
+        for _ in range(2):  # the sensor is known the second time
+            try:
+                outcomes[-1].append(decoder.decode(message))
+            except NoReadingError as error:
+                outcomes[-1].append(str(error))
+    assert outcomes[0] == outcomes[1]
