@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import datetime
+from itertools import islice, repeat
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from collector.formats import json_payload
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.json_payload import MISSING, ROUNDED
 from collector.formats.values import (
+    EPOCH,
     EXACT,
     LONGEST_TIME,
     UnusableError,
@@ -22,13 +23,14 @@ from collector.formats.values import (
     epoch,
     iso8601,
     number,
-    parsed,
     shown,
 )
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
 
 _DEVICE_TYPES = (str, int, float)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBERS = frozenset((int, float))
+_DOUBTS = (KeyError, TypeError, ValueError)
+"""Nothing there, no object, no text, no time, none with a zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,65 @@ class _Source:
     narrow: Mapping[str, _Series]
 
 
+@dataclass(frozen=True, slots=True)
+class _Quick:
+    """The plain case: one series, whose values and times are members; in a third of the time.
+
+    Nothing is decided here. None is what comes of any doubt, and all is left to the loop that knows every case.
+    """
+
+    series: str
+    series_id: int
+    since: int
+    key: str | None
+    quantity: str | None
+    value: str | None
+    time: str | None
+
+    def reading(self, item: Any, latest: int) -> list[Reading] | None:
+        """Return the reading in ``item``, if it is plain and good."""
+        try:
+            key = self.key
+            if self.quantity in item:
+                if item[self.quantity] != self.series:
+                    return None
+                key = self.value
+            value, text = item[key], item[self.time]
+            span = datetime.fromisoformat(text) - EPOCH
+        except _DOUBTS:
+            return None
+        time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+        if type(value) not in _NUMBERS or not -EXACT <= value <= EXACT:
+            return None
+        if not self.since <= time <= latest or len(text) > LONGEST_TIME:
+            return None
+        return [(self.series_id, time, float(value))]
+
+    def readings(self, items: Sequence[Any], latest: int) -> list[Reading] | None:
+        """Return the readings in ``items``, if all are plain and good: whole columns are looked at, not values."""
+        key, quantity, time = self.key, self.quantity, self.time
+        try:
+            names = [item[quantity] for item in items if quantity in item]
+            if names:
+                if len(names) < len(items) or set(names) != {self.series}:
+                    return None
+                key = self.value
+            values = [item[key] for item in items]
+            texts = [item[time] for item in items]
+            spans = [instant - EPOCH for instant in map(datetime.fromisoformat, texts)]
+        except _DOUBTS:
+            return None
+        times = [(span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
+        if not values or not _NUMBERS.issuperset(map(type, values)):
+            return None
+        # The sum tells of NaN, which no comparison does.
+        if not (min(values) >= -EXACT and max(values) <= EXACT and sum(values) <= EXACT * len(values)):
+            return None
+        if not (self.since <= min(times) and max(times) <= latest and max(map(len, texts)) <= LONGEST_TIME):
+            return None
+        return list(zip(repeat(self.series_id), times, map(float, values), strict=False))
+
+
 class FieldsDecoder:
     """Decodes the messages of ``sensors``, which share one topic and one format.
 
@@ -103,11 +164,17 @@ class FieldsDecoder:
         self._value = _Pointer.compile(form.value)
         self._time = None if form.time is None else _Pointer.compile(form.time)
         self._time_unit = form.time_unit
-        self._quick = self._quick_series()
+        self._quick = self._quickly()
 
     def decode(self, message: Message) -> Decoded:
         """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        decoded, rounded = self._decode(message, json_payload.load(message.payload))
+        document = json_payload.load(message.payload)
+        if self._quick is not None:
+            items, latest = self._items(document), message.received + self._max_future
+            quick = self._quick.reading(items[0], latest) if len(items) == 1 else self._quick.readings(items, latest)
+            if quick is not None:
+                return Decoded(quick, [])
+        decoded, rounded = self._decode(message, document)
         return self._decode(message, json_payload.load_exactly(message.payload))[0] if rounded else decoded
 
     def _decode(self, message: Message, document: Any) -> tuple[Decoded, bool]:
@@ -118,8 +185,7 @@ class FieldsDecoder:
         readings: list[Reading] = []
         held = Held()
         rounded = False
-        done = self._quickly(items, readings, message.received + self._max_future) if self._quick else 0
-        for item in items[done:] if done else items:
+        for item in items:
             values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
             try:
                 source = self._source(item, document)
@@ -149,53 +215,20 @@ class FieldsDecoder:
             raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
         return items if type(items) is list else (items,)
 
-    def _quick_series(self) -> _Series | None:
+    def _quickly(self) -> _Quick | None:
         """Return the one series of the one sensor, where all pointers are members and times ISO 8601 text."""
-        pointers = (self._value, self._time, self._quantity or self._value)
-        source = self._only
-        if source is None or self._named or len(source.wide) != 1 or source.wide[0].convert is not number:
+        source, quantity, time = self._only, self._quantity, self._time
+        if source is None or self._named or len(source.wide) != 1 or self._time_unit != "iso8601" or time is None:
             return None
-        if self._time_unit != "iso8601" or any(one is None or one.key is None for one in pointers):
+        series = source.wide[0]
+        if series.convert is not number or any(
+            one.key is None for one in (series.pointer, self._value, time, quantity or self._value)
+        ):
             return None
-        return source.wide[0] if source.wide[0].pointer.key is not None else None
-
-    def _quickly(self, items: Sequence[Any], readings: list[Reading], latest: int) -> int:  # noqa: PLR0911 - one a doubt
-        """Read the plain items that ``items`` begins with, in a third of the time; return how many these are.
-
-        Nothing is decided here: the first item that is not a good reading of the plain kind, and all behind it, are
-        left to the loop that knows every case.
-        """
-        series, source = self._quick, self._only
-        assert series is not None
-        assert source is not None
-        assert self._time is not None
-        series_id, key, zone, since = series.series_id, series.pointer.key, source.zone, source.since
-        quantity, value, time_key = self._quantity and self._quantity.key, self._value.key, self._time.key
-        append = readings.append
-        for position, item in enumerate(items):
-            if type(item) is not dict:
-                return position
-            raw: Any = item.get(key)
-            if quantity is not None and quantity in item:
-                if item[quantity] != series.quantity:
-                    return position
-                raw = item.get(value)
-            text = item.get(time_key)
-            kind = type(raw)
-            if kind is int and -EXACT <= raw <= EXACT:
-                raw = float(raw)
-            elif kind is not float or not -ROUNDED < raw < ROUNDED:
-                return position
-            if type(text) is not str or len(text) > LONGEST_TIME:
-                return position
-            try:
-                time = parsed(text, zone)
-            except UnusableError:
-                return position
-            if not since <= time <= latest:
-                return position
-            append((series_id, time, raw))
-        return len(items)
+        narrow = None if quantity is None else quantity.key
+        return _Quick(
+            series.quantity, series.series_id, source.since, series.pointer.key, narrow, self._value.key, time.key
+        )
 
     def _source(self, item: Any, document: Any) -> _Source:
         if type(item) is not dict:
@@ -284,5 +317,5 @@ def _source(sensor: Sensor, series_ids: Mapping[tuple[str, str], int]) -> _Sourc
         )
         for name, quantity in sensor.quantities.items()
     ]
-    since = (sensor.since - _EPOCH) // datetime.resolution
+    since = (sensor.since - EPOCH) // datetime.resolution
     return _Source(sensor.zone, since, tuple(series), {one.quantity: one for one in series})

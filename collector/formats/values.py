@@ -1,7 +1,6 @@
 """Numbers and instants as devices write them, and why some are none."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -57,6 +56,8 @@ def boolean(raw: Any) -> float:
     raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 LONGEST_TIME = 64
 """Characters; twice what a time to the nanosecond with an offset has."""
 
@@ -66,30 +67,24 @@ def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
 
     ``zone`` is where times without an offset belong; without it they are refused.
     """
-    # Python reads a fraction of any length, and the cache below would keep all of it.
     if type(raw) is not str or len(raw) > LONGEST_TIME:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where an ISO 8601 text is due")
-    return parsed(raw, zone)
-
-
-@lru_cache(maxsize=8192)  # the readings of one message and of one second often share their text
-def parsed(text: str, zone: ZoneInfo | None) -> int:
-    """Do what :func:`iso8601` does, for a text of :data:`LONGEST_TIME` characters at most."""
     try:
-        instant = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(raw)
     except ValueError:
-        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(text)} is not an ISO 8601 time") from None
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} is not an ISO 8601 time") from None
     if instant.tzinfo is None:
         if zone is None:
             raise UnusableError(
                 Reason.TIME_WITHOUT_ZONE,
-                f"{shown(text)} has no zone: send Z or an offset, or set the sensor's timezone",
+                f"{shown(raw)} has no zone: send Z or an offset, or set the sensor's timezone",
             )
         instant = instant.replace(tzinfo=zone)
     try:
-        return round(instant.timestamp() * 1_000_000)
+        since = instant - EPOCH
     except (OverflowError, ValueError):
-        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(text)} is out of the calendar") from None
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} is out of the calendar") from None
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
