@@ -42,6 +42,11 @@ class Project:
             point_to(patch, dict(environment))
             patch.setenv("DO_NOT_TRACK", "1")
             from dbt.cli.main import dbtRunner
+            from dbt_common.behavior_flags import BehaviorFlagRendered
+
+            # dbt looks through the whole stack to name the module behind each of its flags, and pytest's is deep: this
+            # would take half the time of a small build.
+            patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))
 
             done = dbtRunner(manifest=manifest).invoke(
                 [
