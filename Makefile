@@ -15,6 +15,9 @@ export UV_PYTHON_DOWNLOADS := never
 # uv brings certificates of its own; where the machine has a store, that one counts: a company's proxy is in it.
 export UV_SYSTEM_CERTS ?= $(shell for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
 	/etc/ssl/cert.pem; do [ -s "$$store" ] && { echo true; exit; }; done; echo false)
+# Every command is a process of its own; compiling what it imports would take longer than all else it does.
+export UV_COMPILE_BYTECODE := true
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the demonstration may be told: make demo ONCE=1 SENSORS=50 EDITION=postgresql BROKER=nats
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
