@@ -20,6 +20,8 @@ REBIRTH = "Node Control/Rebirth"
 BDSEQ = "bdSeq"
 """Metric that says which death belongs to which birth."""
 
+_new = tuple.__new__  # which takes half the time of a named tuple's own
+
 _NODE_VERBS = frozenset(("NBIRTH", "NDEATH", "NDATA", "NCMD"))
 _DEVICE_VERBS = frozenset(("DBIRTH", "DDEATH", "DDATA", "DCMD"))
 _SEQUENCE = 256
@@ -241,10 +243,12 @@ class Nodes:
         node = self._node(where)
         self._nodes[key] = self._nodes.pop(key)  # the youngest are forgotten last
         before = node.births.get(where.device, [])
-        births = sorted([*(one for one in before if one.received != received), birth], key=lambda one: one.received)
-        node.births[where.device] = births[-_BIRTHS_KEPT:]
-        more = sum(1 + len(one.by_name) for one in births[-_BIRTHS_KEPT:])
-        more -= sum(1 + len(one.by_name) for one in before)
+        births = [one for one in before if one.received != received]
+        births.append(birth)
+        if len(births) > 1 and births[-2].received > received:
+            births.sort(key=lambda one: one.received)
+        node.births[where.device] = births = births[-_BIRTHS_KEPT:]
+        more = _size(births) - _size(before)
         node.kept += more
         self._kept += more
         self._forget()
@@ -264,17 +268,27 @@ def rebirth(received: int) -> bytes:
     return request
 
 
+def _size(births: list[Birth]) -> int:
+    size = len(births)
+    for one in births:
+        size += len(one.by_name)
+    return size
+
+
 def _read_birth(received: int, payload: Any) -> Birth:
-    birth = Birth(received)
     if len(payload.metrics) > _MOST_METRICS:
         raise UndecodableError(Reason.TOO_LARGE, f"a birth of more than {_MOST_METRICS} metrics")
+    by_name: dict[str, Definition] = {}
+    by_alias: dict[int, Definition] = {}
     for metric in payload.metrics:
-        if type(metric.name) is str and metric.name:
-            definition = Definition(metric.name, metric.datatype, unit(metric))
-            birth.by_name[metric.name] = definition
+        name = metric.name
+        if type(name) is str and name:
+            by_name[name] = definition = _new(
+                Definition, (name, metric.datatype, unit(metric) if metric.HasField("properties") else None)
+            )
             if metric.HasField("alias"):
-                birth.by_alias[metric.alias] = definition
-    return birth
+                by_alias[metric.alias] = definition
+    return Birth(received, by_name, by_alias)
 
 
 def _bdseq(payload: Any) -> int | None:
