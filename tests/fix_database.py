@@ -19,7 +19,13 @@ from timescale.server import LocalServer
 EDITIONS = get_args(Edition)
 
 # Nothing here must survive a crash; tests that kill a server use durable_server, which keeps the product's settings.
-_FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "autovacuum": "off"}
+_FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "autovacuum": "off",
+    "dynamic_shared_memory_type": "mmap",  # a server that is killed would leave its segments behind in /dev/shm
+}
 # No job runs by itself: tests run them by hand, and nothing is connected to the template while it is copied.
 _NO_JOBS = {"timescaledb.max_background_workers": "0", "timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
