@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fix_marts import Marts
 
-pytestmark = pytest.mark.xdist_group("marts-whole")
+pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
 
 REGISTERED = datetime(2024, 3, 20, tzinfo=UTC)
 CHANGED = datetime(2024, 3, 31, 12, tzinfo=UTC)
