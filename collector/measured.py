@@ -151,7 +151,9 @@ class MeasuredDecoder:
             try:
                 source = self._sources.get(device) or self._source(device)
                 if problem is not None:
-                    raise problem
+                    # Not raised: its traceback would hold this frame, which holds it, until garbage is collected.
+                    held.add(problem.reason, _named(quantity) + problem.detail)
+                    continue
                 target = source.targets.get(quantity)
                 if target is None:
                     self._unlisted()

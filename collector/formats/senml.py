@@ -101,7 +101,7 @@ class SenmlReader:
             quantity = quantity or unit or "value"
             time = _time(record.get("t", 0), base.get("bt", 0), message)
         except UnusableError as error:
-            problem = error
+            problem = error.with_traceback(None)  # which would hold this frame, and that the error
         code = None if unit is None else UCUM.get(unit, unit)
         if not _SINGLE.isdisjoint(record):
             value, wrong = _value(record, base)

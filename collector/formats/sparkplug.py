@@ -133,7 +133,9 @@ def _read(  # noqa: C901 - the one loop for all metrics
                 if birth is None:
                     raise UndecodableError(error.reason, f"no birth of {shown(device)} yet; {error.detail}") from error
                 unknown = True
-            found.append(Measurement(name if type(name) is str else "", "", time, unit, device, error))
+            found.append(
+                Measurement(name if type(name) is str else "", "", time, unit, device, error.with_traceback(None))
+            )
         else:
             found.append(_new(Measurement, (name, value, time, unit, device, None)))
     return unknown
