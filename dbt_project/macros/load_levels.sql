@@ -1,5 +1,5 @@
-{#- Steps of int_load_phase, after load_signal: two_level, the days of a line that have an idle level and one under load, with
-    the thresholds between them. -#}
+{#- Steps of int_load_phase, after load_signal: two_level, the days of a line that have an idle level and one under load,
+    with the thresholds between them. -#}
 {% macro load_levels() -%}
 -- The span of the levels of each day and the one before, to be cut into 256 bins.
 extent as (

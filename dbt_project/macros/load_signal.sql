@@ -1,5 +1,5 @@
-{#- Steps of int_load_phase, the first: the readings of the lines that are searched for load, made smooth. A line is a series
-    in one unit. version, span: the lines, and the days of each series to compute; smooth: their readings. -#}
+{#- The first steps of int_load_phase. A line is a series in one unit. version, span: the lines that are searched for load,
+    and the days of each series to compute; smooth: their readings, made smooth. -#}
 {% macro load_signal() -%}
 -- line: a series in one unit.
 version as materialized (
