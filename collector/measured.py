@@ -1,6 +1,6 @@
 """From measurements to readings, for all formats in one place: sensor, quantity, state, unit and time. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -50,8 +50,8 @@ class _Target:
             {**{text.lower(): value for text, value in states.items()}, **states},
         )
 
-    def value(self, raw: Any, unit: str | None) -> float | None:
-        """Return ``raw`` in the series' unit; None: a text that stands for none. Raises :class:`UnusableError`."""
+    def value(self, raw: Any, unit: str | None) -> float | None:  # noqa: PLR0911 - one a kind
+        """Return ``raw`` in the series' unit; None: it is none by its nature. Raises :class:`UnusableError`."""
         kind = type(raw)
         if kind is float or kind is int:
             # Most values are such numbers; number() knows the others.
@@ -61,6 +61,8 @@ class _Target:
             return self._word(raw)
         elif kind is bool:
             return 1.0 if raw else 0.0
+        elif raw is None or kind is dict or kind is list:  # not a leaf of its tree
+            return None
         if self.is_boolean:
             if raw in (0, 1):
                 return float(raw)
@@ -191,7 +193,7 @@ class MeasuredDecoder:
             return False
         place = source.places.get(tree.prefix)
         if place is not None:
-            _pick(tree.tree, place, tree, time, readings, held)
+            _pick(members(tree.tree), place, tree, time, readings, held)
         return True
 
     def _source(self, device: str) -> _Source:
@@ -208,7 +210,7 @@ class MeasuredDecoder:
 
 
 def _pick(
-    branch: dict[str, Any] | list[Any],
+    branch: Iterable[tuple[str, Any]],
     place: Place[_Target],
     tree: Tree,
     time: int,
@@ -218,12 +220,8 @@ def _pick(
     """Add what of ``branch`` is listed, in its order; of a device's many values few are, as a rule."""
     here, below = place
     units, key = tree.units, tree.key
-    for step, raw in members(branch):
-        kind = type(raw)
-        if kind is dict or kind is list:
-            if raw and step in below:
-                _pick(raw, below[step], tree, time, readings, held)
-        elif step in here and raw is not None:
+    for step, raw in branch:
+        if step in here:
             target = here[step]
             try:
                 value = target.value(raw, units.get(step if key is None else key(target.source) or ""))
@@ -232,6 +230,10 @@ def _pick(
             else:
                 if value is not None:
                     readings.append((target.series_id, time, value))
+        if step in below:
+            kind = type(raw)
+            if kind is dict or kind is list:
+                _pick(raw.items() if kind is dict else members(raw), below[step], tree, time, readings, held)
 
 
 def _named(quantity: str) -> str:
