@@ -8,7 +8,10 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
-JOBS ?= 2
+# Tests wait for other processes as often as they compute: more of them than there are cores. The tests of a file share what it
+# sets up, which takes longer than they do.
+JOBS ?= 3
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # The servers and files of tests are thrown away: in memory, where Linux has room for them there, no disk holds them up.
 TMPDIR ?= $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { found = $$6 } END { print found ? found : "/tmp" }')
 PYTEST := TMPDIR="$(TMPDIR)" $(BIN)/pytest
@@ -37,14 +40,14 @@ install: .venv/.installed ## install everything into .venv (nothing outside this
 demo: .venv/.installed ## database, broker, simulated sensors, collector; Ctrl-C ends it (ONCE=1 SENSORS= EDITION= BROKER=)
 	@$(BIN)/simulator demo $(DEMO)
 
-test: .venv/.installed ## all tests (JOBS=2)
-	@$(PYTEST) -n $(JOBS) --dist loadgroup
+test: .venv/.installed ## all tests (JOBS=3)
+	@$(PYTEST) $(PARALLEL)
 
 test-unit: .venv/.installed ## tests that start nothing
 	@$(PYTEST) tests/unit
 
 test-integration: .venv/.installed ## tests with real databases and brokers
-	@$(PYTEST) -n $(JOBS) --dist loadgroup tests/integration
+	@$(PYTEST) $(PARALLEL) tests/integration
 
 test-acceptance: .venv/.installed ## tests that do what a user does
 	@$(PYTEST) tests/acceptance

@@ -13,8 +13,6 @@ import pytest
 from fix_marts import Marts
 from fix_readings import Reading, write
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)

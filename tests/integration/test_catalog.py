@@ -11,8 +11,6 @@ from fix_marts import PROJECT, Marts
 from collector.register import synchronise
 from collector.registry import load
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 ROOT = PROJECT.parent
 RESOURCES = ("model", "snapshot", "source")
 

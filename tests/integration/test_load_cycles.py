@@ -17,8 +17,6 @@ from collector import registry
 from simulator import signals
 from simulator.signals import LoadCycle
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 START = datetime(2024, 3, 30, 22, tzinfo=UTC)

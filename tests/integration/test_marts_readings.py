@@ -13,8 +13,6 @@ from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.message import Message
 from collector.writer import Writer
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SPRING = datetime(2024, 3, 31, tzinfo=UTC)

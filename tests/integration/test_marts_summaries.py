@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from fix_marts import Marts
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 EVERYTHING = ("+fct_interval_summary", "+fct_quality_day", "+fct_pipeline_hour")
 INCREMENTAL = ("fct_interval_summary", "fct_reading_day", "int_quality_day", "fct_quality_day", "fct_pipeline_hour")

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from fix_marts import Marts
 
-pytestmark = pytest.mark.xdist_group("marts")  # parsing the project takes as long as a build: one process does it, once
-
 REGISTERED = datetime(2024, 3, 20, tzinfo=UTC)
 CHANGED = datetime(2024, 3, 31, 12, tzinfo=UTC)
 """On the day on which the clocks of the server's zone go forward: a sensor is retired, another's unit changes."""
