@@ -127,4 +127,4 @@ def until(true, timeout: float = 30, what: str = "") -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, what or "it did not come true in time"
-        time.sleep(0.02)
+        time.sleep(0.05)
