@@ -185,7 +185,7 @@ class FieldsDecoder:
         readings: list[Reading] = []
         held = Held()
         rounded = False
-        for item in items:
+        for item in _objects(items, held):
             values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
             try:
                 source = self._source(item, document)
@@ -230,9 +230,7 @@ class FieldsDecoder:
             series.quantity, series.series_id, source.since, series.pointer.key, narrow, self._value.key, time.key
         )
 
-    def _source(self, item: Any, document: Any) -> _Source:
-        if type(item) is not dict:
-            raise UnusableError(Reason.MALFORMED, f"{shown(item)} where an object is due")
+    def _source(self, item: dict[str, Any], document: Any) -> _Source:
         if self._only is not None:
             return self._only
         device = self._device.find_in(item, document)
@@ -270,6 +268,18 @@ class FieldsDecoder:
         if not source.since <= time <= received + self._max_future:
             check_time(time, source.since, received + self._max_future)
         return time
+
+
+def _objects(items: Sequence[Any], held: Held) -> Sequence[dict[str, Any]]:
+    """Return those of ``items`` that are objects; the others are held back.
+
+    All at once: a message may hold half a million of them, and others wait behind it.
+    """
+    objects = [item for item in items if type(item) is dict]
+    if len(objects) < len(items):
+        first = next(item for item in items if type(item) is not dict)
+        held.add(Reason.MALFORMED, f"{shown(first)} where an object is due", len(items) - len(objects))
+    return objects
 
 
 def _names(item: dict[str, Any]) -> str:
