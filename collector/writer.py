@@ -83,6 +83,7 @@ class Writer:
         self._collided = False
         self.births = Births()
         """What the decoder's readers must not forget; written with every batch."""
+        late.prepare()
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
         """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
