@@ -63,8 +63,8 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
         )
     failed = False
     with ExitStack() as stack:
-        rows = [Writer("file", settings.client_id, _connect) for _ in range(settings.load_connections)]
-        messages = [Writer("archive", settings.client_id, _connect)]
+        rows = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
+        messages = [Writer("archive", settings.client_id)]
         for writer in (*rows, *messages):
             stack.callback(writer.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
@@ -112,12 +112,6 @@ def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer
 def _in_order(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
     """Messages may need those before them and name any sensors: one writer takes them all."""
     return ((0, batch) for batch in batches)
-
-
-def _connect() -> database.Connection:
-    connection = database.connect()
-    connection.execute("set work_mem = '32MB'")  # a transaction's rows are sorted for the means over them
-    return connection
 
 
 def _load(path: Path, work: Work, writers: Sequence[Writer], total: Accounts) -> None:

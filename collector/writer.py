@@ -196,6 +196,8 @@ class Writer:
         """Return the connection, opened if need be."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
+            # A batch's rows are sorted for the means over them, which should not happen on a disk.
+            self._connection.execute("set work_mem = '32MB'")
         return self._connection
 
     def interrupt(self) -> None:
