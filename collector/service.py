@@ -211,6 +211,7 @@ class Collector:
             log.warning("registry not written yet", reason=database.reason(error))
         else:
             self._source.subscribe = self._watch.registry.subscribe
+            log.info("registry in force", sensors=len(self._watch.registry.sensors))
 
     def _summarise(self, pipeline: Pipeline) -> None:
         """Log one line a period, and one for the rest when stopping."""

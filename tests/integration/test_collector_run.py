@@ -97,7 +97,7 @@ def test_follows_the_registry(database, broker, collectors, publisher, unique):
     running.wait_for("registry has mistakes; the one in force stays")
     document["sensors"].append({**document["sensors"][0], "sensor_id": "late", "topic": f"{unique}/late"})
     collectors.registry.write_text(json.dumps(document))
-    running.wait_for("registry written", count=2)
+    running.wait_for("registry in force")
     publisher.send([(0, f"{unique}/late", reading(0)), (1, f"{unique}/t0", reading(0))])
     with database.connect() as connection:
         until(lambda: counts(connection)["stored"] == 2)

@@ -124,7 +124,7 @@ def test_rebalancing(database, kafka, start, unique):
     """Collectors come, stop and are killed while records flow: each reading is there once, none but a kill repeats."""
     sent = 0
     # The mock drops members that do not come back to a rebalance within a second less than this; machines may be busy.
-    patient = {"KAFKA_SESSION_SECONDS": "4"}
+    patient = {"KAFKA_SESSION_SECONDS": "8"}
     first = start(kafka, **patient, COLLECTOR_CLIENT_ID=f"{unique}-1")
     with database.connect() as connection:
 
