@@ -270,6 +270,24 @@ def fuzz(messages: int, only: str | None, seed: int) -> tuple[Bench, float]:
     return bench, time.monotonic() - begun
 
 
+def keep(name: str, bench: Bench, messages: int, seconds: float, asked: argparse.Namespace) -> str:
+    """Write down what came of ``messages`` under ``name``; return it as text."""
+    result = {
+        "about": {**machine(), "date": datetime.now(UTC).date().isoformat()},
+        "messages": messages,
+        "seed": asked.seed,
+        "format": asked.format or "all",
+        "seconds": round(seconds, 1),
+        "escaped": len(bench.escapes),
+        "slowest_milliseconds": round(1000 * max(one.slowest_seconds for one in bench.tallies.values()), 1),
+        "outcomes": {name: dict(one.outcomes.most_common()) for name, one in sorted(bench.tallies.items())},
+    }
+    text = json.dumps(result, indent=2)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    return text
+
+
 def main() -> int:
     """Fuzz, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -278,19 +296,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     bench, seconds = fuzz(asked.messages, asked.format, asked.seed)
-    result = {
-        "about": {**machine(), "date": datetime.now(UTC).date().isoformat()},
-        "messages": asked.messages,
-        "seed": asked.seed,
-        "format": asked.format or "all",
-        "seconds": round(seconds, 1),
-        "escaped": len(bench.escapes),
-        "slowest_milliseconds": round(1000 * max(one.slowest_seconds for one in bench.tallies.values()), 1),
-        "outcomes": {name: dict(one.outcomes.most_common()) for name, one in sorted(bench.tallies.items())},
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "fuzz.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    print(keep("fuzz", bench, asked.messages, seconds, asked))
     return 1 if bench.escapes else 0
 
 

@@ -9,12 +9,10 @@ for Linux; it is no dependency of the project.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 try:
@@ -28,7 +26,6 @@ with atheris.instrument_imports(include=["collector"]):
     from collector import units
     from collector.formats.known import FORMATS
     from collector.message import Message
-from rig import machine
 
 LARGEST = 4_096
 """Bytes of a payload."""
@@ -51,17 +48,7 @@ def main() -> None:
 
     def end() -> None:
         seconds = time.monotonic() - begun
-        result = {
-            "about": {**machine(), "date": datetime.now(UTC).date().isoformat()},
-            "messages": number,
-            "seed": asked.seed,
-            "format": asked.format or "all",
-            "seconds": round(seconds, 1),
-            "escaped": len(bench.escapes),
-            "slowest_milliseconds": round(1000 * max(one.slowest_seconds for one in bench.tallies.values()), 1),
-            "outcomes": {name: dict(one.outcomes.most_common()) for name, one in sorted(bench.tallies.items())},
-        }
-        (fuzz.RESULTS / "fuzz-guided.json").write_text(json.dumps(result, indent=2) + "\n")
+        fuzz.keep("fuzz-guided", bench, number, seconds, asked)
         print(f"{number:,} messages in {seconds:.0f} s, {len(bench.escapes)} escaped", flush=True)
         corpus.cleanup()
         os._exit(bool(bench.escapes))  # libFuzzer would go on

@@ -39,23 +39,19 @@ scale as materialized (
 ),
 
 binned as (
-    select
-        scale.scale,
-        scale.lowest,
-        scale.highest,
-        smooth.level
-    from scale
-    inner join smooth on scale.line = smooth.line and scale.day = smooth.day
-    where scale.highest > scale.lowest
+    {%- for shift in ['', "+ interval '1 day'"] %}
+    {%- if not loop.first %}
     union all
+    {%- endif %}
     select
         scale.scale,
         scale.lowest,
         scale.highest,
         smooth.level
     from scale
-    inner join smooth on scale.line = smooth.line and scale.day = smooth.day + interval '1 day'
+    inner join smooth on scale.line = smooth.line and scale.day = smooth.day {{ shift }}
     where scale.highest > scale.lowest
+    {%- endfor %}
 ),
 
 histogram as (
