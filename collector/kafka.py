@@ -373,9 +373,10 @@ class KafkaSource:
                 self._offsets_committed(error.args[0], due)
                 if not (error.args[0].retriable() or error.args[0].code() == KafkaError.REBALANCE_IN_PROGRESS):
                     break
-                time.sleep(0.1)  # another member is joining just now
             else:
                 self._offsets_committed(None, done)
+            if self._due():
+                time.sleep(0.1)  # another member is joining just now
         self._give_up(partitions, uncommitted=sum(progress.committed < progress.read for progress in leaving))
         consumer.incremental_unassign(partitions)
 

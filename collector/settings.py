@@ -2,12 +2,22 @@
 
 import socket
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from timescale.errors import SettingError
+from timescale.settings import load, mistakes
+
+__all__ = [
+    "ArchiveSettings",
+    "CollectorSettings",
+    "DatabaseSettings",
+    "KafkaSettings",
+    "MqttSettings",
+    "load",
+    "mistakes",
+]
 
 
 class MqttSettings(BaseSettings):
@@ -223,28 +233,3 @@ class ArchiveSettings(BaseSettings):
     def spool_directory(self) -> Path:
         """Where the spool is."""
         return self.spool or self.directory / ".spool"
-
-
-Settings = TypeVar("Settings", bound=BaseSettings)
-
-
-def load(model: type[Settings], **overrides: Any) -> Settings:
-    """Return the settings of ``model`` from the environment; raises :class:`SettingError` that lists every mistake."""
-    try:
-        return model(**overrides)
-    except ValidationError as error:
-        raise SettingError("\n".join(["wrong settings", *mistakes(model, error)])) from error
-
-
-def mistakes(model: type[BaseSettings], error: ValidationError) -> list[str]:
-    """Return one line a mistake: the variable, what is wrong, what it is for."""
-    prefix = model.model_config.get("env_prefix", "")
-    lines = []
-    for detail in error.errors(include_url=False, include_input=False):
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["loc"]:
-            name = str(detail["loc"][0])
-            about = model.model_fields[name].description if name in model.model_fields else ""
-            message = f"{prefix}{name.upper()}: {message}. {about}"
-        lines.append(f"  {message}")
-    return lines

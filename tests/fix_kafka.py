@@ -59,6 +59,10 @@ class MockKafka:
             self._cluster, ctypes.c_int16(api_key), ctypes.c_size_t(len(errors)), array
         )
 
+    def answer_after(self, milliseconds: int) -> None:
+        """Take so long for every answer."""
+        self._library.rd_kafka_mock_broker_set_rtt(self._cluster, 1, milliseconds)
+
     def go_away(self) -> None:
         """Close all connections and take no new ones."""
         self._library.rd_kafka_mock_broker_set_down(self._cluster, 1)
