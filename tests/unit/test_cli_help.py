@@ -7,7 +7,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-COMMANDS = ["collector", "simulator", "timescale"]
+COMMANDS = ["collector", "quality", "simulator", "timescale"]
 
 
 def walk(command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -62,4 +62,6 @@ def test_public_commands_are_there():
         "collector quarantine show",
         "collector quarantine replay",
         "collector quarantine discard",
+        "quality scan",
+        "quality report",
     }

@@ -1,4 +1,4 @@
-"""Imports run one way: ``timescale ← collector ← simulator``."""
+"""Imports run one way: ``timescale ← collector ← simulator``, ``timescale ← quality``."""
 
 import ast
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def imported(path: Path) -> Iterator[str]:
 
 def test_there_is_something_to_look_at():
     """The packages are found, so that the other tests look at something."""
-    assert {path.relative_to(ROOT).parts[0] for path in MODULES} >= {"timescale", "collector", "simulator"}
+    assert {path.relative_to(ROOT).parts[0] for path in MODULES} >= {"timescale", "collector", "quality", "simulator"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,75 @@
+"""Settings of the scans and of who is told, all checked before anything is scanned."""
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LISTED = r"^\s*[^\s,]+\s*(,\s*[^\s,]+\s*)*$"
+
+
+class QualitySettings(BaseSettings):
+    """The scans: QUALITY_LINK, QUALITY_SMTP_HOST, …"""  # noqa: D400
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUALITY_", extra="ignore", hide_input_in_errors=True, allow_inf_nan=False, env_ignore_empty=True
+    )
+
+    contracts: Path | None = Field(None, description="Folder of the contracts; default: those of the product.")
+    drift_quantities: str = Field(
+        "temperature,humidity,pressure",
+        pattern=LISTED,
+        description="Quantities that neighbouring sensors of a site share: drift is looked for in these.",
+    )
+    query_seconds: float = Field(120, gt=0, le=86_400, description="How long one query of a scan may take.")
+    keep_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days for which results are kept; unset: for ever."
+    )
+
+    link: str | None = Field(None, description="Address of a page that news of a scan point to.")
+    remind_hours: float | None = Field(
+        None, gt=0, description="What is still wrong is told again after so many hours; unset: once."
+    )
+    notify_seconds: float = Field(10, gt=0, le=600, description="How long a mail server or a webhook may take.")
+
+    smtp_host: str | None = Field(None, min_length=1, description="Mail server; setting it turns e-mail on.")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="Its port; 587 with starttls, 465 with tls.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted; none only on this machine."
+    )
+    smtp_username: str | None = Field(None, description="User name, where the mail server asks for one.")
+    smtp_password: str | None = Field(None, description="Password of that user.", repr=False)
+    mail_from: str | None = Field(None, pattern=r"^[^\s,@]+@[^\s,@]+$", description="Sender of the mails.")
+    mail_to: str | None = Field(None, pattern=LISTED, description="Who gets the mails: addresses, separated by commas.")
+
+    webhook_url: str | None = Field(
+        None, description="Where news are posted to as JSON; setting it turns the webhook on.", repr=False
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """Refuse settings that would do nothing without another, or send a password in the clear."""
+        wrong = []
+        if self.smtp_host is not None:
+            wrong += [
+                f"QUALITY_{name.upper()}: QUALITY_SMTP_HOST needs it; set it too"
+                for name in ("mail_from", "mail_to")
+                if getattr(self, name) is None
+            ]
+        elif self.mail_to is not None:
+            wrong.append("QUALITY_MAIL_TO: without QUALITY_SMTP_HOST no mail is sent; set it too")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            wrong.append("QUALITY_SMTP_USERNAME, QUALITY_SMTP_PASSWORD: set both or neither")
+        elif self.smtp_password is not None and self.smtp_security == "none":
+            wrong.append("QUALITY_SMTP_SECURITY: none would send the password in the clear; set starttls or tls")
+        if self.webhook_url is not None:
+            parts = urlsplit(self.webhook_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                wrong.append("QUALITY_WEBHOOK_URL: not an address; write https://host/path")
+        if self.contracts is not None and not self.contracts.is_dir():
+            wrong.append(f"QUALITY_CONTRACTS: no such folder {self.contracts}; set it to a folder of contracts")
+        if wrong:
+            raise ValueError("\n  ".join(wrong))
+        return self
