@@ -1,0 +1,8 @@
+"""Incidents: what quality scans and failed tasks told people about."""
+
+from timescale.scripts import migration
+
+revision = "0011"
+down_revision = "0010"
+
+upgrade = migration("0011_incidents")
