@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
 	$(if $(BROKER),--broker $(BROKER))
 
-.PHONY: help install demo test test-unit test-integration test-acceptance catalog lint types format marts bench clean distclean
+.PHONY: help install demo airflow test test-unit test-integration test-acceptance catalog lint types format marts bench clean distclean
 
 help: ## list the targets
 	@echo "make TARGET"
@@ -37,8 +37,11 @@ help: ## list the targets
 
 install: .venv/.installed ## install everything into .venv (nothing outside this directory)
 
-demo: .venv/.installed ## database, broker, simulated sensors, collector; Ctrl-C ends it (ONCE=1 SENSORS= EDITION= BROKER=)
+demo: .venv/.installed ## database, broker, simulated sensors, collector, Airflow; Ctrl-C ends it (ONCE=1 SENSORS= EDITION= BROKER=)
 	@$(BIN)/simulator demo $(DEMO)
+
+airflow: .venv/.installed ## Airflow, which builds the marts and scans the quality (PG* say where; else the demonstration's database)
+	@[ -n "$$PGHOST" ] || [ -f .env ] || [ ! -f .local/env ] || . ./.local/env; $(BIN)/simulator airflow
 
 test: .venv/.installed ## all tests (JOBS=3)
 	@$(PYTEST) $(PARALLEL)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from collector import registry as registries
-from simulator import demo, faults, play, runner, settings, spans
+from simulator import airflow, demo, faults, play, runner, settings, spans
 from timescale import command
 from timescale.binaries import Choice
 from timescale.command import option
@@ -102,11 +102,24 @@ def demo_(
     broker: Annotated[
         Literal["auto", "mosquitto", "nats"], option("--broker", help="auto takes mosquitto if there.")
     ] = "auto",
+    with_airflow: Annotated[  # noqa: FBT002
+        bool, option("--airflow/--no-airflow", help="Have Airflow build the marts and scan the quality.")
+    ] = True,
     directory: Annotated[str, option("--directory", help="Where everything it makes goes.")] = ".local",
 ) -> None:
-    """Start database, broker, collector and sensors on this machine, and show what SQL sees, until Ctrl-C."""
+    """Start database, broker, collector, sensors and Airflow on this machine, and show what SQL sees, until Ctrl-C."""
     with stop_signals(insist=False) as stopped:
-        demo.run(demo.Options(Path(directory), once, sensors, edition, broker), stopped.is_set)
+        demo.run(demo.Options(Path(directory), once, sensors, edition, broker, with_airflow), stopped.is_set)
+
+
+@app.command("airflow")
+def airflow_(
+    directory: Annotated[str, option("--directory", help="Where its settings, secrets and logs go.")] = ".local",
+    port: Annotated[int, option("--port", min=1, max=65535, help="TCP port; taken: a free one.")] = airflow.PORT,
+) -> None:
+    """Run Airflow on this machine, for the warehouse that PG* name, until Ctrl-C."""
+    with stop_signals(insist=False) as stopped:
+        airflow.run(Path(directory) / "airflow", port, stopped.is_set)
 
 
 @contextmanager

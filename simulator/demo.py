@@ -1,4 +1,4 @@
-"""The demonstration: database, broker, collector and sensors on this machine, and a summary of what SQL sees.
+"""The demonstration: database, broker, collector, sensors and Airflow on this machine, and what SQL sees of it.
 
 Everything it makes is under one directory (``.local``). Each program it starts is in a session of its own, so that
 Ctrl-C reaches only the demonstration, which then ends them in reverse order.
@@ -9,12 +9,9 @@ import fcntl
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +19,9 @@ from typing import Literal
 
 from collector import registry as registries
 from simulator import play, runner, summary
+from simulator.airflow import LocalAirflow
 from simulator.broker import LocalBroker, write_private
+from simulator.child import Child, StoppedError
 from simulator.payloads import message
 from simulator.play import Player
 from simulator.publisher import Publisher
@@ -40,7 +39,8 @@ EXAMPLE = Path("docs/examples/ambient_temperature.csv")
 _EXAMPLE_SENSOR = "office-1"
 _LINE_SECONDS = 10.0
 _PATIENCE = 60.0
-_OWN_SETTINGS = ("PG", "MQTT_", "COLLECTOR_", "TIMESCALE_")
+_AIRFLOW_PATIENCE = 240.0
+_OWN_SETTINGS = ("PG", "MQTT_", "COLLECTOR_", "TIMESCALE_", "QUALITY_", "AIRFLOW", "DBT_", "MARTS_", "CATALOG_")
 
 TRY = (
     "select sensor_id, quantity, bucket, round(mean::numeric, 2) as mean from telemetry.reading_1m "
@@ -52,10 +52,6 @@ class DemoError(WarehouseError):
     """A step of the demonstration did not work."""
 
 
-class _StoppedError(Exception):
-    """Somebody asked the demonstration to end."""
-
-
 @dataclass(frozen=True)
 class Options:
     """How to demonstrate. ``sensors`` None: those of the registry."""
@@ -65,52 +61,8 @@ class Options:
     sensors: int | None = None
     edition: Choice = "auto"
     broker: Literal["auto", "mosquitto", "nats"] = "auto"
-
-
-class Child:
-    """A program in a session of its own; what it says goes to ``log``."""
-
-    def __init__(self, name: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self._log = log
-        # Not in our directory: a .env there is meant for the real warehouse, not for this one.
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [_program(name), *arguments],
-                env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-
-    def check(self) -> None:
-        """Raise :class:`DemoError` with the end of its log if it has ended."""
-        status = self._process.poll()
-        if status is not None:
-            raise DemoError(f"{self.name} ended with status {status}. The end of {self._log}:\n{self._tail()}")
-
-    def finish(self, stopped: Callable[[], bool]) -> None:
-        """Wait until it ends; raises :class:`DemoError` with the end of its log where its status is not 0."""
-        while self._process.poll() is None:
-            if stopped():
-                self.stop()
-                raise _StoppedError
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.2)
-        if self._process.returncode:
-            self.check()
-
-    def stop(self, timeout: float = 30.0) -> int:
-        """End it and all it has started; return its exit status."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
-
-    def _tail(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-15:]
-        return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+    airflow: bool = True
+    """Whether the marts are built and scanned as well, by Airflow."""
 
 
 class Demo:
@@ -151,11 +103,12 @@ class Demo:
             print(f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server)}")
             if complaints := result.complaints():
                 raise DemoError("not as it should be: " + "; ".join(complaints))
+            airflow = self._build_and_scan(begin, live, collector) if self._options.airflow else None
             if self._options.once:
                 self._end(live, collector)
                 return
             print("\nRunning until Ctrl-C.", flush=True)
-            self._watch(connection, collector, live)
+            self._watch(connection, collector, live, *([airflow] if airflow else []))
             self._say("ending …")
             self._end(live, collector)
 
@@ -187,6 +140,24 @@ class Demo:
         os.environ.clear()
         os.environ.update(self._environment)
         return server, broker
+
+    def _build_and_scan(self, begin: float, *children: Child) -> LocalAirflow:
+        """Start Airflow, have it build the marts and scan all contracts, and return it; raises where one is red."""
+        print(flush=True)
+        self._say("Airflow …")
+        airflow = LocalAirflow(self._directory / "airflow", self._environment, stopped=self._stopped)
+        self._stack.callback(airflow.stop)
+        airflow.start()
+        self._say(f"Airflow on {airflow.url}; building the marts …")
+        red = []
+        airflow.trigger("build_marts")
+        for dag in ("build_marts", "scan_quality"):  # the second follows the first by itself
+            red += airflow.finish(dag, _AIRFLOW_PATIENCE, *children)
+            self._say(f"{dag}: {'red: ' + ', '.join(red) if red else 'green'}")
+            if red:
+                raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
+        print(f"\n{airflow.invitation()}\n\nEverything is up after {time.monotonic() - begin:.0f} s.", flush=True)
+        return airflow
 
     def _read_registry(self, path: Path) -> list[Player]:
         sensors = play.choose(registries.load(path), None, [])
@@ -252,7 +223,7 @@ class Demo:
         ).fetchone()
         return row is not None and row[0] >= sum(len(player.signals) for player in players)
 
-    def _watch(self, connection: Connection, *children: Child) -> None:
+    def _watch(self, connection: Connection, *children: Child | LocalAirflow) -> None:
         """Print a line now and then until somebody ends it; raises when one of ``children`` has ended."""
         before = summary.accounts(connection)
         while True:
@@ -279,7 +250,7 @@ class Demo:
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             if self._stopped():
-                raise _StoppedError
+                raise StoppedError
             for child in children:
                 child.check()
             if time.monotonic() > deadline:
@@ -337,12 +308,8 @@ class _Closing:
 
 def run(options: Options, stopped: Callable[[], bool]) -> None:
     """Run the demonstration; returns when it is over or ``stopped``, with no process left in either case."""
-    with contextlib.suppress(_StoppedError):
+    with contextlib.suppress(StoppedError):
         Demo(options, stopped).run()
         return
     if options.once:
         raise DemoError("ended before it was done")
-
-
-def _program(name: str) -> str:
-    return str(Path(sysconfig.get_path("scripts")) / name)

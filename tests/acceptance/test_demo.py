@@ -82,7 +82,7 @@ def exported(path):
 def test_once_shows_everything(home, edition, broker):
     """One pass ends with status 0 and a true summary, leaves .local/env and no process."""
     done = subprocess.run(
-        [SIMULATOR, "demo", "--once", "--edition", edition, "--broker", broker],
+        [SIMULATOR, "demo", "--no-airflow", "--once", "--edition", edition, "--broker", broker],
         cwd=home, env=environment(home), check=False, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -115,7 +115,7 @@ def lines_until(process, text):
 def endless(home):
     """Start a demo of two sensors that runs until it is told to stop; wait for its summary."""
     process = subprocess.Popen(
-        [SIMULATOR, "demo", "--sensors", "2"],
+        [SIMULATOR, "demo", "--no-airflow", "--sensors", "2"],
         cwd=home, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def test_dead_collector_ends_the_demo(home, endless):
 def test_second_demo_in_the_same_place_is_refused(home, endless):
     """Two demos never share a directory; the first goes on."""
     done = subprocess.run(
-        [SIMULATOR, "demo", "--once"],
+        [SIMULATOR, "demo", "--no-airflow", "--once"],
         cwd=home, env=environment(home), check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1

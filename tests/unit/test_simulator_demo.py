@@ -24,12 +24,12 @@ def steps(monkeypatch, tmp_path):
 
     def alive(_self, _connection, _players, since):
         done["since"] = since
-        raise demo._StoppedError
+        raise demo.StoppedError
 
     monkeypatch.setattr(demo.Demo, "_fill", fill)
     monkeypatch.setattr(demo.Demo, "_alive", alive)
     one = demo.Demo(demo.Options(directory=tmp_path), lambda: False)
-    with contextlib.suppress(demo._StoppedError):
+    with contextlib.suppress(demo.StoppedError):
         one.run()
     return done
 

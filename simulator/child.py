@@ -1,0 +1,94 @@
+"""A program that this one starts, watches and ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from timescale.errors import WarehouseError
+
+
+class ChildError(WarehouseError):
+    """A program that was started has ended, or failed."""
+
+
+class StoppedError(Exception):
+    """Somebody asked us to end while we waited."""
+
+
+class Child:
+    """A program in a session of its own; what it says goes to ``log``. ``program`` default: ``name``, beside Python."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        program: str | None = None,
+    ) -> None:
+        self.name = name
+        self._log = log
+        # Not in our directory: a .env there is meant for the real warehouse, not for this one.
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [beside(program or name), *arguments],
+                env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def check(self) -> None:
+        """Raise :class:`ChildError` with the end of its log if it has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise ChildError(f"{self.name} ended with status {status}. The end of {self._log}:\n{self._tail()}")
+
+    def finish(self, stopped: Callable[[], bool]) -> None:
+        """Wait until it ends; raises :class:`ChildError` with the end of its log where its status is not 0."""
+        while self._process.poll() is None:
+            if stopped():
+                self.stop()
+                raise StoppedError
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.2)
+        if self._process.returncode:
+            self.check()
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """End it and all it has started, by force after ``timeout`` seconds; return its exit status."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        # Stragglers may have made groups of their own, but none has left the session.
+        while left := _session(self._process.pid):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.05)
+        return self._process.wait()
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()[-15:]
+        return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+
+
+def beside(name: str) -> str:
+    """Return the path of a program that is installed beside this Python."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _session(leader: int) -> list[int]:
+    """Return the living processes of a session."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,stat="], check=True, capture_output=True, text=True).stdout
+    found = []
+    for line in listed.splitlines():
+        pid, state = line.split(None, 1)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if not state.startswith("Z") and os.getsid(int(pid)) == leader:
+                found.append(int(pid))
+    return found
