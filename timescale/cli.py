@@ -64,7 +64,10 @@ def migrate() -> None:
     TIMESCALE_EDITION (auto, timescaledb, postgresql) chooses for a fresh database; TIMESCALE_RETENTION_DAYS drops raw
     readings after so many days (unset: never), the means stay.
     """
-    print(describe(run_migrations()))
+    done = run_migrations()
+    print(describe(done))
+    for warning in done.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()

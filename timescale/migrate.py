@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import get_args
 
+import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
@@ -30,6 +31,8 @@ class Migration:
     """The migrations applied, as ``0001 The registry.``"""
     keep_days: int | None
     """For how many days raw readings are kept; None: for ever."""
+    warnings: tuple[str, ...] = ()
+    """What could not be done and is not needed by everybody, with the mend."""
 
 
 def migrate(to: str = "head") -> Migration:
@@ -59,7 +62,9 @@ def migrate(to: str = "head") -> Migration:
             config.attributes |= {"connection": connection, "driver_connection": driver, "edition": chosen}
             command.upgrade(config, to)
             after = revision(driver) or ""
+            warnings: list[str] = []
             if after == head():
+                driver.add_notice_handler(lambda notice: _keep_warning(notice, warnings))
                 define(driver, chosen)
                 driver.execute("update telemetry.retention set keep_days = %s", (keep_days,))
         if chosen == "timescaledb":
@@ -69,7 +74,12 @@ def migrate(to: str = "head") -> Migration:
         for script in reversed(list(scripts.walk_revisions()))
         if (before or "") < script.revision <= after
     ]
-    return Migration(chosen, before, after, tuple(applied), keep_days)
+    return Migration(chosen, before, after, tuple(applied), keep_days, tuple(warnings))
+
+
+def _keep_warning(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        warnings.append(". ".join(part for part in (notice.message_primary, notice.message_hint) if part))
 
 
 def head() -> str:

@@ -1,11 +1,21 @@
-{#- For post-hooks: lets the role bi_reader read this relation, where that role exists. -#}
+{#- For post-hooks: lets those who read marts read this relation, as far as their roles exist (timescale migrate makes
+    them). Not dbt's own `grants`: that fails where a role is missing. -#}
 {% macro grant_to_readers() %}
 do $$
+declare
+    reader text;
 begin
-    if exists (select from pg_catalog.pg_roles where rolname = 'bi_reader') then
-        grant usage on schema {{ this.schema }} to bi_reader;
-        grant select on {{ this }} to bi_reader;
-    end if;
+    for reader in
+        select rolname from pg_catalog.pg_roles
+        where rolname in ('bi_reader', 'data_scientist', 'access_api', 'quality_scanner')
+    loop
+        if not has_schema_privilege(reader, '{{ this.schema }}', 'usage') then
+            -- Two models that are built at the same time may not both change the schema.
+            perform pg_advisory_xact_lock(hashtext('grant_to_readers'));
+            execute format('grant usage on schema {{ this.schema }} to %I', reader);
+        end if;
+        execute format('grant select on {{ this }} to %I', reader);
+    end loop;
 end
 $$
 {% endmacro %}
