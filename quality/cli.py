@@ -40,17 +40,20 @@ Contracts = Annotated[
 
 
 @app.command("scan")
-def scan_(contract: Contracts = None) -> None:
+def scan_(
+    contract: Contracts = None,
+    everything: Annotated[bool, option("--all", help="Show the checks that passed as well.")] = False,  # noqa: FBT002
+) -> None:
     """Run the contracts, store what they find, tell people what is new; print it all.
 
     Ends with 0: passed, 1: failed, 2: warned, 3: the scan, or a part of it, could not be made.
     """
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     with _could_not():
         from quality.scan import scan  # noqa: PLC0415 - Soda takes a second to import
 
         found = scan(contract)
-    print(found.text())
+    print(found.text(everything=everything))
     raise typer.Exit(found.exit_status)
 
 

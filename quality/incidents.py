@@ -5,6 +5,7 @@ the notifiers that have yet to tell of it, and those that have yet to tell of it
 on the list and is asked again next time.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -92,7 +93,8 @@ def attempt(notifier: Notifier, events: Sequence[Event]) -> bool:
     try:
         notifier.send(events)
     except Exception as error:  # noqa: BLE001 - a way to tell people must never stop a scan
-        log.warning("nobody was told", notifier=notifier.name, error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError, ValueError):  # the log may be what is broken
+            log.warning("nobody was told", notifier=notifier.name, error=f"{type(error).__name__}: {error}")
         return False
     return True
 

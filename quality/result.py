@@ -109,37 +109,38 @@ class Scan:
     @property
     def outcome(self) -> Outcome:
         """What it comes to; a check that could not be made is worse than one that failed, that worse than a warning."""
-        words = {result.word for result in self.results if not result.sums_up}
-        sums = {result.word for result in self.results if result.sums_up}
-        if not self.results or any(result.is_error for result in self.results):
-            return "error"
-        for word in ("failed", "warned"):
-            if word in words | sums:
-                return word
-        return "passed"
+        return _worst(self.results)
 
     @property
     def exit_status(self) -> int:
         """0: passed, 1: failed, 2: warned, 3: a check could not be made."""
         return EXIT_STATUS[self.outcome]
 
-    def text(self) -> str:
-        """Return it as a table for people: every check, and the single series that are not as they should be."""
+    def text(self, *, everything: bool = False) -> str:
+        """Return it as a table for people: a line a contract, its checks and series that are not as they should be.
+
+        With ``everything``, or of one contract alone, every check is shown.
+        """
+        contracts = list(dict.fromkeys(result.contract for result in self.results))
         rows = [_HEADINGS]
-        for result in self.results:
-            if result.series_id is None:
-                rows.append((result.contract, result.column or "", result.check, *_figures(result)))
-            elif result.word in ("failed", "warned"):
-                rows.append(("", "", f"  {result.sensor_id} {result.quantity}", *_figures(result)))
+        for contract in contracts:
+            mine = [result for result in self.results if result.contract == contract]
+            tables = Counter(result.word for result in mine if result.series_id is None)
+            rows.append((contract, "", _counts(tables), _worst(mine), "", ""))
+            for result in mine:
+                shown = everything or len(contracts) == 1 or result.word != "passed"
+                if result.series_id is None and shown:
+                    rows.append(("", result.column or "", result.check, *_figures(result)))
+                elif result.word in ("failed", "warned"):
+                    rows.append(("", "", f"  {result.sensor_id} {result.quantity}", *_figures(result)))
         return f"{table(rows)}\n\n{self.summary()}"
 
     def summary(self) -> str:
         """Return it in a line."""
         checks = Counter(result.word for result in self.results if result.series_id is None)
         series = Counter(result.word for result in self.results if result.series_id is not None)
-        return (
-            f"{self.outcome.upper()}: checks: {_counts(checks)}; single series: {_counts(series)}; {self.seconds:.1f} s"
-        )
+        parts = [f"{_counts(checks)} checks", *([f"{_counts(series)} of single series"] if series else [])]
+        return f"{self.outcome.upper()}: {'; '.join(parts)}; {self.seconds:.1f} s"
 
 
 def prefix(contract: str) -> str:
@@ -171,6 +172,13 @@ _HEADINGS = ("contract", "column", "check", "outcome", "measured", "threshold")
 
 def _figures(result: Result) -> tuple[str, str, str]:
     return result.outcome, number(result.measured), result.threshold or ""
+
+
+def _worst(results: Sequence[Result]) -> Outcome:
+    words = {result.word for result in results}
+    if not results or any(result.is_error for result in results):
+        return "error"
+    return "failed" if "failed" in words else "warned" if "warned" in words else "passed"
 
 
 def _counts(words: Counter[Word]) -> str:

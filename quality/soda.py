@@ -7,6 +7,8 @@ passed but what was evaluated. It keeps its telemetry to itself: each scan would
 import logging
 import os
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ def _kept_environment() -> Iterator[None]:
 
 
 try:
-    with _kept_environment():
+    with _kept_environment(), warnings.catch_warnings(action="ignore"):  # it warns of parts of itself
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
         from soda_core.common.data_source_connection import DataSourceConnection
@@ -123,11 +125,12 @@ def verify(path: Path, connection: Connection) -> Verified:
     nowhere = {"host": "-", "user": "-", "password": "-", "database": "-"}  # asked for, never used
     source = PostgresDataSourceImpl(PostgresDataSource(name=DATA_SOURCE, connection=nowhere), timed)
     try:
-        session = ContractVerificationSession.execute(
-            [ContractYamlSource.from_file_path(str(path))],
-            variables={"DATABASE": connection.info.dbname},
-            data_source_impls=[source],
-        )
+        with warnings.catch_warnings(action="ignore"):
+            session = ContractVerificationSession.execute(
+                [ContractYamlSource.from_file_path(str(path))],
+                variables={"DATABASE": connection.info.dbname},
+                data_source_impls=[source],
+            )
     except Exception as error:  # noqa: BLE001 - of whatever kind, it means that there is no result
         return Verified("", (), (_line(error),))
     (result,) = session.contract_verification_results
@@ -137,6 +140,8 @@ def verify(path: Path, connection: Connection) -> Verified:
         errors.append("no check was evaluated")
     elif len(checks) != len(declared):
         errors.append(f"{len(declared)} checks stand in it, {len(checks)} were evaluated")
+    twice = [name for name, number in Counter((one.column, one.name) for one in checks).items() if number > 1]
+    errors += [f"more than one check of {column or 'the table'} is called {name}" for column, name in twice]
     if result.status is CheckCollectionStatus.ERROR and not errors:
         errors.append("Soda calls it an error and says no more")
     dataset = ".".join([*result.contract.dataset_prefix[1:], result.contract.dataset_name])

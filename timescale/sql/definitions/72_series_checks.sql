@@ -116,8 +116,11 @@ run as materialized (
         newest.kind,
         newest.interval_seconds,
         hours.hour_count,
-        changed.time as changed_at,
-        extract(epoch from newest.last_time - coalesce(changed.time, hours.first_hour))::double precision as seconds
+        -- Of raw readings that retention has dropped, the hour is known.
+        coalesce(changed.time, hours.changed_hour) as changed_at,
+        extract(
+            epoch from newest.last_time - coalesce(changed.time, hours.changed_hour, hours.first_hour)
+        )::double precision as seconds
     from newest
     left join hours on newest.series_id = hours.series_id
     left join lateral (

@@ -1,0 +1,220 @@
+"""A warehouse whose scan is green, on each edition, to break copies of; and places that take mail and posts."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from email.policy import default
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from fix_database import Database, Servers, point_to
+from fix_marts import Marts
+
+SENSOR = """
+insert into telemetry.sensor (sensor_id, type, site, area, topic, since, registered_at, updated_at)
+values (%(sensor)s, 'thermostat', %(site)s, 'hall', 't/' || %(sensor)s, '2000-01-01', %(at)s, %(at)s)
+on conflict do nothing
+"""
+SERIES = """
+insert into telemetry.series
+(sensor_id, quantity, unit, minimum, maximum, interval_seconds, kind, registered_at, updated_at)
+values (%(sensor)s, %(quantity)s, 'Cel', %(minimum)s, %(maximum)s, %(interval)s, %(kind)s, %(at)s, %(at)s)
+returning series_id
+"""
+READINGS = """
+insert into telemetry.reading (time, series_id, value, received_at)
+select
+    time,
+    %(series)s,
+    {value},
+    time + interval '0.2 seconds'
+from (
+    select
+        time,
+        (extract(epoch from now() - time) / %(interval)s)::bigint as n
+    from generate_series(
+        now() - %(begin)s::interval, now() - %(end)s::interval, %(interval)s * interval '1 second'
+    ) as time
+) as times
+order by time
+on conflict do nothing
+"""
+# n counts the readings back from now: what it gives is never the same twice in a row.
+WAVE = "20 + 5 * sin(n / 20.0) + mod(n, 7) / 10.0"
+INTAKE = """
+insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
+select date_trunc('minute', time, 'UTC'), 'mqtt', 'test', count(*), count(*), count(*), count(*)
+from telemetry.reading
+group by 1
+"""
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database to register series in and to give them readings, all relative to now."""
+
+    database: Database
+
+    def execute(self, statement: str, **values: object) -> Any:
+        """Run one statement and return its rows, if it has any."""
+        with self.database.connect() as connection:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else None
+
+    def register(
+        self, sensor: str, *, quantity: str = "temperature", interval: float = 600, minimum: float | None = -20,
+        maximum: float | None = 60, kind: str = "number", site: str = "athens", age: str = "30 days",
+    ) -> int:  # fmt: skip
+        """Register one series ``age`` ago and return its number."""
+        ((at,),) = self.execute("select now() - %(age)s::interval", age=age)
+        self.execute(SENSOR, sensor=sensor, site=site, at=at)
+        ((series,),) = self.execute(
+            SERIES, sensor=sensor, quantity=quantity, interval=interval, minimum=minimum, maximum=maximum, kind=kind,
+            at=at,
+        )  # fmt: skip
+        return int(series)
+
+    def read(self, series: int, *, begin: str, end: str = "0 s", interval: float = 600, value: str = WAVE) -> None:
+        """Store a reading each ``interval`` seconds, from ``begin`` ago to ``end`` ago; ``value`` is SQL over n."""
+        self.execute(READINGS.format(value=value), series=series, begin=begin, end=end, interval=interval)
+
+    def settle(self) -> None:
+        """Bring means and statistics up to date."""
+        self.database.refresh()
+        self.execute("vacuum analyze")
+
+
+@pytest.fixture
+def warehouse(database: Database) -> Warehouse:
+    """A migrated, empty database, on each edition."""
+    return Warehouse(database)
+
+
+@pytest.fixture(scope="module")
+def green(marts: Marts) -> Marts:
+    """Four thermostats of one site with ten days of readings, and the marts built over them; nobody changes it."""
+    made = Warehouse(marts.database)
+    for number in range(4):
+        series = made.register(f"t{number}")
+        made.read(series, begin="10 days", value=f"{WAVE} + {number}")
+    made.execute(INTAKE)
+    made.settle()
+    marts.run()
+    return marts
+
+
+@pytest.fixture
+def copy(green: Marts, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
+    """A copy of the green warehouse, to break."""
+    database = servers.create(green.edition, template=green.database.environment["PGDATABASE"])
+    point_to(monkeypatch, database.environment)
+    yield Warehouse(database)
+    servers.drop(database)
+
+
+@pytest.fixture(scope="module")
+def crumbling_copy(green: Marts, servers: Servers) -> Iterator[Warehouse]:
+    """A copy of the green warehouse in which one thing after the other is broken."""
+    database = servers.create(green.edition, template=green.database.environment["PGDATABASE"])
+    yield Warehouse(database)
+    servers.drop(database)
+
+
+@pytest.fixture
+def crumbling(crumbling_copy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """The same, with ``PG*`` pointing to it."""
+    point_to(monkeypatch, crumbling_copy.database.environment)
+    return crumbling_copy
+
+
+@dataclass
+class MailSink:
+    """An SMTP server that keeps what it gets; while ``refuse`` is set it takes nothing."""
+
+    port: int = 0
+    refuse: bool = False
+    mails: list[Message] = field(default_factory=list)
+
+
+class _Mail(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        sink: MailSink = self.server.sink  # type: ignore[attr-defined]
+        self._say("220 sink")
+        for line in self.rfile:
+            word = line[:4].upper().strip()
+            if word == b"DATA":
+                self._say("354 go on")
+                lines = list(iter(self.rfile.readline, b".\r\n"))
+                sink.mails.append(message_from_bytes(b"".join(lines), policy=default))
+                self._say("250 kept")
+            elif word == b"QUIT":
+                self._say("221 bye")
+                return
+            else:
+                self._say("451 not now" if sink.refuse and word == b"MAIL" else "250 fine")
+
+    def _say(self, line: str) -> None:
+        self.wfile.write(line.encode() + b"\r\n")
+
+
+@dataclass
+class PostSink:
+    """An HTTP server that keeps the JSON posted to it; while ``refuse`` is set it answers 503."""
+
+    port: int = 0
+    refuse: bool = False
+    posts: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Post(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        sink: PostSink = self.server.sink  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not sink.refuse:
+            sink.posts.append(json.loads(body))
+        self.send_response(503 if sink.refuse else 204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def mail_sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSink]:
+    """A mail server on this machine that the settings name."""
+    sink = MailSink()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mail) as server:
+        yield from _serve(server, sink)
+        server.shutdown()
+
+
+@pytest.fixture
+def post_sink() -> Iterator[PostSink]:
+    """A webhook on this machine."""
+    sink = PostSink()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Post) as server:
+        yield from _serve(server, sink)
+        server.shutdown()
+
+
+@pytest.fixture
+def told(mail_sink: MailSink, post_sink: PostSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings name both sinks."""
+    settings = {
+        "SMTP_HOST": "127.0.0.1", "SMTP_PORT": mail_sink.port, "SMTP_SECURITY": "none", "MAIL_FROM": "wh@example.org",
+        "MAIL_TO": "you@example.org, me@example.org", "WEBHOOK_URL": f"http://127.0.0.1:{post_sink.port}/hook",
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(f"QUALITY_{name}", str(value))
+
+
+def _serve(server: Any, sink: Any) -> Iterator[Any]:
+    sink.port, server.sink = server.server_address[1], sink
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield sink
