@@ -34,10 +34,6 @@ def model(**told: Any) -> Model:
     return Model(task_id=node.name, unique_id=node.unique_id, build="build", dag=told["dag"], pool="default_pool")
 
 
-def nothing(**_: Any) -> None:
-    """Return no task, for Cosmos."""
-
-
 with DAG(
     dag_id="build_marts",
     doc_md=__doc__,
@@ -58,12 +54,8 @@ with DAG(
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.NONE,
             emit_datasets=False,
-            node_converters={
-                DbtResourceType.MODEL: model,
-                DbtResourceType.SNAPSHOT: model,
-                DbtResourceType("exposure"): nothing,
-                DbtResourceType("operation"): nothing,
-            },
+            exclude=["resource_type:exposure", "resource_type:operation"],
+            node_converters={DbtResourceType.MODEL: model, DbtResourceType.SNAPSHOT: model},
         ),
     )
     models = list(dag.tasks)

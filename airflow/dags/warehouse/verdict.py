@@ -58,9 +58,11 @@ def verdicts(results: Iterable[Ran]) -> dict[str, dict[str, Any]]:
     """
     results = list(results)
     built = {one.unique_id: place for place, one in enumerate(results) if one.kind in MODELS}
-    found = {one.unique_id: {"good": one.good, "said": [str(one)]} for one in results if one.kind in MODELS}
+    found: dict[str, dict[str, Any]] = {
+        one.unique_id: {"good": one.good, "said": [str(one)]} for one in results if one.kind in MODELS
+    }
     for test in results:
-        if test.kind in MODELS:
+        if test.kind in MODELS or test.status == "no-op":  # an exposure, of which dbt has nothing to say
             continue
         owner = max((owner for owner in test.owners if owner in built), key=built.__getitem__, default=NOBODY)
         verdict = found.setdefault(owner, {"good": True, "said": []})

@@ -1,0 +1,40 @@
+"""Verify the archive of raw messages, and compact it.
+
+Every night at 03:30 UTC, where there is an archive (`ARCHIVE_DIRECTORY`, by default `archive/`): hours that are over
+and lie in several small files become one file each, then every file of the last two days is read to its end, each
+message of it. Nothing is ever deleted that does not stand in another file.
+
+## When it is red
+* **`compact`**: the disk refused, or a file can't be read. The originals are all there; the next night goes on.
+* **`verify`**: its log names the files that can't be read. Keep them as they are, look at the disk, and fetch them from
+  your backup. What stands in them is in the database already, unless the log of `collector archive` says otherwise.
+"""
+
+from airflow.sdk import DAG, CronTriggerTimetable, task
+
+from warehouse import rules
+
+with DAG(
+    dag_id="archive_upkeep",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable("30 3 * * *", timezone="UTC"),
+    tags=["archive"],
+    default_args=rules.defaults(pool="default_pool"),
+    **rules.DAG_RULES,
+) as dag:
+
+    @task
+    def compact() -> None:
+        """Make one file of the several of an hour."""
+        from warehouse.command import console  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
+
+        console("collector", "archive", "compact")
+
+    @task
+    def verify() -> None:
+        """Read every file of the last two days."""
+        from warehouse.command import console  # noqa: PLC0415
+
+        console("collector", "archive", "verify", "--days", "2")
+
+    compact() >> verify()
