@@ -67,11 +67,8 @@ BREAKS = {
         """,
     ),
     "intake": (
-        "accounts that do not balance",
-        """
-        update telemetry.intake set decoded = 0, quarantined_messages = messages
-        where bucket = (select min(bucket) from telemetry.intake)
-        """,
+        "minutes from the future",
+        "insert into telemetry.intake (bucket, source, collector) values (now() + interval '1 day', 'mqtt', 'test')",
     ),
     "dim_date": (
         "days that it lacks between its first and its last",
@@ -191,6 +188,17 @@ def test_each_contract_can_fail(crumbling, contract):
     found = scan([contract])
     assert found.outcome == "failed", found.text()
     assert states(found)[contract, check, ""] == "failed"
+
+
+def test_accounts_that_do_not_balance_are_seen(warehouse):
+    """A reading that the accounts hold as quarantined, and nobody has, fails intake as well as quarantine."""
+    warehouse.execute(
+        "insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, quarantined_readings) "
+        "values (date_trunc('minute', now()), 'mqtt', 'test', 1, 1, 1, 1)"
+    )
+    failed = {state for state, word in states(scan(["intake", "quarantine"])).items() if word == "failed"}
+    assert {("intake", "accounts that do not balance", "")} < failed
+    assert ("quarantine", "quarantined by the accounts, less what is there", "") in failed
 
 
 def test_every_column_of_a_table_that_changes_is_seen(copy):
