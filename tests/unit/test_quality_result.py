@@ -10,9 +10,6 @@ from quality.result import Result, Scan, contract_error, prefix
 
 AT = datetime(2026, 5, 3, 4, 5, tzinfo=UTC)
 
-    contract="reading", dataset="telemetry.reading", check="silent sensors", kind="failed_rows", word="passed"
-)
-
 
 def result(word: str = "passed", **more) -> Result:
     """Return a result of a table; with ``series_id`` of a series."""
