@@ -10,14 +10,14 @@ message of it. Nothing is ever deleted that does not stand in another file.
   your backup. What stands in them is in the database already, unless the log of `collector archive` says otherwise.
 """
 
-from airflow.sdk import DAG, CronTriggerTimetable, task
+from airflow.sdk import DAG, task
 
 from warehouse import rules
 
 with DAG(
     dag_id="archive_upkeep",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("30 3 * * *", timezone="UTC"),
+    schedule=rules.cron("30 3 * * *"),
     tags=["archive"],
     default_args=rules.defaults(pool="default_pool"),
     **rules.DAG_RULES,

@@ -19,7 +19,7 @@ import os
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 from cosmos.config import ExecutionConfig, ProjectConfig, RenderConfig
 from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehavior
 from cosmos.converter import DbtToAirflowConverter
@@ -37,7 +37,7 @@ def model(**told: Any) -> Model:
 with DAG(
     dag_id="build_marts",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable(os.environ.get("MARTS_SCHEDULE", "5 * * * *"), timezone="UTC"),
+    schedule=rules.cron(os.environ.get("MARTS_SCHEDULE", "5 * * * *")),
     tags=["dbt", "marts"],
     default_args=rules.defaults(owner="analytics"),
     **rules.DAG_RULES,

@@ -10,14 +10,14 @@ Nothing is lost: what should go stays a night longer. The log has the database's
 held the readings; the next try or night does it. Out of disk meanwhile: `timescale status` shows what takes the room.
 """
 
-from airflow.sdk import DAG, CronTriggerTimetable, task
+from airflow.sdk import DAG, task
 
 from warehouse import rules
 
 with DAG(
     dag_id="retention",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
+    schedule=rules.cron("30 2 * * *"),
     tags=["database"],
     default_args=rules.defaults(),
     **rules.DAG_RULES,

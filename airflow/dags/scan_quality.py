@@ -16,7 +16,7 @@ Scans that were missed are not made up for: they would measure the present again
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, get_current_context, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException
 
 from quality.contracts import names
@@ -26,9 +26,10 @@ from warehouse.tell import CheckFailedError
 with DAG(
     dag_id="scan_quality",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[rules.MARTS]),
+    schedule=AssetOrTimeSchedule(timetable=rules.cron("*/15 * * * *"), assets=[rules.MARTS]),
     tags=["quality"],
-    default_args=rules.defaults(),
+    # Before the catalog, which waits for the same asset and the same pool.
+    default_args=rules.defaults(priority_weight=10),
     **rules.DAG_RULES,
 ) as dag:
 
@@ -45,4 +46,6 @@ with DAG(
         if done.outcome == "failed":
             raise CheckFailedError(f"{contract}: a check failed")
 
-    scan.expand(contract=names())
+    if not (contracts := names()):
+        raise LookupError("no contracts: nothing checked must not look like nothing wrong")  # an import error in the UI
+    scan.expand(contract=contracts)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, CronTriggerTimetable
 
 from warehouse import tell
 
@@ -33,6 +33,14 @@ SLOTS = 2
 
 WRITES: dict[str, Any] = {"pool": POOL, "pool_slots": SLOTS}
 READS: dict[str, Any] = {"pool": POOL, "pool_slots": 1}
+
+
+def cron(expression: str) -> CronTriggerTimetable:
+    """Return the schedule of a cron expression, in UTC.
+
+    A DAG that is new waits for its first time: by itself, Airflow would run it at once where one has just passed.
+    """
+    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
 
 
 def defaults(**more: Any) -> dict[str, Any]:
