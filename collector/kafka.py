@@ -187,6 +187,8 @@ class KafkaSource:
     ) -> None:
         self.subscribe: tuple[str, ...] = ()
         """MQTT's topic filters, which mean nothing here."""
+        self.connections = 0
+        """How often it has been given partitions."""
         self._kafka = kafka
         self._settings = settings
         self._new_consumer = new_consumer
@@ -199,6 +201,11 @@ class KafkaSource:
         self._committing = False
         self._commit_after = 0.0
         self._patience = min(settings.drain_seconds, _LONGEST_REVOKE)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the cluster has answered."""
+        return self._troubles.connected
 
     def committed(self, messages: Sequence[Message]) -> None:
         """Take note that ``messages`` are safe; their offsets are committed by the loop. From any thread."""
@@ -347,6 +354,7 @@ class KafkaSource:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign(partitions)
+        self.connections += 1
         self._troubles.connected = True
         self._mine.update({one.partition: _Progress() for one in partitions})
         if self._paused:

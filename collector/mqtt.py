@@ -79,6 +79,8 @@ class MqttSource:
     ) -> None:
         self.subscribe = subscribe
         self.connections = 0
+        self.connected = False
+        """Whether the broker has taken the subscriptions of the present connection."""
         self._mqtt = mqtt
         self._settings = settings
         self._host = host or SparkplugHost()
@@ -245,10 +247,12 @@ class MqttSource:
             # Only now: what is published between unsubscribing and subscribing would reach nobody.
             client.unsubscribe(sorted(self._gone))
             self._gone.clear()
+        self.connected = True
         log.info("subscribed", filters=list(self._subscribed))
         self._publish(client, self._host.connected())
 
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
+        self.connected = False
         if code.is_failure and not self._stopping.is_set():
             log.warning("connection to broker lost", reason=str(code))
 

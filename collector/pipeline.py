@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from collector.batch import Accounts, Batch, Decode
@@ -28,9 +28,9 @@ class Pipeline:
     its readings committed at once and a busy one pays for few transactions. Memory is bounded by two batches, the
     one that gathers and the one that is being written; :attr:`full` says when to stop adding.
 
-    These are called in the writer thread: ``committed`` with each batch that has been committed, ``room`` when a
-    batch that was full has been taken away, ``before_batch`` before each batch and about once a second when nothing
-    arrives.
+    These are called in the writer thread: ``committed`` with each batch that has been committed, ``wrote`` with its
+    messages, the seconds that writing took and what became of them, ``room`` when a batch that was full has been taken
+    away, ``before_batch`` before each batch and about once a second when nothing arrives.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Pipeline:
         committed: Callable[[Batch], None],
         room: Callable[[], None] = lambda: None,
         before_batch: Callable[[], None] = lambda: None,
+        wrote: Callable[[Sequence[Message], float, Accounts], None] = lambda *_: None,
         max_messages: int,
         max_bytes: int,
     ) -> None:
@@ -52,6 +53,10 @@ class Pipeline:
         self._committed = committed
         self._room = room
         self._before_batch = before_batch
+        self._wrote = wrote
+        self._writing: Batch | None = None
+        self.writing_since: float | None = None
+        """When the write that runs began, by time.monotonic()."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._batch = Batch()
@@ -82,6 +87,13 @@ class Pipeline:
     def waiting(self) -> int:
         """How many messages wait for their transaction to begin."""
         return len(self._batch.messages)
+
+    def in_hand(self) -> tuple[int, int | None]:
+        """Return how many messages are not committed yet, and when the oldest of them arrived."""
+        with self._lock:
+            batches = [batch for batch in (self._writing, self._batch) if batch is not None and batch.messages]
+            oldest = batches[0].messages[0].received if batches else None
+            return sum(len(batch.messages) for batch in batches), oldest
 
     def take_progress(self) -> Progress:
         """Return what happened since the last call."""
@@ -114,7 +126,7 @@ class Pipeline:
                     self._arrived.clear()
                     batch, was_full = self._batch, self.full
                     if batch.messages:
-                        self._batch = Batch()
+                        self._batch, self._writing = Batch(), batch
                 if was_full:
                     self._room()
                 if batch.messages:
@@ -128,10 +140,13 @@ class Pipeline:
             self._writer.close()
 
     def _write(self, batch: Batch) -> bool:
+        begun = self.writing_since = time.monotonic()
         accounts = write_patiently(self._writer, batch, self.decode, stop=self._abandon.wait)
         if accounts is None:
             return False
+        self._wrote(batch.messages, time.monotonic() - begun, accounts)
         with self._lock:
+            self._writing = self.writing_since = None
             progress = self.progress
             progress.accounts.add(accounts)
             progress.batches += 1

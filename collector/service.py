@@ -17,6 +17,7 @@ from collector.decoder import Decoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
+from collector.metrics import Endpoint, Metrics, long_held
 from collector.mqtt import Sink
 from collector.pipeline import Pipeline
 from collector.settings import CollectorSettings
@@ -112,6 +113,12 @@ class Source(Protocol):
 
     subscribe: tuple[str, ...]
     """The registry's topic filters; replaced when the registry changes."""
+    connections: int
+    """How often it has connected."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can bring messages just now."""
 
     def committed(self, messages: Sequence[Message]) -> None:
         """Take note that ``messages`` are safe. From any thread."""
@@ -148,6 +155,11 @@ class Collector:
         self._source = source(self._watch.registry.subscribe)
         self._pipeline: Pipeline | None = None
         self._stopping = threading.Event()
+        self._metrics = Metrics("collector", lambda: self._pipeline.in_hand() if self._pipeline else (0, None))
+        self._metrics.source("collector", lambda: self._source.connections, lambda: self._source.connected)
+        self._endpoint = Endpoint(
+            self._metrics, self._waiting, settings.metrics_address, settings.metrics_port, "COLLECTOR_METRICS_PORT"
+        )
 
     def stop(self) -> None:
         """End :meth:`run`, in an orderly way; from any thread, not from a signal handler."""
@@ -158,6 +170,19 @@ class Collector:
 
     def run(self) -> bool:
         """Collect until :meth:`stop`; return whether all that was read has been committed and acknowledged."""
+        with self._endpoint:
+            return self._run()
+
+    def _waiting(self) -> list[str]:
+        """Return what keeps it from collecting."""
+        reasons = [] if self._pipeline else ["the database has not answered yet"]
+        if self._pipeline and (held := long_held(self._pipeline.writing_since)):
+            reasons.append(f"the database has taken nothing for {held}")
+        if not self._source.connected:
+            reasons.append("not connected to the source")
+        return reasons
+
+    def _run(self) -> bool:
         decoder = self._first_decoder()
         if decoder is None:
             return True
@@ -167,6 +192,7 @@ class Collector:
             committed=lambda batch: self._source.committed(batch.messages),
             room=self._source.room,
             before_batch=lambda: self._follow_registry(pipeline),
+            wrote=self._metrics.wrote,
             max_messages=self._settings.max_batch_messages,
             max_bytes=self._settings.max_batch_megabytes * 1_000_000,
         )

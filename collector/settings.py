@@ -193,6 +193,10 @@ class CollectorSettings(BaseSettings):
     )
     summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
     drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for the database before giving up.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port of /metrics, /live and /ready; 0: any free one; unset: none is served."
+    )
+    metrics_address: str = Field("127.0.0.1", min_length=1, description="Address that these are served on.")
 
     def beside(self, role: str) -> Self:
         """Return the settings of an MQTT session of its own, which gets every message that the collector gets too.
@@ -227,6 +231,13 @@ class ArchiveSettings(BaseSettings):
         ge=1,
         le=65_536,
         description="A file is finished before its hour is over when so much has gathered in the spool for it.",
+    )
+
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port of the archiver's /metrics, /live and /ready; unset: none is served.",
     )
 
     @property

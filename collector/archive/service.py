@@ -10,6 +10,7 @@ from collector.archive import finisher, store
 from collector.archive.finisher import Finisher
 from collector.archive.sink import SpoolSink
 from collector.archive.spool import HOUR, Spool
+from collector.metrics import Endpoint, Metrics, long_held
 from collector.mqtt import MqttSource
 from collector.service import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
@@ -30,6 +31,9 @@ class Archiver:
         self._watch = RegistryWatch(settings)
         self._source = MqttSource(mqtt, settings.beside("archive"), self._watch.registry.subscribe)
         self._stopped = threading.Event()
+        self._sink: SpoolSink | None = None
+        self._metrics = Metrics("archive", lambda: self._sink.in_hand() if self._sink else (0, None))
+        self._metrics.source("archive", lambda: self._source.connections, lambda: self._source.connected)
         try:
             target = store.opened(archive)
         except (OSError, pa.ArrowException) as error:
@@ -39,18 +43,36 @@ class Archiver:
         self._spool = Spool(directory, archive.file_megabytes * 1_000_000, self._finisher.add)
         finisher.clear(directory)
         self._spool.recover(time.time_ns() // 1_000 // HOUR)
+        self._metrics.gauge("archive_unfinished_files", "Files of the spool to finish.", lambda: self._finisher.waiting)
+        self._endpoint = Endpoint(
+            self._metrics, self._waiting, settings.metrics_address, archive.metrics_port, "ARCHIVE_METRICS_PORT"
+        )
         log.info("archiving", to=store.shown(archive), spool=str(directory), unfinished=self._finisher.waiting)
 
     def stop(self) -> None:
         """End :meth:`run`, in an orderly way; from any thread, not from a signal handler."""
         self._source.stop()
 
+    def _waiting(self) -> list[str]:
+        """Return what keeps it from archiving."""
+        reasons = []
+        if self._sink and (held := long_held(self._sink.writing_since)):
+            reasons.append(f"the disk has taken nothing for {held}")
+        if not self._source.connected:
+            reasons.append("not connected to the broker")
+        return reasons
+
     def run(self) -> bool:
         """Archive until :meth:`stop`; return whether all that was read is safe and acknowledged."""
-        sink = SpoolSink(
+        with self._endpoint:
+            return self._run()
+
+    def _run(self) -> bool:
+        sink = self._sink = SpoolSink(
             self._spool,
             committed=self._source.committed,
             room=self._source.room,
+            wrote=self._metrics.wrote,
             max_messages=self._settings.max_batch_messages,
             max_bytes=self._settings.max_batch_megabytes * 1_000_000,
         )

@@ -31,9 +31,10 @@ class Progress:
 class SpoolSink:
     """Takes messages from a source and hands them to a writer thread, which makes them safe in ``spool``.
 
-    ``committed`` is called with messages that are safe, ``room`` when as much waited as may and that was taken away;
-    both in the writer thread. Memory is bounded by what gathers and what is being written: ``max_messages`` and
-    ``max_bytes`` for each. While the disk refuses, both are held and nothing is acknowledged.
+    ``committed`` is called with messages that are safe, ``wrote`` with them and the seconds that writing took, ``room``
+    when as much waited as may and that was taken away; all in the writer thread. Memory is bounded by what gathers and
+    what is being written: ``max_messages`` and ``max_bytes`` for each. While the disk refuses, both are held and
+    nothing is acknowledged.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SpoolSink:
         *,
         committed: Callable[[Sequence[Message]], None],
         room: Callable[[], None],
+        wrote: Callable[[Sequence[Message], float], None] = lambda *_: None,
         max_messages: int,
         max_bytes: int,
     ) -> None:
@@ -50,6 +52,10 @@ class SpoolSink:
         self._spool = spool
         self._committed = committed
         self._room = room
+        self._wrote = wrote
+        self._writing: Sequence[Message] = ()
+        self.writing_since: float | None = None
+        """When the write that runs began, by time.monotonic()."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: list[Message] = []
@@ -77,6 +83,12 @@ class SpoolSink:
         if self._messages:
             self._arrived.set()
 
+    def in_hand(self) -> tuple[int, int | None]:
+        """Return how many messages are not safe yet, and when the oldest of them arrived."""
+        with self._lock:
+            waiting = [messages for messages in (self._writing, self._messages) if messages]
+            return sum(map(len, waiting)), waiting[0][0].received if waiting else None
+
     def take_progress(self) -> Progress:
         """Return what happened since the last call."""
         with self._lock:
@@ -100,14 +112,16 @@ class SpoolSink:
                     self._arrived.clear()
                     messages, size, was_full = self._messages, self._size, self.full
                     if messages:
-                        self._messages, self._size = [], 0
+                        self._messages, self._size, self._writing = [], 0, messages
                 if was_full:
                     self._room()
                 if messages:
+                    begun = self.writing_since = time.monotonic()
                     for part in hours(messages):
                         if not self._write(part):
                             self._messages = messages
                             return
+                    self._wrote(messages, time.monotonic() - begun)
                     self._count(messages, size)
                     self._committed(messages)
                 elif self._stopping.is_set():
@@ -141,6 +155,7 @@ class SpoolSink:
 
     def _count(self, messages: Sequence[Message], size: int) -> None:
         with self._lock:
+            self._writing, self.writing_since = (), None
             progress = self.progress
             progress.messages += len(messages)
             progress.size_bytes += size

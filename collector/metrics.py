@@ -1,0 +1,171 @@
+"""What a running program says of itself over HTTP: /metrics for Prometheus, /live and /ready for who supervises it.
+
+Names and units follow OpenMetrics (https://prometheus.io/docs/specs/om/open_metrics_spec/); docs/operations.md has
+the list.
+Nothing is served unless a port is set, and then on 127.0.0.1 unless an address is.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from socketserver import ThreadingMixIn
+from types import TracebackType
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from collector.batch import Accounts
+from collector.message import Message
+from timescale.errors import SettingError
+
+log = structlog.get_logger()
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+_MESSAGES = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000)
+
+LONG_HELD_SECONDS = 10.0
+"""A write that takes longer than this waits for something."""
+
+_Answer = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Metrics:
+    """What one program counts, ``collector`` or ``archive``; from any thread.
+
+    ``in_hand`` returns how many messages have been read and are not acknowledged, and when the oldest of them arrived
+    (microseconds since 1970; None: there is none).
+    """
+
+    def __init__(self, program: str, in_hand: Callable[[], tuple[int, int | None]]) -> None:
+        self.registry = CollectorRegistry()
+        self._messages = Counter(
+            f"{program}_messages", "Messages whose transaction has committed.", ["outcome"], registry=self.registry
+        )
+        self._readings = Counter(
+            f"{program}_readings", "Readings whose transaction has committed.", ["outcome"], registry=self.registry
+        )
+        self._batch = Histogram(
+            f"{program}_batch_messages", "Messages of one write.", buckets=_MESSAGES, registry=self.registry
+        )
+        self._write = Histogram(
+            f"{program}_write_seconds", "How long one write took.", buckets=_SECONDS, registry=self.registry
+        )
+        self._delay = Histogram(
+            f"{program}_delay_seconds",
+            "From the arrival of a write's first message to its being safe.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.gauge(f"{program}_unacknowledged_messages", "Messages read and not yet safe.", lambda: in_hand()[0])
+        self.gauge(
+            f"{program}_oldest_unacknowledged_seconds",
+            "How long the oldest of them has waited; 0: there is none.",
+            lambda: _age(in_hand()[1]),
+        )
+
+    def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """Show what ``value`` returns when it is asked for."""
+        Gauge(name, meaning, registry=self.registry).set_function(value)
+
+    def source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
+        """Show the connection to the broker."""
+        self.gauge(f"{program}_connected", "1 while the source brings messages, else 0.", connected)
+        self.gauge(f"{program}_connections", "How often it has connected since the start.", connections)
+
+    def wrote(self, messages: Sequence[Message], seconds: float, accounts: Accounts | None = None) -> None:
+        """Take note of a write that has made ``messages`` safe; without ``accounts`` they count as archived."""
+        self._batch.observe(len(messages))
+        self._write.observe(seconds)
+        self._delay.observe(_age(messages[0].received))
+        if accounts is None:
+            self._messages.labels("archived").inc(len(messages))
+            return
+        for outcome, count in (
+            ("decoded", accounts.decoded),
+            ("ignored", accounts.ignored),
+            ("quarantined", accounts.quarantined_messages),
+        ):
+            self._messages.labels(outcome).inc(count)
+        for outcome, count in (
+            ("stored", accounts.stored),
+            ("duplicate", accounts.duplicate),
+            ("quarantined", accounts.quarantined_readings),
+        ):
+            self._readings.labels(outcome).inc(count)
+
+
+def long_held(since: float | None) -> str:
+    """Return since when a write that began then (time.monotonic(); None: there is none) has been held, in words."""
+    seconds = 0.0 if since is None else time.monotonic() - since
+    return f"{seconds:.0f} s" if seconds > LONG_HELD_SECONDS else ""
+
+
+def _age(received: int | None) -> float:
+    return 0.0 if received is None else max(0.0, time.time() - received / 1e6)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of each request."""
+
+
+class Endpoint:
+    """Serves ``metrics`` and whether the program is ready; a context manager that serves nothing where port is None.
+
+    ``waiting`` returns what keeps the program from its work, in words; empty: nothing does. Raises
+    :class:`SettingError` where ``setting``, which the port is of, can't be had.
+    """
+
+    def __init__(
+        self, metrics: Metrics, waiting: Callable[[], Sequence[str]], address: str, port: int | None, setting: str
+    ) -> None:
+        self._metrics = make_wsgi_app(metrics.registry)
+        self._waiting = waiting
+        self._server: WSGIServer | None = None
+        if port is None:
+            return
+        try:
+            self._server = make_server(address, port, self._answer, _Server, _Handler)
+        except OSError as error:
+            raise SettingError(
+                f"{setting}={port}: nothing can be served on {address}:{port}: {error.strerror}. Choose another port."
+            ) from error
+        log.info("serving metrics", address=address, port=self._server.server_port)
+
+    def __enter__(self) -> Self:
+        """Begin to serve."""
+        if self._server is not None:
+            threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def _answer(self, request: dict[str, Any], start: _Answer) -> Iterable[bytes]:
+        path = request["PATH_INFO"]
+        if path == "/metrics":
+            return self._metrics(request, start)  # type: ignore[no-any-return]
+        if path == "/live":
+            return _text(start, "200 OK", "alive")
+        if path == "/ready":
+            waiting = self._waiting()
+            return _text(start, "503 Service Unavailable" if waiting else "200 OK", "; ".join(waiting) or "ready")
+        return _text(start, "404 Not Found", "there is /metrics, /live and /ready")
+
+
+def _text(start: _Answer, status: str, said: str) -> list[bytes]:
+    start(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [said.encode() + b"\n"]
