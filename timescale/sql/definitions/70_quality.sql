@@ -14,4 +14,5 @@ comment on column quality.check_result.measured_value is 'What was measured, in 
 comment on column quality.check_result.threshold is 'What would have passed, in words.';
 comment on column quality.check_result.sensor_id is 'The sensor that the result is about; null: about all.';
 comment on column quality.check_result.series_id is 'The series that the result is about; null: about all.';
-comment on column quality.check_result.duration_seconds is 'How long its query took, in seconds; checks that one query answers share it; null: not known.';
+comment on column quality.check_result.duration_seconds is
+'How long its query took, in seconds; checks that one query answers share it; null: not known.';
