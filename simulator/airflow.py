@@ -1,8 +1,8 @@
-"""Airflow on this machine: three processes on 127.0.0.1, their metadata in PostgreSQL, generated secrets.
+"""Airflow on this machine: four processes on 127.0.0.1, their metadata in PostgreSQL, generated secrets.
 
-Started are the API server (which is the UI), the scheduler with its LocalExecutor, and the DAG processor. There is no
-triggerer, for no task here defers, and no log server: it would listen beyond 127.0.0.1, and the API server reads the
-logs from the disk. ``airflow standalone`` starts both.
+Started are the API server (which is the UI), the scheduler with its LocalExecutor, the DAG processor and the triggerer,
+but none of the log servers that ``airflow standalone`` starts as well: they would listen beyond 127.0.0.1, and the API
+server reads the logs from the disk.
 """
 
 import base64
@@ -31,6 +31,7 @@ from timescale.errors import WarehouseError
 
 ROOT = Path(__file__).parents[1]
 DAGS = ROOT / "airflow" / "dags"
+PLUGINS = ROOT / "airflow" / "plugins"
 POOLS = ROOT / "airflow" / "pools.json"
 DBT_PROJECT = ROOT / "dbt_project"
 USER = "admin"
@@ -42,6 +43,7 @@ _COMPONENTS: tuple[tuple[str, list[str]], ...] = (
     ("api-server", ["--host", HOST, "--workers", "1"]),
     ("scheduler", ["--skip-serve-logs"]),
     ("dag-processor", []),
+    ("triggerer", ["--skip-serve-logs"]),
 )
 
 
@@ -270,6 +272,7 @@ class LocalAirflow:
         fixed = {
             "AIRFLOW_HOME": str(self.directory),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
             "AIRFLOW__CORE__FERNET_KEY": kept["fernet"],
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.password_file),
@@ -317,7 +320,10 @@ class LocalAirflow:
     def _healthy(self) -> bool:
         with contextlib.suppress(AirflowError):
             health = self.ask("/api/v2/monitor/health")
-            return all(health[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor"))
+            return all(
+                health[name]["status"] == "healthy"
+                for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+            )
         return False
 
     def _login(self) -> None:

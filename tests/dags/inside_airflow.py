@@ -50,7 +50,6 @@ def told(task):
         "pool_slots": task.pool_slots,
         "on_failure": called_by(task.on_failure_callback),
         "on_success": called_by(task.on_success_callback),
-        "deferrable": bool(getattr(task, "deferrable", False)),
         "upstream": sorted(task.upstream_task_ids),
         "unique_id": getattr(task, "unique_id", None),
         "mapped": task.is_mapped,

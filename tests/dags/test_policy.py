@@ -92,11 +92,6 @@ def test_what_writes_has_the_warehouse_for_itself(bag):
     assert taken["scan_quality", "scan"] == taken["publish_catalog", "catalog"] == 1 < slots
 
 
-def test_no_task_needs_a_triggerer(bag):
-    """There is none: a task that deferred itself would wait for ever."""
-    assert not [name for dag in bag["dags"].values() for name, task in dag["tasks"].items() if task["deferrable"]]
-
-
 def test_assets_start_what_follows(bag):
     """A build starts scan and catalog through its asset; the scan goes by the clock as well."""
     dags = bag["dags"]
