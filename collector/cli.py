@@ -1,8 +1,9 @@
 """Console command ``collector``."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
@@ -101,14 +102,67 @@ def forward_() -> None:
     sys.exit(forward.run(told.collector, told.mqtt, told.kafka))
 
 
-@app.command("archive")
-def archive_() -> None:
-    """Keep every MQTT message as it came, in Parquet files by hour; needs no database."""
+archive_app = typer.Typer(help="Keep every MQTT message as it came, in Parquet files by hour; needs no database.")
+app.add_typer(archive_app, name="archive")
+
+
+@archive_app.callback(invoke_without_command=True)
+def archive_(context: typer.Context) -> None:
+    """Keep every MQTT message as it came, in Parquet files by hour; needs no database.
+
+    Alone, until Ctrl-C or SIGTERM; with a command, that command.
+    """
+    if context.invoked_subcommand is not None:
+        return
     told = _configuration()
     logs.configure()
     from collector.archive import service as archive  # noqa: PLC0415 - pyarrow takes a third of a second to import
 
     sys.exit(archive.run(told.collector, told.mqtt, told.archive))
+
+
+@archive_app.command("compact")
+def compact_() -> None:
+    """Make one file of the several of each hour that is over; no message is lost, whatever kills it."""
+    from collector.archive import upkeep  # noqa: PLC0415
+
+    if told := _archive_here():
+        done = upkeep.compact(told.directory, told.file_megabytes * 1_000_000, datetime.now(UTC))
+        print(f"compacted {done.files:,} hours with {done.content.messages:,} messages")
+        _say_what_is_wrong(done.wrong)
+
+
+@archive_app.command("verify")
+def verify_(
+    days: Annotated[int | None, option("--days", min=1, help="Only the files of so many days; default: all.")] = None,
+) -> None:
+    """Read every message of every file; the exit status is 1 where that does not work."""
+    from collector.archive import upkeep  # noqa: PLC0415
+
+    if told := _archive_here():
+        since = datetime.now(UTC) - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
+        seen = upkeep.verify(told.directory, since)
+        print(f"read {seen.content.messages:,} messages in {seen.files:,} files")
+        _say_what_is_wrong(seen.wrong)
+
+
+def _archive_here() -> ArchiveSettings | None:
+    """Return where the archive is, or None, having said so, where there is none on this machine."""
+    told = settings.load(ArchiveSettings)
+    if told.url is not None:
+        print("nothing to do: the archive is in an object store, which keeps its files itself")
+    elif not told.directory.is_dir():
+        print(f"nothing to do: no archive in {told.directory.absolute()}")
+    else:
+        return told
+    return None
+
+
+def _say_what_is_wrong(wrong: Mapping[Path, str]) -> None:
+    for path, reason in wrong.items():
+        print(f"{path}: {reason}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
 
 
 @contextmanager

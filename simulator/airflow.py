@@ -320,10 +320,7 @@ class LocalAirflow:
     def _healthy(self) -> bool:
         with contextlib.suppress(AirflowError):
             health = self.ask("/api/v2/monitor/health")
-            return all(
-                health[name]["status"] == "healthy"
-                for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")
-            )
+            return all(part["status"] == "healthy" for part in health.values())
         return False
 
     def _login(self) -> None:
