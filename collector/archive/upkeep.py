@@ -152,7 +152,7 @@ def _batches(path: Path, hour: datetime) -> Iterator["pa.RecordBatch"]:
             if any(column.null_count for column in table.columns):
                 raise ValueError("a message lacks its topic, payload or another of its columns")
             if table.num_rows:
-                bounds = pc.min_max(table.column("received")).as_py()
+                bounds: Any = pc.min_max(table.column("received")).as_py()
                 if not hour <= bounds["min"] <= bounds["max"] < hour + timedelta(hours=1):
                     raise ValueError("it holds messages of another hour")
             yield from table.to_batches()
