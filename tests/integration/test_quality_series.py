@@ -94,6 +94,16 @@ def test_a_flat_line_is_longer_than_twice_the_longest_before(warehouse, verdict)
     assert threshold.startswith("at most 600 s without a change")
 
 
+def test_a_sensor_that_sends_faster_than_it_did_shows_more_changes(warehouse, verdict):
+    """Ten minutes of one value each second are longer than ever where a reading a minute was the same for nine."""
+    fast, slow = warehouse.register("fast", interval=1), warehouse.register("slow", interval=60)
+    for series, interval in ((fast, 1), (slow, 60)):
+        warehouse.read(series, begin="40 hours", end="12 minutes", interval=60, value="mod(div(n, 9), 5)")
+        warehouse.read(series, begin="12 minutes", interval=interval, value="9")
+    warehouse.settle()
+    assert (verdict("flat", fast)[0], verdict("flat", slow)[0]) == (True, False)
+
+
 def test_no_flat_line_is_told_without_a_day_of_history(warehouse, verdict):
     """Half a day knows no night; true and false may stand still; a constant has no past to break with."""
     young, switch, constant = (

@@ -151,18 +151,18 @@ minutes as (
         suspect.interval_seconds,
         past.bucket,
         past.minimum,
-        past.maximum
+        past.maximum,
+        past.sample_count,
+        past.bucket >= suspect.changed_at as is_now
     from suspect
     cross join lateral (
         select distinct on (minute.bucket)
             minute.bucket,
             minute.minimum,
-            minute.maximum
+            minute.maximum,
+            minute.sample_count
         from telemetry.reading_1m as minute
-        where
-            minute.series_id = suspect.series_id
-            and minute.bucket > now() - interval '28 days'
-            and minute.bucket < suspect.changed_at
+        where minute.series_id = suspect.series_id and minute.bucket > now() - interval '28 days'
     ) as past
 ),
 
@@ -181,17 +181,49 @@ compared as (
 still as (
     select
         *,
-        bucket - max(bucket) filter (where is_changed) over (partition by series_id order by bucket) as unchanged_for
+        max(bucket) filter (where is_changed) over (partition by series_id order by bucket) as changed_at
     from compared
 ),
 
-usual as (
+known as (
     select
         series_id,
-        extract(epoch from max(unchanged_for))::double precision + greatest(60, min(interval_seconds)) as seconds,
         count(distinct date_trunc('hour', bucket, 'UTC')) as hour_count
-    from still
+    from minutes
+    where not is_now
     group by series_id
+),
+
+runs as (
+    select
+        series_id,
+        is_now,
+        changed_at,
+        min(interval_seconds) as interval_seconds,
+        max(bucket) - changed_at as unchanged_for,
+        sum(sample_count) filter (where not is_changed) as readings
+    from still
+    group by series_id, is_now, changed_at
+),
+
+-- Readings that come much faster than they used to show more changes: what then stands still for longer than ever, in
+-- more than ten times as many readings, needs no twice as long.
+usual as (
+    select
+        runs.series_id,
+        max(known.hour_count) as hour_count,
+        case
+            when
+                max(runs.readings) filter (where runs.is_now)
+                > 10 * (1 + coalesce(max(runs.readings) filter (where not runs.is_now), 0))
+                then 1
+            else 2
+        end as times,
+        extract(epoch from max(runs.unchanged_for) filter (where not runs.is_now))::double precision
+        + greatest(60, min(runs.interval_seconds)) as seconds
+    from runs
+    inner join known on runs.series_id = known.series_id
+    group by runs.series_id
 )
 
 select
@@ -199,12 +231,12 @@ select
     run.sensor_id,
     run.quantity,
     run.seconds as measured_value,
-    'at most ' || greatest(600, 6 * run.interval_seconds, 2 * usual.seconds) || ' s without a change'
-    || coalesce(', twice the longest of four weeks, ' || usual.seconds || ' s', '') as threshold,
+    'at most ' || greatest(600, 6 * run.interval_seconds, usual.times * usual.seconds) || ' s without a change'
+    || coalesce('; the longest of four weeks is ' || usual.seconds || ' s', '') as threshold,
     case
         when run.kind <> 'number' or run.seconds is null then null
         when run.seconds <= greatest(600, 6 * run.interval_seconds) then false
-        when usual.hour_count >= 24 then run.seconds > 2 * usual.seconds
+        when usual.hour_count >= 24 then run.seconds > usual.times * usual.seconds
     end as failed,
     case
         when run.kind <> 'number' then 'true and false may stand still'
