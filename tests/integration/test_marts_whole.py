@@ -1,7 +1,10 @@
 """The whole project, its data tests included, on databases that hold next to nothing or what is out of the ordinary."""
 
+import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +42,26 @@ insert into telemetry.late_hour
 select distinct series_id, date_trunc('hour', time), now() from telemetry.reading
 on conflict do nothing
 """
+# What the collector and a quality scan would have left behind.
+ACCOUNTS = """
+insert into telemetry.intake (bucket, source, collector, messages, quarantined_messages)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 'one', 1, 1);
+insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'nobody', 0)
+"""
+QUALITY = """
+insert into quality.check_result (scan_id, checked_at, contract, dataset, check_name, check_type, outcome)
+values (gen_random_uuid(), '2024-04-02 22:00+00', 'reading', 'telemetry.reading', 'silent', 'silent', 'failed');
+insert into quality.incident (key, title, opened_at, last_seen_at)
+values ('silent', 'silent: no reading', '2024-04-02 22:00+00', '2024-04-02 22:00+00')
+"""
+BOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
+SPAN = ("2024-03-30T00:00:00Z", "2024-04-03T00:00:00Z")
+PANELS = [
+    pytest.param(json.loads(path.read_text()), panel, id=f"{path.stem}: {panel['title']}")
+    for path in sorted(BOARDS.glob("*.json"))
+    for panel in json.loads(path.read_text())["panels"]
+]
 DAYS = "select day from marts.fct_quality_day where sensor_id = %s and sample_count > 0 order by day"
 
 
@@ -92,6 +115,8 @@ def story(marts: Marts) -> Story:
     for table in ("sensor", "series"):
         marts.execute(f"update telemetry.{table} set retired_at = %s where sensor_id = 'retired'", CHANGED)
     store(marts, READINGS)
+    marts.execute(ACCOUNTS)
+    marts.execute(QUALITY)
     marts.dbt("build", "--exclude-resource-types", "unit_test")
     return Story(marts, empty, single)
 
@@ -147,3 +172,62 @@ def test_no_figure_mixes_two_units(story):
     ]  # fmt: skip
     assert story.rows(f"select mean from marts.fct_reading_day where {day}") == [(None,)]
     assert story.rows(f"select distinct unit from marts.fct_load_cycle where {day} order by 1") == [("V",), ("mV",)]
+
+
+def expanded(query: str, variables: dict[str, list[str]], span: tuple[str, str]) -> str:
+    """Return a panel's query as Grafana sends it, over all values of its variables."""
+    begin, end = span
+    query = re.sub(r"\$__timeFilter\(([^)]*)\)", rf"\1 between '{begin}' and '{end}'", query)
+    query = query.replace("$__timeFrom()", f"'{begin}'").replace("$__timeTo()", f"'{end}'")
+    for name, values in variables.items():
+        query = query.replace(f"${{{name}:sqlstring}}", ", ".join(f"'{value}'" for value in values))
+    assert "$" not in query
+    return query
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS)
+def test_every_panel_shows_something(story, board, panel):
+    """Each query of each dashboard, asked by who Grafana is, returns rows of the shape that its panel draws."""
+    ((target),) = panel["targets"]
+    assert target["rawQuery"]
+    with story.marts.connect() as connection:
+        connection.execute("set role data_scientist")
+        variables = {}
+        for one in board["templating"]["list"]:
+            values = [value for (value,) in connection.execute(one["query"]).fetchall()]
+            assert values, f"variable {one['name']} has no values"
+            variables[one["name"]] = values if one["multi"] else values[:1]
+        span = (SPAN[0], datetime.now(UTC).isoformat()) if board["uid"] == "pipeline" else SPAN
+        cursor = connection.execute(expanded(target["rawSql"], variables, span))
+        names, rows = [column.name for column in cursor.description], cursor.fetchall()
+    assert rows
+    if panel["type"] == "stat":
+        assert (len(rows), len(names)) == (1, 1)
+    elif panel["type"] in ("timeseries", "state-timeline"):
+        assert names[0] == "time"
+        assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+        if target["format"] == "time_series":
+            assert names == ["time", "metric", "value"]
+        assert any(value is not None for row in rows for value in row[1:])
+    else:
+        assert panel["type"] == "table"
+    assert len(names) == len(set(names))
+
+
+def test_dashboards_are_provisioned_from_files(story):
+    """Every dashboard reads the provisioned source, no two share a name, and panels do not overlap."""
+    boards = [json.loads(path.read_text()) for path in BOARDS.glob("*.json")]
+    assert len({board["uid"] for board in boards}) == len({board["title"] for board in boards}) == 4
+    source = (BOARDS.parent / "provisioning" / "datasources" / "warehouse.yml").read_text()
+    for board in boards:
+        taken = [
+            (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+            for panel in board["panels"]
+            for x in range(panel["gridPos"]["w"])
+            for y in range(panel["gridPos"]["h"])
+        ]
+        assert len(taken) == len(set(taken))
+        assert max(x for x, _ in taken) < 24
+        assert all(panel["description"] for panel in board["panels"])
+        for panel in board["panels"]:
+            assert f"uid: {panel['datasource']['uid']}\n" in source

@@ -54,6 +54,6 @@ begin
     to data_scientist;
     grant select on telemetry.sensor, telemetry.series, telemetry.reading, telemetry.readings, telemetry.accounting,
     quality.check_result to access_api;
-    grant select on quality.check_result to data_scientist;
+    grant select on telemetry.accounting, telemetry.intake, quality.check_result, quality.incident to data_scientist;
 end
 $$;
