@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Browser:
         )  # fmt: skip
         assert self._process.stderr
         address = next(line.split()[-1] for line in self._process.stderr if "DevTools listening" in line)
-        self._socket = connect(address, max_size=None, proxy=None)
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(connect(address, max_size=None, proxy=None))
         self._number = 0
         target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
         self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
@@ -50,13 +51,16 @@ class Browser:
     def show(self, url: str, *texts: str, seconds: float = 60) -> str:
         """Open a page and return its text once it has all ``texts``; raises with the text it has got after a while."""
         self.call("Page.navigate", url=url)
+        wanted = json.dumps(texts)
+        self.wait(f"document.body && {wanted}.every(text => document.body.innerText.includes(text))", seconds)
+        return str(self.evaluate("document.body.innerText"))
+
+    def wait(self, condition: str, seconds: float = 60) -> None:
+        """Return when a script's value is true; raises with the text of the page after a while."""
         deadline = time.monotonic() + seconds
-        while True:
-            found = self.evaluate("document.body ? document.body.innerText : ''")
-            if all(text in found for text in texts):
-                return found
+        while not self.evaluate(condition):
             if time.monotonic() > deadline:
-                raise AssertionError(f"{url} shows no {texts}:\n{found}")
+                raise AssertionError(f"not {condition}:\n{self.evaluate('document.body.innerText')}")
             time.sleep(0.2)
 
     def evaluate(self, script: str) -> Any:
@@ -71,7 +75,7 @@ class Browser:
         """End it."""
         with suppress(Exception):
             self._call("Browser.close", {})
-        self._socket.close()
+        self._stack.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         self._process.kill()

@@ -20,7 +20,7 @@ GRACE = timedelta(minutes=10)
 """After an hour in which files of it may still be finished."""
 
 _STAMP_LENGTH = len("20260301T120000123456Z")
-_MADE_OF = b"made_of"
+_MADE_OF = "made_of"
 """In a file's metadata: the names of the files that it was made from, as a JSON list."""
 
 
@@ -99,7 +99,7 @@ def _merge(folder: Path, hour: datetime, old: list[Path]) -> Content:
             with writer(file) as parquet:
                 for table in row_groups(batches()):
                     parquet.write_table(table, row_group_size=table.num_rows)
-                parquet.add_key_value_metadata({_MADE_OF: json.dumps([path.name for path in old]).encode()})
+                parquet.add_key_value_metadata({_MADE_OF: json.dumps([path.name for path in old])})
             file.flush()
             os.fsync(file.fileno())
         written = sum((_content(batch) for batch in _batches(part, hour)), Content())
@@ -125,7 +125,7 @@ def _finish(folder: Path) -> None:
 
 def _made_of(path: Path) -> list[str]:
     metadata: Any = pq.read_metadata(path).metadata or {}
-    names: list[str] = json.loads(metadata.get(_MADE_OF, b"[]"))
+    names: list[str] = json.loads(metadata.get(_MADE_OF.encode(), b"[]"))
     return names
 
 
