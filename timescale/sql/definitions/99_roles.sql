@@ -54,6 +54,7 @@ begin
     to data_scientist;
     grant select on telemetry.sensor, telemetry.series, telemetry.reading, telemetry.readings, telemetry.accounting,
     quality.check_result to access_api;
-    grant select on telemetry.accounting, telemetry.intake, quality.check_result, quality.incident to data_scientist;
+    grant select on telemetry.accounting, telemetry.intake, telemetry.rollup_lag, quality.check_result,
+    quality.incident, quality.series_newest to data_scientist;
 end
 $$;
