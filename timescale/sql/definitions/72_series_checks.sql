@@ -140,7 +140,15 @@ suspect as materialized (
     select
         series_id,
         changed_at,
-        interval_seconds
+        interval_seconds,
+        (
+            select count(*)
+            from telemetry.reading_1h as hour
+            where
+                hour.series_id = run.series_id
+                and hour.bucket > now() - interval '28 days'
+                and hour.bucket < run.changed_at
+        ) as hour_count
     from run
     where kind = 'number' and hour_count >= 24 and seconds > greatest(600, 6 * interval_seconds)
 ),
@@ -185,15 +193,6 @@ still as (
     from compared
 ),
 
-known as (
-    select
-        series_id,
-        count(distinct date_trunc('hour', bucket, 'UTC')) as hour_count
-    from minutes
-    where not is_now
-    group by series_id
-),
-
 runs as (
     select
         series_id,
@@ -211,7 +210,6 @@ runs as (
 usual as (
     select
         runs.series_id,
-        max(known.hour_count) as hour_count,
         case
             when
                 max(runs.readings) filter (where runs.is_now)
@@ -222,7 +220,6 @@ usual as (
         extract(epoch from max(runs.unchanged_for) filter (where not runs.is_now))::double precision
         + greatest(60, min(runs.interval_seconds)) as seconds
     from runs
-    inner join known on runs.series_id = known.series_id
     group by runs.series_id
 )
 
@@ -236,15 +233,16 @@ select
     case
         when run.kind <> 'number' or run.seconds is null then null
         when run.seconds <= greatest(600, 6 * run.interval_seconds) then false
-        when usual.hour_count >= 24 then run.seconds > usual.times * usual.seconds
+        when suspect.hour_count >= 24 then run.seconds > usual.times * usual.seconds
     end as failed,
     case
         when run.kind <> 'number' then 'true and false may stand still'
         when run.seconds is null then 'no reading in four weeks'
-        when run.seconds > greatest(600, 6 * run.interval_seconds) and coalesce(usual.hour_count, 0) < 24
+        when run.seconds > greatest(600, 6 * run.interval_seconds) and coalesce(suspect.hour_count, 0) < 24
             then 'fewer than 24 hours of history to compare with'
     end as reason
 from run
+left join suspect on run.series_id = suspect.series_id
 left join usual on run.series_id = usual.series_id;
 
 -- The distance of each hourly mean from the median of its site: where it was in the oldest week of four, and where it
