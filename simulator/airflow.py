@@ -103,7 +103,7 @@ class LocalAirflow:
             "".join(
                 f"export {name}={shlex.quote(value)}\n"
                 for name, value in sorted(self._environment.items())
-                if name.startswith(("AIRFLOW", "MARTS_", "DBT_", "DO_NOT_TRACK"))
+                if name.startswith(("AIRFLOW", "MARTS_", "CATALOG_", "DBT_", "DO_NOT_TRACK"))
             ),
         )
         if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in self._given:
@@ -292,6 +292,7 @@ class LocalAirflow:
             "DBT_TARGET_PATH": str(self.directory / "dbt" / "target"),
             "DBT_LOG_PATH": str(self.directory / "dbt" / "logs"),
             "MARTS_MANIFEST": str(self.directory / "manifest.json"),
+            "CATALOG_FILE": given.get("CATALOG_FILE") or str(self.directory.parent / "catalog.html"),
         }
         own = {name: value for name, value in given.items() if name.startswith("AIRFLOW__")}
         return {**settings, **own, **fixed}

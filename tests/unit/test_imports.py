@@ -15,7 +15,10 @@ MAY_IMPORT = {
     "quality": {"quality", "timescale"},
 }
 """Package → which of ours it may import; those not there yet are passed over."""
-OURS = {*MAY_IMPORT, "airflow", "bench", "dags", "dbt_project", "deploy", "tests"}
+DAGS = sorted((ROOT / "airflow").rglob("*.py"))
+OURS = {*MAY_IMPORT, "airflow", "bench", "dags", "dbt_project", "deploy", "tests", "warehouse"} | {
+    path.stem for path in DAGS if path.parent.name == "dags"
+}
 MODULES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -40,3 +43,17 @@ def test_imports_run_one_way(path):
     package = path.relative_to(ROOT).parts[0]
     ours = {name.split(".")[0] for name in imported(path)} & OURS
     assert ours <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize("path", DAGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_dags_call_quality_and_the_database_and_no_other_of_ours(path):
+    """The collector is a command to them, nothing imports a DAG, and ``airflow`` is the real one."""
+    ours = {name.split(".")[0] for name in imported(path)} & OURS - {"airflow"}
+    assert ours <= {"quality", "timescale", "warehouse"}
+    assert not (ROOT / "airflow" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", DAGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_dag_is_taken_for_a_plugin_of_dbt(path):
+    """Every top-level module whose name begins so is imported by dbt."""
+    assert not path.stem.startswith("dbt_")

@@ -1,0 +1,158 @@
+"""How long the demonstration takes to a green build and scan, what memory it takes, and what Airflow adds to a build.
+
+    python bench/airflow.py [--rounds 3]
+
+Memory is the proportional set size of all processes of the demonstration, sampled once a second (Linux). A build is
+timed as Airflow's run of build_marts and as a plain ``dbt build``, in turns, on the same database. Results go to
+bench/results/airflow.json and to the terminal.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rig import machine
+
+from simulator.airflow import DBT_PROJECT, LocalAirflow
+from simulator.child import beside
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "airflow.json"
+
+
+def resident(pid: int) -> float:
+    """Return the proportional set size of a process and all below it, in MB."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+    return total / 1e6
+
+
+class Memory(threading.Thread):
+    """Samples the memory of a process and all below it until it ends."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[float] = []
+        self._pid = pid
+        self.start()
+
+    def run(self) -> None:
+        """Sample."""
+        while psutil.pid_exists(self._pid):
+            self.samples.append(resident(self._pid))
+            time.sleep(1)
+
+
+class Seen(LocalAirflow):
+    """The demonstration's Airflow, looked at from outside."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        super().__init__(directory, {}, int(url.rpartition(":")[2]))
+        self._login()
+
+    def build(self) -> float:
+        """Have the marts built; return the seconds from the start of the run to its end."""
+        known = {run["dag_run_id"] for run in self._builds()}
+        self.ask("/api/v2/dags/build_marts/dagRuns", {"logical_date": None})
+        while True:
+            new = [run for run in self._builds() if run["dag_run_id"] not in known]
+            if new and new[0]["state"] in ("success", "failed"):
+                assert new[0]["state"] == "success"
+                end, start = (datetime.fromisoformat(new[0][name]) for name in ("end_date", "start_date"))
+                return (end - start).total_seconds()
+            time.sleep(0.5)
+
+    def idle(self) -> None:
+        """Wait until nothing runs that a build has started."""
+        while any(
+            self.ask(f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued")["total_entries"]
+            for dag in ("build_marts", "scan_quality", "publish_catalog")
+        ):
+            time.sleep(0.5)
+
+    def _builds(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("/api/v2/dags/build_marts/dagRuns?order_by=-run_after")["dag_runs"]
+        return found
+
+
+def plain(folder: Path) -> float:
+    """Return the seconds of a plain ``dbt build`` on the demonstration's database."""
+    places = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    build = [beside("dbt"), "--no-version-check", "build", *places]
+    environment = {"DBT_TARGET_PATH": str(folder / "target"), "DBT_LOG_PATH": str(folder / "logs"), "DO_NOT_TRACK": "1"}
+    begin = time.perf_counter()
+    subprocess.run(
+        ["/bin/sh", "-c", '. "$0" && exec "$@"', str(folder / ".local" / "env"), *build],
+        env={**os.environ, **environment}, check=True, capture_output=True,
+    )  # fmt: skip
+    return time.perf_counter() - begin
+
+
+def main() -> int:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="builds of each kind")
+    rounds = parser.parse_args().rounds
+    folder = Path(tempfile.mkdtemp(prefix="warehouse-bench-"))
+    folder.chmod(0o755)
+    shutil.copy(ROOT / "sensors.json", folder)
+    demo = subprocess.Popen([beside("simulator"), "demo"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        memory = Memory(demo.pid)
+        said = ""
+        assert demo.stdout
+        for line in demo.stdout:
+            said += line
+            if "Running until" in line:
+                break
+        to_green = int(re.search(r"Everything is up after (\d+) s", said)[1])  # type: ignore[index]
+        most_to_green = max(memory.samples)
+        threading.Thread(target=demo.stdout.read, daemon=True).start()
+        airflow = Seen(folder / ".local" / "airflow", re.search(r"http://[\d.:]+", said)[0])  # type: ignore[index]
+        airflow.idle()
+        plain(folder)  # dbt reads the project for the first time
+        builds: dict[str, list[float]] = {"airflow": [], "dbt": []}
+        for _ in range(rounds):
+            builds["dbt"].append(plain(folder))
+            builds["airflow"].append(airflow.build())
+            airflow.idle()
+        time.sleep(5)
+        idle = resident(demo.pid)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.wait(120)
+        shutil.rmtree(folder, ignore_errors=True)
+    medians = {kind: statistics.median(seconds) for kind, seconds in builds.items()}
+    result = {
+        "machine": machine(),
+        "seconds_to_green": to_green,
+        "largest_memory_to_green_mb": round(most_to_green),
+        "largest_memory_mb": round(max(memory.samples)),
+        "idle_memory_mb": round(idle),
+        "build_seconds": {kind: [round(one, 1) for one in seconds] for kind, seconds in builds.items()},
+        "airflow_build_times_dbt_build": round(medians["airflow"] / medians["dbt"], 2),
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
