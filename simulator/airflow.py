@@ -51,6 +51,10 @@ class AirflowError(WarehouseError):
     """Airflow can't be started here, or does not answer."""
 
 
+class UnansweredError(AirflowError):
+    """No answer: it does not run yet, or the machine is too busy."""
+
+
 class LocalAirflow:
     """Airflow in ``directory``, for the warehouse that ``environment`` names (``PG*`` and all that its tasks read).
 
@@ -191,7 +195,13 @@ class LocalAirflow:
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
         """Return when ``condition`` holds; raises when ``deadline`` (``time.monotonic()``) has passed."""
-        while not condition():
+
+        def holds() -> bool:
+            with contextlib.suppress(UnansweredError):  # a busy machine takes its time
+                return condition()
+            return False
+
+        while not holds():
             if self._stopped():
                 raise StoppedError
             self.check()
@@ -214,7 +224,7 @@ class LocalAirflow:
             text = error.read().decode(errors="replace")[:500]
             raise AirflowError(f"Airflow answered {error.code} to {path}: {text}") from error
         except OSError as error:
-            raise AirflowError(f"Airflow does not answer: {error}") from error
+            raise UnansweredError(f"Airflow does not answer: {error}; the logs are in {self.directory}") from error
 
     def __enter__(self) -> Self:
         try:
@@ -264,6 +274,8 @@ class LocalAirflow:
             "AIRFLOW__API__INSTANCE_NAME": "Sensor warehouse",
             # How often a task's supervisor looks whether it has ended: the default of 5 s holds its slot for so long.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # A task that was killed, as by Ctrl-C, is taken for dead and tried again after so long, not five minutes.
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(
                 self.directory / "logs" / "dag_processor"
