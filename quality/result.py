@@ -148,10 +148,10 @@ def prefix(contract: str) -> str:
     return f"quality:{contract}/"
 
 
-def contract_error(contract: str, reason: str) -> Result:
+def contract_error(contract: str, reason: str, dataset: str = "") -> Result:
     """Return the result of a contract that could not be scanned, or of which no check was evaluated."""
     return Result(
-        contract=contract, dataset="", check="can be scanned", kind=CONTRACT, word="not evaluated", reason=reason
+        contract=contract, dataset=dataset, check="can be scanned", kind=CONTRACT, word="not evaluated", reason=reason
     )
 
 

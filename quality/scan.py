@@ -75,7 +75,7 @@ def _run(path: Path, connection: Connection) -> list[Result]:
     if connection.closed:
         raise ScanError(f"the database went away during the scan: {'; '.join(errors)}")
     connection.rollback()
-    return [contract_error(contract, "; ".join(errors))] if errors else results
+    return [contract_error(contract, "; ".join(errors), verified.dataset)] if errors else results
 
 
 def _results(contract: str, dataset: str, checks: Sequence[soda.Check], connection: Connection) -> Iterator[Result]:

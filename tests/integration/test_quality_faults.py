@@ -34,7 +34,7 @@ def played(warehouse):
         for name in player.signals:
             quantity = player.sensor.quantities[name]
             series[player.sensor.sensor_id, name] = warehouse.register(
-                player.sensor.sensor_id, quantity=name, interval=60, minimum=quantity.minimum,
+                player.sensor.sensor_id, quantity=name, interval=120, minimum=quantity.minimum,
                 maximum=quantity.maximum, site=player.sensor.site,
             )  # fmt: skip
     end = time.time()

@@ -14,7 +14,7 @@ INCIDENTS = "select key, closed_at is not null, measured_value, threshold from q
 @pytest.fixture
 def sensor(warehouse, monkeypatch, tmp_path):
     """Two sensors that send, of which one may stop; scanned by one check."""
-    series = [warehouse.register(name, interval=60) for name in ("t1", "t2")]
+    series = [warehouse.register(name, interval=300) for name in ("t1", "t2")]
     for one in series:
         warehouse.read(one, begin="1 hour", interval=60)
     (tmp_path / "sending.yml").write_text(
@@ -55,7 +55,7 @@ def test_what_fails_is_told_once_and_its_recovery_once(warehouse, sensor, told, 
     assert mail["To"] == "you@example.org, me@example.org"
     assert mail["Subject"] == "[sensor-warehouse] FAILED: t1 temperature: silent sensors"
     text = mail.get_content()
-    for part in ("sensor    t1", "measured  1", "at most 180 s without a reading", "look      http://127.0.0.1/log"):
+    for part in ("sensor    t1", "measured  1", "at most 900 s without a reading", "look      http://127.0.0.1/log"):
         assert part in text
     (event,) = post["events"]
     assert (event["state"], event["sensor"], event["check"]) == ("open", "t1", "silent sensors")
@@ -106,6 +106,15 @@ def test_a_webhook_that_refuses_stops_nothing(warehouse, sensor, told, mail_sink
     post_sink.refuse = False
     scan()
     assert (len(mail_sink.mails), len(post_sink.posts)) == (1, 1)
+
+
+def test_no_mail_goes_in_the_clear_unless_that_is_wanted(warehouse, sensor, told, mail_sink, monkeypatch):
+    """A server without STARTTLS gets nothing by default; the news waits."""
+    monkeypatch.delenv("QUALITY_SMTP_SECURITY")
+    stop(warehouse, sensor)
+    assert scan().outcome == "failed"
+    assert mail_sink.mails == []
+    assert warehouse.execute("select untold from quality.incident") == [(["mail"],)]
 
 
 def test_an_open_incident_is_told_again_when_that_is_wanted(warehouse, sensor, told, mail_sink, monkeypatch):

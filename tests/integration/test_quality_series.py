@@ -30,9 +30,9 @@ def test_silence_counts_from_the_last_reading_or_the_registration(warehouse, ver
         "quick": warehouse.register("quick", interval=1),
         "slow": warehouse.register("slow", interval=3600),
         "never": warehouse.register("never", interval=60),
-        "new": warehouse.register("new", interval=60, age="2 minutes"),
+        "new": warehouse.register("new", interval=60, age="1 minute"),
     }
-    for name, end in {"sends": "0 s", "stopped": "200 s", "quick": "30 s", "slow": "2 hours"}.items():
+    for name, end in {"sends": "0 s", "stopped": "200 s", "quick": "5 s", "slow": "2 hours"}.items():
         warehouse.read(cases[name], begin="3 hours", end=end, interval=10 if name == "quick" else 60)
     found = {name: verdict("silent", series)[0] for name, series in cases.items()}
     assert found == {
