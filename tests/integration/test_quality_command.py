@@ -141,5 +141,8 @@ def test_a_scan_leaves_the_environment_of_its_process_alone(warehouse, contract,
         "import os, json; before = dict(os.environ); from quality.scan import scan; scan();"
         "print(json.dumps({k: v for k, v in os.environ.items() if before.get(k) != v}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SODA")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == {"SODA_CORE_TELEMETRY_ENABLED": "false"}
