@@ -1,6 +1,7 @@
 """Settings of notifications, and what mails and posts say."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,17 @@ def test_secrets_are_not_shown(settings):
     """The password and the webhook's address, which often holds a key, stay out of what may be logged."""
     made = settings(**MAIL, SMTP_USERNAME="me", SMTP_PASSWORD="secret", WEBHOOK_URL="https://h/secret")
     assert "secret" not in repr(made)
+
+
+def test_every_setting_is_in_the_example():
+    """Nobody has to read the code to find one; what has a default is shown with it."""
+    text = (Path(__file__).parents[2] / ".env.example").read_text()
+    missing = [
+        name
+        for name, field in QualitySettings.model_fields.items()
+        if f"\n#QUALITY_{name.upper()}={'' if field.default is None else field.default}\n" not in text
+    ]
+    assert missing == []
 
 
 def test_what_is_set_tells(settings):
