@@ -271,6 +271,8 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{where}",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+psycopg_async://{where}",
+            # Shown as the owner of a DAG whose tasks are all mapped, whatever they say (3.3.2).
+            "AIRFLOW__OPERATORS__DEFAULT_OWNER": "platform",
             "AIRFLOW__API__INSTANCE_NAME": "Sensor warehouse",
             # How often a task's supervisor looks whether it has ended: the default of 5 s holds its slot for so long.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
