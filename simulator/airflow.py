@@ -127,7 +127,7 @@ class LocalAirflow:
         part.write_bytes(made.read_bytes())
         part.replace(self.directory / "manifest.json")
 
-    def start(self, timeout: float = 120.0) -> None:
+    def start(self, timeout: float = 240.0) -> None:
         """Start it and return when the scheduler runs and the DAGs are read, ``timeout`` seconds at most."""
         if not self._environment:
             self.prepare()
