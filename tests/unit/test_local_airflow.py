@@ -71,7 +71,7 @@ def test_two_never_share_a_directory(local):
 
 def test_a_server_that_refuses_the_database_is_told_of(local):
     """The message says what could not be made, why, and what to set instead."""
-    with pytest.raises(AirflowError, match="can't make the database airflow.*AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
+    with pytest.raises(AirflowError, match=r"can't make the database airflow.*AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
         local(PGPORT="1")._create_database("x")
 
 
