@@ -17,6 +17,9 @@ import pytest
 
 from simulator.airflow import DAGS
 
+# Whichever test is first waits for the start, a build and a scan.
+pytestmark = pytest.mark.timeout(420)
+
 ROOT = Path(__file__).parents[2]
 SIMULATOR = Path(sysconfig.get_path("scripts")) / "simulator"
 # Lists the routes of everything that the API server serves, what plugins add included.
@@ -125,8 +128,6 @@ def newest(running, token, dag):
     return run["state"], {one["rendered_map_index"] or one["task_id"]: one["state"] for one in tasks}
 
 
-# The first test waits for the start, a build and a scan.
-@pytest.mark.timeout(420)
 def test_build_and_scan_are_green(running):
     """The demonstration says so, and where to look."""
     assert "build_marts: green" in running.said
