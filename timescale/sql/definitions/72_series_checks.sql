@@ -148,7 +148,30 @@ suspect as materialized (
                 hour.series_id = run.series_id
                 and hour.bucket > now() - interval '28 days'
                 and hour.bucket < run.changed_at
-        ) as hour_count
+        ) as hour_count,
+        seconds,
+        -- Whole hours of one value: where these are half as long as the run, no minutes need be read.
+        (
+            select extract(epoch from max(whole.bucket - whole.changed_at))::double precision
+            from (
+                select
+                    hour.bucket,
+                    max(hour.bucket) filter (where hour.is_changed) over (order by hour.bucket) as changed_at
+                from (
+                    select
+                        past.bucket,
+                        (
+                            past.minimum = past.maximum
+                            and past.minimum = lag(past.maximum) over (order by past.bucket)
+                        ) is not true as is_changed
+                    from telemetry.reading_1h as past
+                    where
+                        past.series_id = run.series_id
+                        and past.bucket > now() - interval '28 days'
+                        and past.bucket < run.changed_at
+                ) as hour
+            ) as whole
+        ) as whole_seconds
     from run
     where kind = 'number' and hour_count >= 24 and seconds > greatest(600, 6 * interval_seconds)
 ),
@@ -170,7 +193,10 @@ minutes as (
             minute.maximum,
             minute.sample_count
         from telemetry.reading_1m as minute
-        where minute.series_id = suspect.series_id and minute.bucket > now() - interval '28 days'
+        where
+            minute.series_id = suspect.series_id
+            and minute.bucket > now() - interval '28 days'
+            and (suspect.seconds <= 2 * suspect.whole_seconds) is not true
     ) as past
 ),
 
@@ -228,12 +254,14 @@ select
     run.sensor_id,
     run.quantity,
     run.seconds as measured_value,
-    'at most ' || greatest(600, 6 * run.interval_seconds, usual.times * usual.seconds) || ' s without a change'
-    || coalesce('; the longest of four weeks is ' || usual.seconds || ' s', '') as threshold,
+    'at most '
+    || greatest(600, 6 * run.interval_seconds, coalesce(usual.times * usual.seconds, 2 * suspect.whole_seconds))
+    || ' s without a change' as threshold,
     case
         when run.kind <> 'number' or run.seconds is null then null
         when run.seconds <= greatest(600, 6 * run.interval_seconds) then false
-        when suspect.hour_count >= 24 then run.seconds > usual.times * usual.seconds
+        when suspect.hour_count >= 24
+            then run.seconds > coalesce(usual.times * usual.seconds, 2 * suspect.whole_seconds)
     end as failed,
     case
         when run.kind <> 'number' then 'true and false may stand still'
