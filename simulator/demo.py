@@ -39,7 +39,7 @@ EXAMPLE = Path("docs/examples/ambient_temperature.csv")
 _EXAMPLE_SENSOR = "office-1"
 _LINE_SECONDS = 10.0
 _PATIENCE = 60.0
-_AIRFLOW_PATIENCE = 300.0
+_AIRFLOW_PATIENCE = 600.0
 _OWN_SETTINGS = (
     "PG",
     "MQTT_",

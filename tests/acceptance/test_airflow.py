@@ -18,7 +18,7 @@ import pytest
 from simulator.airflow import DAGS
 
 # Whichever test is first waits for the start, a build and a scan.
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).parents[2]
 SIMULATOR = Path(sysconfig.get_path("scripts")) / "simulator"
