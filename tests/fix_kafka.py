@@ -114,6 +114,14 @@ class KafkaTopic:
         consumer.close()
         return found
 
+    def size(self) -> int:
+        """Return how many records are on the topic, repeated ones included."""
+        consumer = self._consumer("reader")
+        partitions = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
+        ends = [consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions]
+        consumer.close()
+        return sum(ends)
+
     def committed(self) -> dict[int, int]:
         """Return what the group has committed: the next offset of each partition that has one."""
         consumer = self._consumer(self.name)
