@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
 	$(if $(BROKER),--broker $(BROKER))
 
-.PHONY: help install demo airflow test test-unit test-integration test-acceptance catalog lint types format marts bench clean distclean
+.PHONY: help install demo airflow test test-unit test-integration test-acceptance catalog lint types audit format marts bench clean distclean
 
 help: ## list the targets
 	@echo "make TARGET"
@@ -62,6 +62,10 @@ lint: .venv/.installed ## ruff and sqlfluff
 
 types: .venv/.installed ## mypy, strict
 	$(BIN)/mypy
+
+audit: .venv/.installed ## ask a vulnerability service about every locked package (AUDIT= options of pip-audit)
+	@$(UV) export --frozen --all-extras --quiet --no-emit-project --output-file .uv/requirements.txt
+	@$(BIN)/python .ci/audit.py .uv/requirements.txt $(AUDIT)
 
 format: .venv/.installed ## mend what ruff and sqlfluff can mend
 	$(BIN)/ruff check --fix .
