@@ -90,7 +90,8 @@ def ask_pip_audit(options: Sequence[str]) -> Ask:
             file.flush()
             command = [
                 Path(sys.executable).with_name("pip-audit"), "--vulnerability-service", service,
-                "--requirement", file.name, "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off", *options,
+                "--requirement", file.name, "--require-hashes", "--disable-pip",
+                "--format", "json", "--progress-spinner", "off", *options,
             ]  # fmt: skip
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
         try:
