@@ -10,14 +10,14 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import births, logs, quarantine, registry, service, settings, tables
+from collector import births, quarantine, registry, service, settings, tables
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.mqtt import MqttSource
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.sparkplug_host import SparkplugHost
 from collector.writer import Writer
-from timescale import database
+from timescale import database, logs
 from timescale.command import new_app, option, run
 from timescale.errors import SettingError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from collector import logs, register, registry
+from collector import register, registry
 from collector.batch import Accounts, Batch, Decode
 from collector.files import archive_file, chunk, layout, options, progress
 from collector.files.archive_file import Archive
@@ -30,7 +30,7 @@ from collector.registry import Registry, Sensor
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.writer import Writer
-from timescale import database
+from timescale import database, logs
 from timescale.errors import SettingError
 
 READINGS = 50_000

@@ -20,7 +20,7 @@ from collector.message import Message
 from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
 from collector.sparkplug_host import SparkplugHost
-from timescale.errors import SettingError, WarehouseError
+from timescale.errors import WarehouseError
 
 log = structlog.get_logger()
 
@@ -143,17 +143,7 @@ class MqttSource:
     def _new_client(self, sink: Sink) -> BulkClient:
         client = BulkClient(self._settings.client_id, sink.add)
         mqtt = self._mqtt
-        if mqtt.username is not None:
-            client.username_pw_set(mqtt.username, mqtt.password)
-        if mqtt.ca_file is not None:
-            try:
-                client.tls_set(
-                    ca_certs=str(mqtt.ca_file),
-                    certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
-                    keyfile=str(mqtt.key_file) if mqtt.key_file else None,
-                )
-            except (OSError, ValueError) as error:
-                raise SettingError(f"MQTT_CA_FILE, MQTT_CERT_FILE or MQTT_KEY_FILE can't be used: {error}") from error
+        mqtt.tell(client)
         client.connect_timeout = 10.0
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

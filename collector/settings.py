@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from timescale.settings import load, mistakes
+from timescale.settings import DatabaseSettings, MqttSettings, load, mistakes
 
 __all__ = [
     "ArchiveSettings",
@@ -18,43 +18,6 @@ __all__ = [
     "load",
     "mistakes",
 ]
-
-
-class MqttSettings(BaseSettings):
-    """The broker: MQTT_HOST, MQTT_PORT, …"""  # noqa: D400
-
-    model_config = SettingsConfigDict(
-        env_prefix="MQTT_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
-
-    host: str = Field("localhost", min_length=1, description="Host of the MQTT broker.")
-    port: int = Field(1883, ge=1, le=65_535, description="Its port; usually 1883, 8883 with TLS.")
-    username: str | None = Field(None, description="User name, where the broker asks for one.")
-    password: str | None = Field(None, description="Password, where the broker asks for one.", repr=False)
-    ca_file: Path | None = Field(None, description="Certificates (PEM) to trust; setting it turns TLS on.")
-    cert_file: Path | None = Field(None, description="This client's certificate (PEM), where the broker asks for one.")
-    key_file: Path | None = Field(None, description="The key of MQTT_CERT_FILE (PEM).")
-
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        """Refuse files that are not there, and settings that would do nothing without another."""
-        files = {"MQTT_CA_FILE": self.ca_file, "MQTT_CERT_FILE": self.cert_file, "MQTT_KEY_FILE": self.key_file}
-        wrong = [
-            f"{name}: no such file {path}; set it to a PEM file"
-            for name, path in files.items()
-            if path is not None and not path.is_file()
-        ]
-        if self.password is not None and self.username is None:
-            wrong.append("MQTT_PASSWORD: MQTT 3.1.1 forbids a password without a user; set MQTT_USERNAME too")
-        if (self.cert_file is None) != (self.key_file is None):
-            wrong.append(
-                "MQTT_CERT_FILE, MQTT_KEY_FILE: a certificate and its key belong together; set both or neither"
-            )
-        elif self.cert_file is not None and self.ca_file is None:
-            wrong.append("MQTT_CERT_FILE: without MQTT_CA_FILE there is no TLS; set it too")
-        if wrong:
-            raise ValueError("\n  ".join(wrong))
-        return self
 
 
 class KafkaSettings(BaseSettings):
@@ -133,17 +96,6 @@ class KafkaSettings(BaseSettings):
             "ssl.ca.location": str(self.ca_file) if self.ca_file else None,
         }
         return {name: value for name, value in told.items() if value is not None}
-
-
-class DatabaseSettings(BaseSettings):
-    """What libpq is told: PGPORT, PGSSLMODE, … libpq reads them itself; here they are only checked."""
-
-    model_config = SettingsConfigDict(env_prefix="PG", extra="ignore", env_ignore_empty=True)
-
-    port: str = Field("5432", pattern=r"^\d{1,5}(,\d{0,5})*$", description="Port of the database (or ports, as hosts).")
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer", description="Whether the connection to the database is encrypted; verify-full across a network."
-    )
 
 
 class CollectorSettings(BaseSettings):

@@ -42,14 +42,7 @@ class Publisher:
         # paho keeps its own window; ours is the one that blocks.
         client.max_inflight_messages_set(window)
         client.connect_timeout = 5.0
-        if settings.username is not None:
-            client.username_pw_set(settings.username, settings.password)
-        if settings.ca_file or settings.cert_file:
-            client.tls_set(
-                ca_certs=str(settings.ca_file) if settings.ca_file else None,
-                certfile=str(settings.cert_file) if settings.cert_file else None,
-                keyfile=str(settings.key_file) if settings.key_file else None,
-            )
+        settings.tell(client)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish

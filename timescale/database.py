@@ -10,6 +10,17 @@ from timescale.errors import DatabaseError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+PARAMETERS: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A server that vanished (cable, firewall, host) is noticed within half a minute, not after TCP's hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+    "options": "-c timezone=UTC",
+}
+"""What every connection of the product is told, besides libpq's own variables."""
+
 
 def connect(*, autocommit: bool = True, application_name: str = "sensor-warehouse") -> Connection:
     """Open a connection to the database that ``PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE`` name.
@@ -17,17 +28,7 @@ def connect(*, autocommit: bool = True, application_name: str = "sensor-warehous
     The session speaks UTC. Raises :class:`DatabaseError` with the mend when the server can't be reached.
     """
     try:
-        connection = psycopg.connect(
-            autocommit=autocommit,
-            application_name=application_name,
-            connect_timeout=10,
-            # A server that vanished (cable, firewall, host) is noticed within half a minute, not after TCP's hours.
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=4,
-            tcp_user_timeout=30_000,
-            options="-c timezone=UTC",
-        )
+        connection = psycopg.connect(autocommit=autocommit, application_name=application_name, **PARAMETERS)
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"no connection to the database: {reason(error)}. "

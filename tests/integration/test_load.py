@@ -53,7 +53,7 @@ def settings(tmp_path) -> CollectorSettings:
 @pytest.fixture(autouse=True)
 def unconfigured(monkeypatch):
     """Leave the log as it is: configured by a load in this process it would outlive the standard error of its test."""
-    monkeypatch.setattr("collector.logs.configure", lambda: None)
+    monkeypatch.setattr("timescale.logs.configure", lambda: None)
 
 
 @pytest.fixture
