@@ -7,8 +7,11 @@ What each promises for a QoS 1 message it has acknowledged (PUBACK):
   (``$share/…``), closes the connection of a client that publishes to a topic with a space in it, and gives
   unacknowledged messages out again only ``ack_wait_seconds`` after it sent them, even to a client that reconnects
   earlier.
-* mosquitto keeps messages in memory and writes a snapshot of all of them every ``autosave_seconds`` and on a clean
-  exit: killing it loses what it acknowledged since the last snapshot. It knows MQTT 5 and shared subscriptions.
+* mosquitto from 2.1 on, where its plugin for SQLite is installed, writes each message to a database, and commits with
+  every turn of its loop: killing it loses at most what it acknowledged within the last turn and could not hand to a
+  subscriber that was connected. It knows MQTT 5 and shared subscriptions.
+* mosquitto without that plugin keeps messages in memory and writes a snapshot of all of them every
+  ``autosave_seconds`` and on a clean exit: killing it loses what it acknowledged since the last snapshot.
 """
 
 import base64
@@ -47,14 +50,19 @@ class BrokerSettings:
     """What a test or a benchmark may want different.
 
     ``max_inflight``: unacknowledged messages a subscriber may have (1 to 65,535). ``ack_wait_seconds`` (nats only):
-    an unacknowledged message comes again after this. ``autosave_seconds`` (mosquitto only): seconds between
-    snapshots. ``sync_always`` (nats only): fsync before each acknowledgement, so that even a power cut loses
-    nothing; without it the operating system holds what was acknowledged for up to ``sync_seconds``.
+    an unacknowledged message comes again after this. ``persistence`` (mosquitto only): how it keeps messages; ``auto``
+    is its plugin for SQLite if that is installed, else snapshots, and ``changes`` is a snapshot after every change.
+    ``autosave_seconds`` (mosquitto only): seconds between snapshots. ``flush_seconds`` (SQLite only): seconds between
+    commits; 0 commits with every turn of the broker's loop. ``sync_always`` (nats only): fsync before each
+    acknowledgement, so that even a power cut loses nothing; without it the operating system holds what was
+    acknowledged for up to ``sync_seconds``.
     """
 
     max_inflight: int = 10_000
     ack_wait_seconds: int = 30
+    persistence: Literal["auto", "sqlite", "snapshot", "changes"] = "auto"
     autosave_seconds: int = 1
+    flush_seconds: int = 0
     sync_always: bool = False
     sync_seconds: int = 1
 
@@ -69,6 +77,16 @@ def executable(kind: Kind) -> Path | None:
         # Debian and Homebrew put mosquitto where an ordinary user's PATH does not look.
         found = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SBIN)
     return Path(found) if found else None
+
+
+def sqlite_plugin(program: Path) -> Path | None:
+    """Return mosquitto's plugin that keeps messages in SQLite (from 2.1 on), or None where ``program`` has none.
+
+    It lies where the same package put it: in ``lib`` beside the program's ``sbin``, or one level deeper.
+    """
+    library = program.resolve().parent.parent / "lib"
+    name = "mosquitto_persist_sqlite.so"
+    return next(iter([*library.glob(name), *library.glob(f"*/{name}")]), None)
 
 
 def installed() -> tuple[Kind, ...]:
@@ -299,17 +317,14 @@ mqtt {{
                 os.chown(path, service.pw_uid, service.pw_gid)
         limits = self.settings
         # max_queued_messages 0 is "no limit": the default of 1000 drops what arrives while the collector is away.
-        # Snapshots go by time: counting changes (autosave_on_changes) would leave the last ones of a slow stream
-        # unsaved for hours, or with a count of 1 write the whole store for every message.
         return write_private(
             self.directory / "mosquitto.conf",
             f"""listener {self.port} {HOST}
 allow_anonymous false
 password_file {passwords}
 user {user}
-persistence true
 persistence_location {store}/
-autosave_interval {limits.autosave_seconds}
+{self._persistence()}
 max_queued_messages 0
 max_inflight_messages {limits.max_inflight}
 log_dest stderr
@@ -318,6 +333,19 @@ log_type warning
 log_type notice
 """,
         )
+
+    def _persistence(self) -> str:
+        limits = self.settings
+        plugin = sqlite_plugin(self._program)
+        if limits.persistence == "sqlite" and plugin is None:
+            raise BrokerError(f"{self._program} has no plugin for SQLite: install mosquitto 2.1 or newer with it")
+        if limits.persistence == "sqlite" or (limits.persistence == "auto" and plugin is not None):
+            return f"global_plugin {plugin}\nplugin_opt_flush_period {limits.flush_seconds}"
+        if limits.persistence == "changes":
+            return "persistence true\nautosave_interval 1\nautosave_on_changes true"
+        # By time: counting changes would leave the last ones of a slow stream unsaved for hours, or with a count of 1
+        # write the whole store for every message.
+        return f"persistence true\nautosave_interval {limits.autosave_seconds}"
 
 
 def _mosquitto_hash(password: str) -> str:
