@@ -4,6 +4,7 @@ What is computed hour by hour need look only at the newest hours, and at those n
 written in the transaction that stores the readings. See docs/decisions/0007-incremental-marts.md.
 """
 
+import struct
 import time
 from typing import Any
 
@@ -21,6 +22,8 @@ _ROWS = [
     ("rest", f"V{ROW.size - 22}"),
 ]
 """The columns of :data:`collector.batch.ROW` that count here, as numpy names them."""
+_TIME_AND_SERIES = struct.Struct(f">6xq4xi{ROW.size - 22}x")
+"""The same, for Python alone."""
 
 # The database's clock decides what is late: it also tells a build where to begin. Sorted, so that writers don't wait in
 # a circle; what was noted within the minute is left alone, since a load brings hundreds of batches for the same hours.
@@ -37,7 +40,7 @@ where kept.noted_at < excluded.noted_at - interval '1 minute'
 
 def prepare() -> None:
     """Load what :func:`hours` needs: a tenth of a second that the first batch need not wait, nor who writes nothing."""
-    import numpy as np  # noqa: F401, PLC0415
+    _numpy()
 
 
 def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
@@ -45,11 +48,19 @@ def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
 
     ``rows`` are those of :class:`collector.batch.Batch`; hours count from 1970.
     """
-    import numpy as np  # noqa: PLC0415 - see prepare
-
+    bound = before * _HOUR - POSTGRES_EPOCH
+    np = _numpy()
+    if np is None:
+        pairs = {
+            (series, (time + POSTGRES_EPOCH) // _HOUR)
+            for time, series in _TIME_AND_SERIES.iter_unpack(rows)
+            if time < bound
+        }
+        ordered = sorted(pairs)
+        return [series for series, _ in ordered], [hour for _, hour in ordered]
     table = np.frombuffer(rows, np.dtype(_ROWS))
     times = table["time"].astype(np.int64)
-    late = times < before * _HOUR - POSTGRES_EPOCH
+    late = times < bound
     if not late.any():
         return [], []
     hour = (times[late] + POSTGRES_EPOCH) // _HOUR
@@ -66,3 +77,15 @@ def note(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
     series_ids, late = hours(rows, int(time.time()) // 3600 - 1)
     if late:
         cursor.execute(_NOTE, (series_ids, late))
+
+
+def _numpy() -> Any:
+    """Return numpy, or None where it is not installed: a collector's image is half its size without it.
+
+    Four times as fast where all is late, as in a load; of what is read live it saves 0.1 µs a reading.
+    """
+    try:
+        import numpy as np  # noqa: PLC0415 - see prepare
+    except ModuleNotFoundError:
+        return None
+    return np

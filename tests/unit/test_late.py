@@ -1,9 +1,20 @@
 """Which hours a batch reaches back to."""
 
+import sys
+
+import pytest
+
 from collector import late
 from collector.batch import POSTGRES_EPOCH, ROW
 
 HOUR = 3_600_000_000
+
+
+@pytest.fixture(autouse=True, params=["numpy", "python"])
+def means(request, monkeypatch):
+    """With numpy, and where it is not installed."""
+    if request.param == "python":
+        monkeypatch.setitem(sys.modules, "numpy", None)
 
 
 def rows(*readings: tuple[int, int]) -> bytes:
