@@ -125,7 +125,9 @@ def _choose(connection: Connection, choice: Choice) -> Edition:
                 "this server has no TimescaleDB. Install its Community edition, or set TIMESCALE_EDITION=postgresql."
             )
         return "postgresql"
-    if "timescaledb" not in str(_one(connection, "select current_setting('shared_preload_libraries')")):
+    # A login that is no superuser may not see the setting; TimescaleDB then says itself that it is not loaded.
+    loaded = _one(connection, "select setting from pg_catalog.pg_settings where name = 'shared_preload_libraries'")
+    if loaded is not None and "timescaledb" not in str(loaded):
         raise DatabaseError(
             "TimescaleDB is installed on this server but not loaded. Add timescaledb to shared_preload_libraries and "
             "restart the server, or set TIMESCALE_EDITION=postgresql to do without."
