@@ -1,6 +1,7 @@
 """``timescale``: the database's console command."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -10,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from timescale import command
+from timescale import command, logins
 from timescale.binaries import Choice
 from timescale.database import connect
-from timescale.errors import DatabaseError
+from timescale.errors import DatabaseError, SettingError
 from timescale.migrate import Migration
 from timescale.migrate import migrate as run_migrations
 from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
@@ -68,6 +69,19 @@ def migrate() -> None:
     print(describe(done))
     for warning in done.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command("logins")
+def logins_() -> None:
+    """Make the logins of the services, or bring them up to date: one each, with no more rights than it needs.
+
+    Those whose password stands in PG_COLLECTOR_PASSWORD, PG_DBT_PASSWORD, … (docs/security.md has the list). Run it
+    after `timescale migrate`, as the owner of the database, and again when a password was changed.
+    """
+    if not (done := logins.make(os.environ)):
+        names = ", ".join(login.setting for login in logins.LOGINS)
+        raise SettingError(f"no password of a login is set: {names}. `make secrets` makes them.")
+    print("\n".join(done))
 
 
 @app.command()

@@ -1,0 +1,133 @@
+"""The logins of the services: made by an owner who is no superuser, each with its rights and limits."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_database import point_to
+
+from timescale import logins
+from timescale.errors import SettingError
+from timescale.migrate import migrate
+
+OWNER = "harbour-9-lantern"
+PASSWORDS = {login.setting: f"{login.name[::-1]}-4711-wire" for login in logins.LOGINS}
+
+
+@pytest.fixture
+def owned(fresh_database, monkeypatch):
+    """A database as docker compose makes it: its owner migrates and may make roles and databases, and no more."""
+    name = fresh_database.environment["PGDATABASE"]
+    with fresh_database.connect() as connection:
+        if fresh_database.edition == "timescaledb":  # as the official image does
+            connection.execute("create extension if not exists timescaledb")
+        connection.execute(f"create role owner_{name} login createrole createdb password '{OWNER}'".encode())
+        connection.execute(f"alter database {name} owner to owner_{name}".encode())
+        # The groups are there from the template: this owner shall be as the one who made them.
+        groups = ", ".join({role for login in logins.LOGINS for role in login.roles})
+        connection.execute(f"grant {groups} to owner_{name} with admin option".encode())
+    owned = replace(
+        fresh_database, environment={**fresh_database.environment, "PGUSER": f"owner_{name}", "PGPASSWORD": OWNER}
+    )
+    point_to(monkeypatch, owned.environment)
+    migrate()
+    yield owned
+    point_to(monkeypatch, fresh_database.environment)
+    with fresh_database.connect() as connection:
+        connection.execute("drop database if exists airflow with (force)")
+        connection.execute(f"alter database {name} owner to postgres".encode())
+        # The groups may be another database's too: only what this one gave is taken back.
+        connection.execute(f"reassign owned by owner_{name} to postgres".encode())
+        for login in logins.LOGINS:
+            connection.execute(f"drop role if exists {login.name}".encode())
+        connection.execute(f"drop owned by owner_{name} cascade".encode())
+        connection.execute(f"drop role owner_{name}".encode())
+
+
+def connect(owned, name: str, password: str, database: str | None = None) -> psycopg.Connection:
+    """Connect over TCP as a service does."""
+    environment = owned.environment
+    return psycopg.connect(
+        host=environment["PGHOST"], port=environment["PGPORT"], dbname=database or environment["PGDATABASE"],
+        user=name, password=password, autocommit=True,
+    )  # fmt: skip
+
+
+def test_each_login_has_its_rights_and_limits(owned):
+    """A login is a member of its roles, limited as it is told, and neither superuser nor maker of roles."""
+    logins.make(PASSWORDS)
+    for login in logins.LOGINS:
+        with connect(owned, login.name, PASSWORDS[login.setting], login.database) as connection:
+            found = connection.execute(
+                "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls, rolconnlimit,"
+                " extract(epoch from current_setting('statement_timeout')::interval) > 0,"
+                " extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval) > 0,"
+                " array(select r.rolname::text from pg_auth_members m join pg_roles r on r.oid = m.roleid"
+                "       where m.member = me.oid order by 1),"
+                " array(select datname::text from pg_database where datdba = me.oid)"
+                " from pg_roles me where rolname = current_user"
+            ).fetchone()
+        owns = [login.database] if login.database else []
+        assert found == (False, login.connections, True, True, sorted(login.roles), owns)
+
+
+def test_a_service_does_its_part(owned):
+    """With its login the collector's role reads what it must, and another's table it does not."""
+    logins.make(PASSWORDS)
+    with connect(owned, "collector", PASSWORDS["PG_COLLECTOR_PASSWORD"]) as connection:
+        connection.execute("select * from telemetry.sensor")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select * from quality.check_result")
+
+
+def test_a_second_run_changes_passwords_and_nothing_else(owned):
+    """Running it again is harmless; a new password counts from then on, and the old one no longer."""
+    first = logins.make(PASSWORDS)
+    changed = {**PASSWORDS, "PG_GRAFANA_PASSWORD": "another-8-lantern"}
+    assert logins.make(changed) == first
+    connect(owned, "grafana", "another-8-lantern").close()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        connect(owned, "grafana", PASSWORDS["PG_GRAFANA_PASSWORD"])
+
+
+def test_the_server_never_sees_a_password(owned, fresh_database):
+    """What reaches the server is a SCRAM verifier: no log and no statement shows more."""
+    logins.make(PASSWORDS)
+    with psycopg.connect(**{**psycopg.conninfo.conninfo_to_dict(""), **parameters(owned)}) as connection:
+        assert connection.execute("select current_user").fetchone()[0].startswith("owner_")
+    with psycopg.connect(**parameters(fresh_database)) as connection:
+        (kept,) = connection.execute("select rolpassword from pg_authid where rolname = 'collector'").fetchone()
+    assert kept.startswith("SCRAM-SHA-256$")
+
+
+def parameters(database) -> dict[str, str]:
+    """Return libpq's parameters of a database."""
+    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname"}
+    return {keyword: database.environment[name] for name, keyword in names.items()}
+
+
+def test_missing_and_example_passwords_are_refused():
+    """Every login whose password is empty or an example is named, before anything is connected."""
+    with pytest.raises(SettingError) as raised:
+        logins.make({"PG_DBT_PASSWORD": "", "PG_GRAFANA_PASSWORD": "changeme-please", "PG_ACCESS_PASSWORD": "ab" * 15})
+    said = str(raised.value)
+    assert "PG_DBT_PASSWORD: is empty; run `make secrets`" in said
+    assert "PG_GRAFANA_PASSWORD: is an example" in said
+    assert "PG_ACCESS_PASSWORD: is too short or too simple" in said
+    assert "changeme" not in said
+
+
+def test_the_command_says_what_is_missing(tmp_path):
+    """Without any password the command names the variables and ends with status 2."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "timescale", "logins"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "PG_COLLECTOR_PASSWORD" in done.stderr
+    assert "make secrets" in done.stderr
