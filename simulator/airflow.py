@@ -139,8 +139,8 @@ class LocalAirflow:
         deadline = time.monotonic() + timeout
         self.wait(self._healthy, "Airflow", deadline)
         self._login()
-        for pool in json.loads(POOLS.read_text()):
-            self._pool(pool)
+        for name, pool in json.loads(POOLS.read_text()).items():
+            self._pool({"name": name, **pool})
         self.wait(lambda: self._dags(wanted), "its DAGs", deadline)
 
     def stop(self) -> None:

@@ -75,13 +75,13 @@ def test_every_task_tells_of_its_failure_and_its_recovery(tasks):
 
 def test_every_pool_is_made_at_the_start_and_large_enough(tasks):
     """No task waits for slots that there will never be."""
-    pools = {pool["name"]: pool["slots"] for pool in json.loads(POOLS.read_text())} | {"default_pool": 128}
+    pools = {name: pool["slots"] for name, pool in json.loads(POOLS.read_text()).items()} | {"default_pool": 128}
     assert all(task["pool_slots"] <= pools[task["pool"]] for task in tasks.values())
 
 
 def test_what_writes_has_the_warehouse_for_itself(bag):
     """While marts are built or readings dropped, nothing else in the pool runs; scans run beside each other."""
-    (slots,) = [pool["slots"] for pool in json.loads(POOLS.read_text()) if pool["name"] == "warehouse"]
+    slots = json.loads(POOLS.read_text())["warehouse"]["slots"]
     taken = {
         (name, task): told["pool_slots"]
         for name, dag in bag["dags"].items()
