@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := $(if $(ONCE),--once) $(if $(SENSORS),--sensors $(SENSORS)) $(if $(EDITION),--edition $(EDITION)) \
 	$(if $(BROKER),--broker $(BROKER))
 
-.PHONY: help install demo airflow test test-unit test-integration test-acceptance catalog lint types audit format marts bench clean distclean
+.PHONY: help install demo airflow test test-unit test-integration test-acceptance catalog lint types audit format marts secrets compose-check bench clean distclean
 
 help: ## list the targets
 	@echo "make TARGET"
@@ -77,6 +77,12 @@ marts: .venv/.installed ## build and test the marts (PG* say where): all that ha
 
 catalog: .venv/.installed ## one page that describes every table, readable offline (PG* say where the marts are)
 	@$(BIN)/python dbt_project/catalog.py
+
+secrets: ## docker compose: give every secret of .env that is empty a value, and the broker a certificate, once
+	@sh deploy/secrets.sh
+
+compose-check: .venv/.installed ## docker compose: check the file, and boot it where an engine and its images are
+	@$(PYTEST) tests/unit/test_compose.py
 
 bench: .venv/.installed ## how fast readings come in; the other benchmarks are bench/*.py, results under bench/results/
 	@$(BIN)/python bench/ingest.py

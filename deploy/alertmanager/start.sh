@@ -1,0 +1,45 @@
+#!/bin/sh
+# Writes Alertmanager's configuration from the environment, for it reads none itself, and becomes Alertmanager. Who is
+# told: ALERT_WEBHOOK_URL by a POST of JSON, ALERT_MAIL_TO by e-mail through ALERT_SMTP_HOST; both, one, or nobody.
+set -eu
+umask 077
+# Secrets go into files of their own: what has a quote in it breaks no line, and Alertmanager's status page shows none.
+printf %s "${ALERT_WEBHOOK_URL:-}" >/tmp/webhook
+printf %s "${ALERT_SMTP_PASSWORD:-}" >/tmp/smtp-password
+
+quoted() { # a YAML string
+    printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"
+}
+
+if [ -n "${ALERT_MAIL_TO:-}" ]; then
+    missing=
+    for name in ALERT_MAIL_FROM ALERT_SMTP_HOST; do
+        eval "[ -n \"\${$name:-}\" ]" || missing="$missing $name"
+    done
+    if [ -n "$missing" ]; then
+        echo "alertmanager: ALERT_MAIL_TO is set, but not$missing. Set it in .env, or unset ALERT_MAIL_TO." >&2
+        exit 2
+    fi
+fi
+
+{
+    echo "route: {receiver: operators, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 12h}"
+    echo "receivers:"
+    echo "  - name: operators"
+    if [ -n "${ALERT_WEBHOOK_URL:-}" ]; then
+        echo "    webhook_configs: [{url_file: /tmp/webhook}]"
+    fi
+    if [ -n "${ALERT_MAIL_TO:-}" ]; then
+        echo "    email_configs:"
+        echo "      - to: $(quoted "$ALERT_MAIL_TO")"
+        echo "        from: $(quoted "$ALERT_MAIL_FROM")"
+        echo "        smarthost: $(quoted "$ALERT_SMTP_HOST")"
+        if [ -n "${ALERT_SMTP_USERNAME:-}" ]; then
+            echo "        auth_username: $(quoted "$ALERT_SMTP_USERNAME")"
+            echo "        auth_password_file: /tmp/smtp-password"
+        fi
+    fi
+} >/tmp/alertmanager.yml
+unset ALERT_WEBHOOK_URL ALERT_SMTP_PASSWORD
+# One of its kind: no cluster, so nothing listens for others.
+exec /bin/alertmanager --config.file=/tmp/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address= "$@"
