@@ -3,7 +3,24 @@
 import subprocess
 import sys
 
+import pytest
+
 from timescale import migrate
+
+# What stood in a database of an earlier version, and what somebody built upon it.
+EARLIER = """
+create view telemetry.reading_1m as
+select
+    bucket, series_id, sum_value / sample_count as mean, minimum, maximum, first_value, last_value, sum_value,
+    sample_count
+from telemetry.rollup_1m;
+create schema built;
+create view built.minute as select bucket, series_id, mean, sample_count from telemetry.reading_1m;
+insert into telemetry.rollup_1m
+select bucket, series_id, bucket, bucket, series_id, series_id, series_id, series_id, series_id, 1
+from generate_series('2026-03-01 00:00+00'::timestamptz, '2026-03-01 00:09+00', '1 minute') as bucket
+cross join generate_series(1, 100) as series_id
+"""
 
 
 def test_migrating_twice_changes_nothing(fresh_database):
@@ -30,3 +47,21 @@ def test_two_migrations_at_once_are_one_after_the_other(fresh_database):
     said = sorted(command.communicate(timeout=60)[0].splitlines()[0] for command in commands)
     assert [command.returncode for command in commands] == [0, 0]
     assert said == ["applied 0001 The registry: sensors and their series.", "nothing to apply"]
+
+
+@pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
+def test_minutes_of_an_earlier_version_are_kept_where_they_are_looked_for(fresh_database):
+    """Means that were stored before minutes were divided by series are found, and added to, under the old names."""
+    migrate.migrate("0011")
+    query = "select bucket, series_id, mean, sample_count from built.minute order by bucket, series_id"
+    with fresh_database.connect() as connection:
+        connection.execute(EARLIER)
+        before = connection.execute(query).fetchall()
+        migrate.migrate()
+        assert connection.execute(query).fetchall() == before
+        connection.execute(
+            "insert into telemetry.reading (time, series_id, value, received_at) "
+            "values ('2026-03-01 00:00:30+00', 7, 9, '2026-03-01 00:00:30+00')"
+        )
+        changed = set(connection.execute(query).fetchall()) - set(before)
+        assert {row[1:] for row in changed} == {(7, 8.0, 2)}

@@ -233,3 +233,23 @@ def test_old_minutes_lie_in_the_order_of_their_series_and_stay_exact(database):
         copy(connection, late)
         database.refresh()
     assert found(database, "1m") == expected(readings + late, LEVELS["1m"])
+
+
+@pytest.mark.parametrize("edition", ["postgresql"])
+def test_minutes_of_one_series_lie_close_together(database):
+    """Written minute by minute over many series, an hour of one series lies on few pages."""
+    with database.connect() as connection:
+        connection.execute(
+            "insert into telemetry.reading select time, series_id, 1, time "
+            "from generate_series('2026-03-01 00:00+00'::timestamptz, '2026-03-01 00:59+00', '1 minute') as time "
+            "cross join generate_series(1, 200) as series_id"
+        )
+        # As they come in: the statement above has stored them series by series.
+        connection.execute("create temporary table stored as table telemetry.rollup_1m")
+        connection.execute("truncate telemetry.rollup_1m")
+        connection.execute("insert into telemetry.rollup_1m select * from stored order by bucket, series_id")
+        ((minutes, pages),) = connection.execute(
+            "select count(*), count(distinct (tableoid, (ctid::text::point)[0])) "
+            "from telemetry.rollup_1m where series_id = 7"
+        ).fetchall()
+    assert (minutes, pages <= minutes / 3) == (60, True)

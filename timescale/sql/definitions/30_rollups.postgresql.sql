@@ -172,6 +172,8 @@ select
     sample_count
 from telemetry.rollup_1d;
 
+comment on schema telemetry_parts is 'Internal: telemetry.rollup_1m divided by series.';
+
 do $$
 declare
     level text;
