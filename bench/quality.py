@@ -51,7 +51,7 @@ def scanned() -> float:
 def measure(one: Bench, days: int, rounds: int) -> dict[str, Any]:
     """Fill, build, bring up to the minute, scan."""
     readings = one.remember(days, hour())
-    one.put_in_order(days)
+    one.grow_old(days)
     one.build("--exclude-resource-types", "test", "unit_test")
     taken = []
     for _ in range(rounds):
