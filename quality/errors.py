@@ -1,4 +1,4 @@
-"""A scan that could not be made."""
+"""A scan that could not be made, and people who could not be told."""
 
 from timescale.errors import WarehouseError
 
@@ -7,3 +7,7 @@ class ScanError(WarehouseError):
     """A scan could not be made; the text says why and the mend."""
 
     exit_status = 3
+
+
+class NotifyError(WarehouseError):
+    """People could not be told; the text says by which way, why and the mend."""

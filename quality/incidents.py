@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 from psycopg.rows import dict_row
 
-from quality.errors import ScanError
+from quality.errors import NotifyError, ScanError
 from quality.event import Event
 from quality.notifiers import Notifier
 from timescale.database import Connection, wrapped
@@ -94,7 +94,8 @@ def attempt(notifier: Notifier, events: Sequence[Event]) -> bool:
         notifier.send(events)
     except Exception as error:  # noqa: BLE001 - a way to tell people must never stop a scan
         with contextlib.suppress(OSError, ValueError):  # the log may be what is broken
-            log.warning("nobody was told", notifier=notifier.name, error=f"{type(error).__name__}: {error}")
+            said = str(error) if isinstance(error, NotifyError) else f"{type(error).__name__}: {error}"
+            log.warning("nobody was told", notifier=notifier.name, error=said)
         return False
     return True
 

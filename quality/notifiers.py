@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from quality.errors import NotifyError
 from quality.event import Event
 from quality.settings import QualitySettings
 
@@ -54,7 +55,32 @@ class MailNotifier:
     name: str = "mail"
 
     def send(self, events: Sequence[Event]) -> None:
-        """Send the mail; raises :class:`OSError` or :class:`smtplib.SMTPException` where that fails."""
+        """Send the mail; raises :class:`NotifyError` where the server will not have it, or :class:`OSError`."""
+        mine = self.settings
+        where = f"the mail server {mine.smtp_host}:{mine.smtp_port}"
+        try:
+            self._send(self.message(events))
+        except smtplib.SMTPAuthenticationError as error:
+            raise NotifyError(
+                f"{where} refuses the login of {mine.smtp_username} ({_said(error)}). "
+                "Check QUALITY_SMTP_USERNAME and QUALITY_SMTP_PASSWORD."
+            ) from error
+        except smtplib.SMTPNotSupportedError as error:
+            if mine.smtp_security != "starttls" or "STARTTLS" not in str(error):
+                raise NotifyError(f"{where} will not do: {error}") from error
+            raise NotifyError(
+                f"{where} offers no STARTTLS. Set QUALITY_SMTP_SECURITY to tls and QUALITY_SMTP_PORT to its port for "
+                "that, or to none for a server on this machine."
+            ) from error
+        except smtplib.SMTPResponseException as error:
+            raise NotifyError(f"{where} refuses the mail: {_said(error)}") from error
+        except ssl.SSLCertVerificationError as error:
+            raise NotifyError(
+                f"the certificate of {where} is not trusted ({error.verify_message}). "
+                "SSL_CERT_FILE names the authorities to trust."
+            ) from error
+
+    def _send(self, message: EmailMessage) -> None:
         mine = self.settings
         assert mine.smtp_host is not None
         secure = ssl.create_default_context()
@@ -68,7 +94,7 @@ class MailNotifier:
                 server.starttls(context=secure)
             if mine.smtp_username is not None and mine.smtp_password is not None:
                 server.login(mine.smtp_username, mine.smtp_password)
-            server.send_message(self.message(events))
+            server.send_message(message)
 
     def message(self, events: Sequence[Event]) -> EmailMessage:
         """Return the mail that tells ``events``."""
@@ -100,6 +126,12 @@ class WebhookNotifier:
         )
         with urllib.request.urlopen(request, timeout=self.settings.notify_seconds):  # noqa: S310
             pass
+
+
+def _said(error: smtplib.SMTPResponseException) -> str:
+    """Return what the server answered, in a line."""
+    text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+    return f"{error.smtp_code} {' '.join(text.split())}"
 
 
 def subject(events: Sequence[Event]) -> str:

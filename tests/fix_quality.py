@@ -1,7 +1,10 @@
 """A warehouse whose scan is green, on each edition, to break copies of; and places that take mail and posts."""
 
+import base64
+import io
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +12,7 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,32 +138,82 @@ def crumbling(crumbling_copy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> War
 
 @dataclass
 class MailSink:
-    """An SMTP server that keeps what it gets; while ``refuse`` is set it takes nothing."""
+    """An SMTP server that keeps what it gets; while ``refuse`` is set it takes nothing.
+
+    With ``certificate`` (its key beside) it offers STARTTLS, and with ``login``, user and password, it then takes mails
+    from nobody else; ``secured`` counts the mails that came encrypted.
+    """
 
     port: int = 0
     refuse: bool = False
+    certificate: Path | None = None
+    login: tuple[str, str] | None = None
     mails: list[Message] = field(default_factory=list)
+    secured: int = 0
 
 
 class _Mail(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        sink: MailSink = self.server.sink  # type: ignore[attr-defined]
+        self.sink: MailSink = self.server.sink  # type: ignore[attr-defined]
+        self.secure = self.known = False
         self._say("220 sink")
-        for line in self.rfile:
-            word = line[:4].upper().strip()
-            if word == b"DATA":
-                self._say("354 go on")
-                lines = list(iter(self.rfile.readline, b".\r\n"))
-                sink.mails.append(message_from_bytes(b"".join(lines), policy=default))
-                self._say("250 kept")
-            elif word == b"QUIT":
-                self._say("221 bye")
+        while line := self.rfile.readline():
+            word, _, rest = line.decode().strip().partition(" ")
+            answer = getattr(self, f"_{word.lower()}", None)
+            self._say(answer(rest) if answer else "250 fine")
+            if word == "QUIT":
                 return
-            else:
-                self._say("451 not now" if sink.refuse and word == b"MAIL" else "250 fine")
+            if word == "STARTTLS":
+                self._encrypt()
+
+    def _ehlo(self, _: str) -> str:
+        more = ["STARTTLS"] if self.sink.certificate and not self.secure else []
+        more += ["AUTH PLAIN"] if self.sink.login and self.secure else []
+        return "\r\n".join(f"250{'-' if left else ' '}{one}" for left, one in zip(
+            range(len(more), -1, -1), ["sink", *more], strict=True
+        ))  # fmt: skip
+
+    def _starttls(self, _: str) -> str:
+        return "220 go on"
+
+    def finish(self) -> None:
+        super().finish()
+        if self.secure:
+            self.request.close()  # the server itself closes the one that came in the clear
+
+    def _encrypt(self) -> None:
+        assert self.sink.certificate
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.sink.certificate, self.sink.certificate.with_suffix(".key"))
+        try:
+            self.request = context.wrap_socket(self.request, server_side=True)
+        except (ssl.SSLError, ConnectionError):  # whoever called does not trust us, and hangs up
+            self.rfile = io.BytesIO()
+            return
+        self.rfile, self.secure = self.request.makefile("rb"), True
+
+    def _auth(self, told: str) -> str:
+        _, user, password = base64.b64decode(told.partition(" ")[2]).decode().split("\0")
+        self.known = (user, password) == self.sink.login
+        return "235 welcome" if self.known else "535 5.7.8 credentials invalid"
+
+    def _mail(self, _: str) -> str:
+        if self.sink.refuse:
+            return "451 not now"
+        return "530 5.7.0 authentication required" if self.sink.login and not self.known else "250 fine"
+
+    def _data(self, _: str) -> str:
+        self._say("354 go on")
+        lines = list(iter(self.rfile.readline, b".\r\n"))
+        self.sink.mails.append(message_from_bytes(b"".join(lines), policy=default))
+        self.sink.secured += self.secure
+        return "250 kept"
+
+    def _quit(self, _: str) -> str:
+        return "221 bye"
 
     def _say(self, line: str) -> None:
-        self.wfile.write(line.encode() + b"\r\n")
+        self.request.sendall(line.encode() + b"\r\n")
 
 
 @dataclass

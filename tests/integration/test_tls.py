@@ -8,6 +8,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
+from fix_certificates import make_authority, make_certificate
 from fix_collector import until
 
 from simulator.broker import HOST, LocalBroker, executable, free_port
@@ -16,37 +17,6 @@ from simulator.broker import HOST, LocalBroker, executable, free_port
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"])
 
 READING = json.dumps({"timestamp": "2026-03-01T12:00:00Z", "temperature": 20}).encode()
-
-
-def openssl(*arguments: str | Path) -> None:
-    """Run openssl quietly."""
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
-
-
-def make_authority(directory: Path, name: str) -> Path:
-    """Make a certificate authority; return its certificate, beside which its key stands."""
-    certificate = directory / f"{name}.pem"
-    openssl(
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-        "-subj", f"/CN={name}", "-keyout", directory / f"{name}.key", "-out", certificate,
-    )  # fmt: skip
-    return certificate
-
-
-def make_certificate(directory: Path, authority: Path, host: str) -> Path:
-    """Make a certificate for ``host`` signed by ``authority``; return it, with its key beside."""
-    request, certificate = directory / "server.csr", directory / "server.pem"
-    extensions = directory / "server.ext"
-    extensions.write_text(f"subjectAltName=IP:{host}\n")
-    openssl(
-        "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={host}",
-        "-keyout", directory / "server.key", "-out", request,
-    )  # fmt: skip
-    openssl(
-        "x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority.with_suffix(".key"),
-        "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", certificate,
-    )  # fmt: skip
-    return certificate
 
 
 class TlsBroker:
