@@ -1,9 +1,16 @@
 """The views that judge series: who is silent, flat, out of range or drifting, and of whom it can't be told."""
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from fix_readings import write
 
+from collector import registry
+from simulator import play
+
+ROOT = Path(__file__).parents[2]
 NOISE = "20 + mod(n * 7, 13) / 10.0"
 """Never the same twice in a row."""
 
@@ -102,6 +109,44 @@ def test_a_sensor_that_sends_faster_than_it_did_shows_more_changes(warehouse, ve
         warehouse.read(series, begin="12 minutes", interval=interval, value="9")
     warehouse.settle()
     assert (verdict("flat", fast)[0], verdict("flat", slow)[0]) == (True, False)
+
+
+def test_every_simulated_sensor_that_freezes_is_told_within_a_quarter_of_an_hour(warehouse, verdict):
+    """After a day of a reading a minute and then of one a second: all that freeze, none that goes on.
+
+    Of the day that is played the barometer, which shows tenths of a hectopascal, reads the same for 17 minutes once.
+    """
+    now, then, quarter = time.time(), 1_790_000_000.0, 900.0
+    sensors = play.choose(registry.load(ROOT / "sensors.json"), None, [])
+    readings, made = [], {}
+    for player in play.players(sensors, 8, 1.0):
+        ((name, signal),) = player.signals.items()
+        past = [(then - second, signal.at(then - second)) for second in range(26 * 3600, 0, -60)]
+        for end, freezes in (("goes on", False), ("freezes", True)):
+            sensor = f"{player.sensor.sensor_id} {end}"
+            made[sensor] = warehouse.register(sensor, quantity=name, interval=1), freezes
+            live = [(then + second, signal.at(then if freezes else then + second)) for second in range(int(quarter))]
+            readings += [
+                (made[sensor][0], datetime.fromtimestamp(now - quarter + seconds - then, UTC), float(value))
+                for seconds, value in (*past, *live)
+            ]
+    write(warehouse.database, readings)
+    warehouse.settle()
+    assert {sensor: verdict("flat", series)[0] for sensor, (series, _) in made.items()} == {
+        sensor: freezes for sensor, (_, freezes) in made.items()
+    }
+
+
+def test_rest_that_is_no_chance_is_not_counted_in_readings(warehouse, verdict):
+    """A machine that makes noise, and rests for most of an hour twice a day, may do so when it comes to send faster."""
+    series = warehouse.register("machine", interval=1)
+    rests = "case when mod(n + 30, 720) < 55 then 1 else 20 + mod(n * 7, 13) end"
+    warehouse.read(series, begin="40 hours", end="20 minutes", interval=60, value=rests)
+    warehouse.read(series, begin="20 minutes", interval=1, value="1")
+    warehouse.settle()
+    failed, measured, _, _ = verdict("flat", series)
+    assert failed is False
+    assert measured == pytest.approx(25 * 60, abs=61)
 
 
 def test_no_flat_line_is_told_without_a_day_of_history(warehouse, verdict):

@@ -223,30 +223,47 @@ runs as (
     select
         series_id,
         is_now,
-        changed_at,
         min(interval_seconds) as interval_seconds,
         max(bucket) - changed_at as unchanged_for,
-        sum(sample_count) filter (where not is_changed) as readings
+        count(*) as minutes,
+        sum(sample_count) as readings
     from still
     group by series_id, is_now, changed_at
 ),
 
--- Readings that come much faster than they used to show more changes: what then stands still for longer than ever, in
--- more than ten times as many readings, needs no twice as long.
+known as (
+    select
+        series_id,
+        greatest(60, min(interval_seconds)) as resolution_seconds,
+        extract(epoch from max(unchanged_for) filter (where not is_now))::double precision as longest_seconds,
+        count(*) filter (where not is_now) as run_count,
+        sum(minutes) filter (where not is_now)::double precision as minutes,
+        max(minutes) filter (where not is_now) as longest_minutes,
+        max(readings) filter (where not is_now) as longest_readings,
+        max(readings) filter (where is_now) as readings
+    from runs
+    group by series_id
+),
+
+-- How many times the longest run before is too long. Twice, as a rule. Readings that come much faster than they used to
+-- show more changes: what stands still for longer than ever, in more than ten times as many readings, needs no twice.
+-- And where repeats are chance, as of a noisy signal in coarse steps, it is readings that count, and no time at all:
+-- fewer than half of the minutes repeat the one before, and no run is longer than some that such a share p makes by
+-- chance (the longest of n is about log(n) / -log(p); signals that move make three times that).
 usual as (
     select
-        runs.series_id,
+        series_id,
+        longest_seconds + resolution_seconds as seconds,
         case
             when
-                max(runs.readings) filter (where runs.is_now)
-                > 10 * (1 + coalesce(max(runs.readings) filter (where not runs.is_now), 0))
-                then 1
+                2 * run_count > minutes
+                and longest_minutes <= 3 * ln(nullif(run_count, 0)) / -ln(nullif(1 - run_count / minutes, 0))
+                and readings > 2 * longest_readings
+                then 0
+            when readings > 10 * longest_readings then 1
             else 2
-        end as times,
-        extract(epoch from max(runs.unchanged_for) filter (where not runs.is_now))::double precision
-        + greatest(60, min(runs.interval_seconds)) as seconds
-    from runs
-    group by runs.series_id
+        end as times
+    from known
 )
 
 select
