@@ -4,6 +4,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -80,7 +81,7 @@ def _run(path: Path, connection: Connection) -> list[Result]:
 
 def _results(contract: str, dataset: str, checks: Sequence[soda.Check], connection: Connection) -> Iterator[Result]:
     for check in checks:
-        yield Result(
+        result = Result(
             contract=contract,
             dataset=dataset,
             check=check.name,
@@ -92,27 +93,24 @@ def _results(contract: str, dataset: str, checks: Sequence[soda.Check], connecti
             sums_up=check.series_view is not None,
             seconds=check.seconds,
         )
+        yield result
         if check.series_view is not None:
-            yield from _series(contract, dataset, check, check.series_view, connection)
+            yield from _series(result, check.series_view, "warned" if check.only_warns else "failed", connection)
 
 
-def _series(contract: str, dataset: str, check: soda.Check, view: str, connection: Connection) -> Iterator[Result]:
+def _series(summary: Result, view: str, bad: Word, connection: Connection) -> Iterator[Result]:
     """Yield what ``view`` says of each series, by the same state of the database as the check that sums it up."""
-    bad: Word = "warned" if check.only_warns else "failed"
     begun = time.perf_counter()
     with connection.cursor(row_factory=dict_row) as cursor:
         query = sql.SQL("select * from {} order by sensor_id, quantity").format(sql.Identifier(*view.split(".")))
         rows = cursor.execute(query).fetchall()
     seconds = time.perf_counter() - begun
     for row in rows:
-        yield Result(
-            contract=contract,
-            dataset=dataset,
-            check=check.name,
-            kind=check.kind,
+        yield replace(
+            summary,
+            sums_up=False,
             word="not evaluated" if row["failed"] is None else bad if row["failed"] else "passed",
             reason=row["reason"],
-            column=check.column,
             measured=row["measured_value"],
             threshold=row["threshold"],
             sensor_id=row["sensor_id"],

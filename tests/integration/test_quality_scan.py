@@ -190,6 +190,25 @@ def test_each_contract_can_fail(crumbling, contract):
     assert states(found)[contract, check, ""] == "failed"
 
 
+JUST_BEFORE = """
+update telemetry.series
+set registered_at = build_state.built_until - interval '30 seconds'
+from intermediate.build_state
+where build_state.model = 'int_series_history' and series.sensor_id = 't1'
+"""
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["which the build saw", "which it did not see"])
+def test_a_series_registered_within_a_minute_before_the_build_fails_nothing(copy, seen):
+    """With ten days of readings already, loaded from a file: whether the build saw it in time can't be known."""
+    copy.execute(JUST_BEFORE)
+    if not seen:
+        copy.execute("delete from intermediate.int_series_history where sensor_id = 't1'")
+    found = scan(["fct_reading_minute"])
+    failed = [one.check for one in found.results if one.word != "passed"]
+    assert failed == [], found.text()
+
+
 def test_accounts_that_do_not_balance_are_seen(warehouse):
     """A reading that the accounts hold as quarantined, and nobody has, fails intake as well as quarantine."""
     warehouse.execute(

@@ -1,46 +1,46 @@
 -- How many readings each level knows of the same time. An hour is looked at three hours after its end, since collectors
 -- write readings that are up to two hours late without a note; and where readings later than that were noted within ten
--- minutes, a refresh may yet have to come: such hours of a series are left out of all levels.
+-- minutes, a refresh may yet have to come: such hours of a series, and their days, are left out of all levels.
+create or replace view quality.unsettled_hour as
+select
+    series_id,
+    bucket
+from telemetry.late_hour
+where noted_at > now() - interval '10 minutes';
+
 create or replace view quality.closed_hour as
-with fresh as materialized (
-    select
-        series_id,
-        bucket
-    from telemetry.late_hour
-    where noted_at > now() - interval '10 minutes'
+with unsettled as materialized (
+    select * from quality.unsettled_hour
 ),
 
 counted as (
     select
+        'raw' as level,
         date_bin(interval '1 hour', reading.time, timestamptz '2000-01-01 00:00:00+00') as bucket,
         reading.series_id,
-        count(*) as raw_count,
-        0 as minute_count,
-        0 as hour_count
+        count(*) as samples
     from telemetry.reading
     where
         reading.time >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
         and reading.time < date_trunc('hour', now(), 'UTC') - interval '3 hours'
-    group by 1, 2
+    group by 2, 3
     union all
     select
+        'minute' as level,
         date_bin(interval '1 hour', minute.bucket, timestamptz '2000-01-01 00:00:00+00') as bucket,
         minute.series_id,
-        0 as raw_count,
-        sum(minute.sample_count) as minute_count,
-        0 as hour_count
+        sum(minute.sample_count) as samples
     from telemetry.reading_1m as minute
     where
         minute.bucket >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
         and minute.bucket < date_trunc('hour', now(), 'UTC') - interval '3 hours'
-    group by 1, 2
+    group by 2, 3
     union all
     select
+        'hour' as level,
         hour.bucket,
         hour.series_id,
-        0 as raw_count,
-        0 as minute_count,
-        hour.sample_count as hour_count
+        hour.sample_count as samples
     from telemetry.reading_1h as hour
     where
         hour.bucket >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
@@ -48,15 +48,17 @@ counted as (
 )
 
 select
-    counted.bucket,
-    sum(counted.raw_count)::bigint as raw_count,
-    sum(counted.minute_count)::bigint as minute_count,
-    sum(counted.hour_count)::bigint as hour_count
+    bucket,
+    coalesce(sum(samples) filter (where level = 'raw'), 0)::bigint as raw_count,
+    coalesce(sum(samples) filter (where level = 'minute'), 0)::bigint as minute_count,
+    coalesce(sum(samples) filter (where level = 'hour'), 0)::bigint as hour_count
 from counted
 where
-    not exists (
-        select 1 from fresh
-        where fresh.series_id = counted.series_id and fresh.bucket = counted.bucket
+    (series_id, bucket) not in (
+        select
+            unsettled.series_id,
+            unsettled.bucket
+        from unsettled
     )
 group by 1;
 
@@ -104,31 +106,30 @@ select
 from changed;
 
 create or replace view quality.closed_day as
-with fresh as materialized (
+with unsettled as materialized (
     select distinct
         series_id,
         date_bin(interval '24 hours', bucket, timestamptz '2000-01-01 00:00:00+00') as bucket
-    from telemetry.late_hour
-    where noted_at > now() - interval '10 minutes'
+    from quality.unsettled_hour
 ),
 
 counted as (
     select
+        'hour' as level,
         date_bin(interval '24 hours', hour.bucket, timestamptz '2000-01-01 00:00:00+00') as bucket,
         hour.series_id,
-        sum(hour.sample_count) as hour_count,
-        0 as day_count
+        sum(hour.sample_count) as samples
     from telemetry.reading_1h as hour
     where
         hour.bucket >= date_trunc('day', now(), 'UTC') - interval '30 days'
         and hour.bucket < date_trunc('day', now() - interval '3 hours', 'UTC')
-    group by 1, 2
+    group by 2, 3
     union all
     select
+        'day' as level,
         day.bucket,
         day.series_id,
-        0 as hour_count,
-        day.sample_count as day_count
+        day.sample_count as samples
     from telemetry.reading_1d as day
     where
         day.bucket >= date_trunc('day', now(), 'UTC') - interval '30 days'
@@ -136,46 +137,24 @@ counted as (
 )
 
 select
-    counted.bucket,
-    sum(counted.hour_count)::bigint as hour_count,
-    sum(counted.day_count)::bigint as day_count
+    bucket,
+    coalesce(sum(samples) filter (where level = 'hour'), 0)::bigint as hour_count,
+    coalesce(sum(samples) filter (where level = 'day'), 0)::bigint as day_count
 from counted
 where
-    not exists (
-        select 1 from fresh
-        where fresh.series_id = counted.series_id and fresh.bucket = counted.bucket
+    (series_id, bucket) not in (
+        select
+            unsettled.series_id,
+            unsettled.bucket
+        from unsettled
     )
 group by 1;
 
+comment on view quality.unsettled_hour is
+'One row a series and hour for which late readings came within ten minutes: the levels may not agree yet.';
 comment on view quality.closed_hour is
 'One row an hour, the six that ended three hours ago and more: how many readings each level counts in it.';
 comment on view quality.changed_hour is
 'One row a series and hour that got late readings within the last day: how many readings each level counts in it.';
 comment on view quality.closed_day is
 'One row a day (UTC) of the last thirty, ended three hours ago and more: how many readings each level counts in it.';
-
-do $$
-declare
-    item record;
-begin
-    for item in
-        select
-            class.relname as view_name,
-            columns.*
-        from (values
-            ('bucket', 'Start of the hour or day, in UTC.'),
-            ('series_id', 'What was measured: a row of telemetry.series.'),
-            ('raw_count', 'How many raw readings there are.'),
-            ('minute_count', 'How many readings telemetry.reading_1m counts.'),
-            ('hour_count', 'How many readings telemetry.reading_1h counts.'),
-            ('day_count', 'How many readings telemetry.reading_1d counts.')
-        ) as columns (name, meaning)
-        inner join pg_catalog.pg_attribute as attribute on columns.name = attribute.attname
-        inner join pg_catalog.pg_class as class on attribute.attrelid = class.oid
-        where class.relnamespace = 'quality'::regnamespace
-        and class.relname in ('closed_hour', 'changed_hour', 'closed_day')
-    loop
-        execute format('comment on column quality.%I.%I is %L', item.view_name, item.name, item.meaning);
-    end loop;
-end
-$$;
