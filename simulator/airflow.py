@@ -38,6 +38,9 @@ USER = "admin"
 PORT = 8080
 PARALLELISM = 4
 
+_DUE_SECONDS = 30.0
+_RUN_PAUSE = 1.0
+"""Between two looks at a run, in seconds: each costs the API server fifty milliseconds of computing."""
 _ROLE = "airflow"
 _COMPONENTS: tuple[tuple[str, list[str]], ...] = (
     ("api-server", ["--host", HOST, "--workers", "1"]),
@@ -139,9 +142,12 @@ class LocalAirflow:
         deadline = time.monotonic() + timeout
         self.wait(self._healthy, "Airflow", deadline)
         self._login()
+        self.wait(lambda: self._dags(wanted), "its DAGs", deadline)
+
+    def open(self) -> None:
+        """Let tasks run: all that touch the warehouse take slots of a pool, which a new Airflow has from here on."""
         for name, pool in json.loads(POOLS.read_text()).items():
             self._pool({"name": name, **pool})
-        self.wait(lambda: self._dags(wanted), "its DAGs", deadline)
 
     def stop(self) -> None:
         """End it: tasks that run are ended too, and tried again by the next start."""
@@ -158,43 +164,61 @@ class LocalAirflow:
         for child in self._children:
             child.check()
 
-    def trigger(self, dag: str) -> None:
-        """Start a run of ``dag``, unless one is due already because it was missed."""
-        due = self.ask(f"/api/v2/dags/{dag}")["next_dagrun_run_after"]
-        if due is None or datetime.fromisoformat(due) > datetime.now(UTC):
-            self.ask(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None})
+    def begin(self, dag: str) -> str:
+        """Start a run of ``dag`` and return its id; where one is due, waits or goes on since the start, that one's."""
+        told = self.ask(f"/api/v2/dags/{dag}")
+        due = told["next_dagrun_run_after"]
+        if due is not None and not told["is_paused"] and datetime.fromisoformat(due) <= datetime.now(UTC):
+            with contextlib.suppress(AirflowError):  # whatever keeps it, ours will do
+                self.wait(lambda: bool(self._open(dag)), f"the due run of {dag}", time.monotonic() + _DUE_SECONDS)
+        if waiting := self._open(dag):
+            return waiting
+        made: str = self.ask(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None})["dag_run_id"]
+        return made
 
-    def finish(self, dag: str, timeout: float, *children: Child) -> list[str]:
-        """Wait for the first run of ``dag`` since the start to end, and return the tasks that failed."""
-        deadline = time.monotonic() + timeout
-        ended: list[str] = []
+    def finish(self, dag: str, run: str, timeout: float, *children: Child) -> list[str]:
+        """Wait for a run of ``dag`` to end, and return the tasks that failed."""
+        path, state = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(run)}", ""
 
         def done() -> bool:
+            nonlocal state
             for child in children:
                 child.check()
-            ended[:] = [run for run, state in self.runs(dag).items() if state in ("success", "failed")]
-            return bool(ended)
+            state = self.ask(path)["state"]
+            return state in ("success", "failed")
 
-        self.wait(done, f"a run of {dag}", deadline)
-        return self.red(dag, ended[-1]) if self.runs(dag)[ended[-1]] == "failed" else []
+        self.wait(done, f"a run of {dag}", time.monotonic() + timeout, pause=_RUN_PAUSE)
+        return self.red(dag, run) if state == "failed" else []
+
+    def follower(self, dag: str, run: str, timeout: float) -> str:
+        """Return the id of the run of ``dag`` that was started by what ``run`` of another DAG has updated."""
+        found: list[str] = []
+
+        def begun() -> bool:
+            for one in self._runs(dag):
+                if one["run_type"] == "asset_triggered":
+                    path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(one['dag_run_id'])}/upstreamAssetEvents"
+                    if any(event["source_run_id"] == run for event in self.ask(path)["asset_events"]):
+                        found.append(one["dag_run_id"])
+            return bool(found)
+
+        self.wait(begun, f"a run of {dag}", time.monotonic() + timeout, pause=_RUN_PAUSE)
+        return found[0]
 
     def invitation(self) -> str:
         """Return how to look at it."""
         return f"Airflow     {self.url}\n  user      {USER}\n  password  in {self.password_file}"
-
-    def runs(self, dag: str) -> dict[str, str]:
-        """Return the state of each run of ``dag`` since the start by its id, the newest first."""
-        since = urllib.parse.quote(self._started.isoformat())
-        found = self.ask(f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&start_date_gte={since}")["dag_runs"]
-        return {run["dag_run_id"]: run["state"] for run in found}
 
     def red(self, dag: str, run: str) -> list[str]:
         """Return the tasks of a run that failed, mapped ones by what they are mapped over."""
         path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(run)}/taskInstances?state=failed&limit=100"
         return sorted(one["rendered_map_index"] or one["task_id"] for one in self.ask(path)["task_instances"])
 
-    def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
-        """Return when ``condition`` holds; raises when ``deadline`` (``time.monotonic()``) has passed."""
+    def wait(self, condition: Callable[[], bool], what: str, deadline: float, pause: float = 0.25) -> None:
+        """Return when ``condition`` holds, asked every ``pause`` seconds.
+
+        Raises when ``deadline`` (``time.monotonic()``) has passed.
+        """
 
         def holds() -> bool:
             with contextlib.suppress(UnansweredError):  # a busy machine takes its time
@@ -207,7 +231,7 @@ class LocalAirflow:
             self.check()
             if time.monotonic() > deadline:
                 raise AirflowError(f"waited too long for {what}; the logs are in {self.directory}")
-            time.sleep(0.25)
+            time.sleep(pause)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None, method: str | None = None) -> Any:
         """Return the answer of the REST API to a request; raises :class:`AirflowError`."""
@@ -236,6 +260,19 @@ class LocalAirflow:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _runs(self, dag: str) -> list[dict[str, Any]]:
+        """Return the runs of ``dag`` that were made since the start, the newest first."""
+        since = urllib.parse.quote(self._started.isoformat())
+        path = f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&run_after_gte={since}"
+        found: list[dict[str, Any]] = self.ask(path)["dag_runs"]
+        return found
+
+    def _open(self, dag: str) -> str | None:
+        """Return the id of the oldest run of ``dag`` that has not ended."""
+        path = f"/api/v2/dags/{dag}/dagRuns?state=queued&state=running&order_by=run_after"
+        runs = self.ask(path)["dag_runs"]
+        return str(runs[0]["dag_run_id"]) if runs else None
 
     def _child(self, name: str, arguments: list[str], program: str | None = None) -> Child:
         return Child(name, arguments, self._environment, self.directory / f"{name}.log", program)
@@ -276,6 +313,8 @@ class LocalAirflow:
             "AIRFLOW__API__INSTANCE_NAME": "Sensor warehouse",
             # How often a task's supervisor looks whether it has ended: the default of 5 s holds its slot for so long.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # How long the scheduler rests when it found nothing to do: a build is ten generations of models.
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             # A task that was killed, as by Ctrl-C, is taken for dead and tried again after so long, not five minutes.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
@@ -305,6 +344,8 @@ class LocalAirflow:
             "AIRFLOW__COSMOS__ENABLE_CACHE": "False",
             "DBT_TARGET_PATH": str(self.directory / "dbt" / "target"),
             "DBT_LOG_PATH": str(self.directory / "dbt" / "logs"),
+            # What dbt says of itself when it is debugged fills tens of thousands of lines, a tenth of a build's time.
+            "DBT_LOG_LEVEL_FILE": given.get("DBT_LOG_LEVEL_FILE") or "info",
             "MARTS_MANIFEST": str(self.directory / "manifest.json"),
             "CATALOG_FILE": given.get("CATALOG_FILE") or str(self.directory.parent / "catalog.html"),
         }
@@ -366,6 +407,7 @@ def run(directory: Path, port: int, stopped: Callable[[], bool]) -> None:
     """Run Airflow for the warehouse that the environment names until ``stopped``, with no process left."""
     print("starting Airflow …", flush=True)
     with contextlib.suppress(StoppedError), LocalAirflow(directory, os.environ, port, stopped) as airflow:
-        airflow.trigger("build_marts")
+        airflow.open()
+        airflow.begin("build_marts")
         print(f"\n{airflow.invitation()}\n\nRunning until Ctrl-C.", flush=True)
         airflow.wait(lambda: False, "its end", float("inf"))

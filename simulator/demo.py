@@ -10,8 +10,10 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +40,7 @@ EXAMPLE = Path("docs/examples/ambient_temperature.csv")
 """A real data set, loaded if it is there and its sensor is in the registry."""
 _EXAMPLE_SENSOR = "office-1"
 _LINE_SECONDS = 10.0
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 _AIRFLOW_PATIENCE = 600.0
 _OWN_SETTINGS = (
     "PG",
@@ -98,6 +100,7 @@ class Demo:
             self._lock()
             server, broker = self._start_servers()
             players = self._players()
+            starting = self._begin_airflow() if self._options.airflow else None
             self._call("timescale", "migrate")
             collector = self._start("collector", "run")
             connection = self._stack.enter_context(_Closing(database.connect(application_name="demo")))
@@ -114,7 +117,7 @@ class Demo:
             print(f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server)}")
             if complaints := result.complaints():
                 raise DemoError("not as it should be: " + "; ".join(complaints))
-            airflow = self._build_and_scan(begin, live, collector) if self._options.airflow else None
+            airflow = self._build_and_scan(starting, begin, live, collector) if starting else None
             if self._options.once:
                 self._end(live, collector)
                 return
@@ -152,25 +155,47 @@ class Demo:
         os.environ.update(self._environment)
         return server, broker
 
-    def _build_and_scan(self, begin: float, *children: Child) -> LocalAirflow:
-        """Start Airflow, have it build the marts and scan all contracts, and return it; raises where one is red."""
-        print(flush=True)
-        self._say("Airflow …")
+    def _begin_airflow(self) -> Future[LocalAirflow]:
+        """Start Airflow, which takes as long as all else, and return it when it runs; it does nothing by itself yet."""
         # No archive but one of the demonstration's own is to be kept in order by it, whatever a .env says.
         told = {**self._environment, "ARCHIVE_DIRECTORY": str(self._directory / "archive")}
-        airflow = LocalAirflow(self._directory / "airflow", told, stopped=self._stopped)
+        over = threading.Event()
+        airflow = LocalAirflow(self._directory / "airflow", told, stopped=lambda: self._stopped() or over.is_set())
         self._stack.callback(airflow.stop)
-        airflow.start()
+        starter = self._stack.enter_context(ThreadPoolExecutor(1))
+        self._stack.callback(over.set)
+
+        def start() -> LocalAirflow:
+            airflow.start()
+            return airflow
+
+        return starter.submit(start)
+
+    def _build_and_scan(self, starting: Future[LocalAirflow], begin: float, *children: Child) -> LocalAirflow:
+        """Have Airflow build the marts and scan all contracts, and return it; raises where one is red."""
+        print(flush=True)
+        self._say("Airflow …")
+        airflow = self._started(starting, *children)
         self._say(f"Airflow on {airflow.url}; building the marts …")
-        red = []
-        airflow.trigger("build_marts")
-        for dag in ("build_marts", "scan_quality"):  # the second follows the first by itself
-            red += airflow.finish(dag, _AIRFLOW_PATIENCE, *children)
-            self._say(f"{dag}: {'red: ' + ', '.join(red) if red else 'green'}")
-            if red:
-                raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
+        airflow.open()
+        build = airflow.begin("build_marts")
+        self._green(airflow, "build_marts", build, *children)
+        self._green(airflow, "scan_quality", airflow.follower("scan_quality", build, _AIRFLOW_PATIENCE), *children)
         print(f"\n{airflow.invitation()}\n\nEverything is up after {time.monotonic() - begin:.0f} s.", flush=True)
         return airflow
+
+    def _started(self, starting: Future[LocalAirflow], *children: Child) -> LocalAirflow:
+        while not starting.done():
+            for child in children:
+                child.check()
+            time.sleep(0.1)
+        return starting.result()
+
+    def _green(self, airflow: LocalAirflow, dag: str, run: str, *children: Child) -> None:
+        red = airflow.finish(dag, run, _AIRFLOW_PATIENCE, *children)
+        self._say(f"{dag}: {'red: ' + ', '.join(red) if red else 'green'}")
+        if red:
+            raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
 
     def _read_registry(self, path: Path) -> list[Player]:
         sensors = play.choose(registries.load(path), None, [])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.airflow import DAGS, DBT_PROJECT
+from simulator.airflow import DAGS, DBT_PROJECT, PLUGINS
 
 if TYPE_CHECKING:  # pytest loads that module itself, and later
     from fix_database import Database, Servers
@@ -46,6 +46,7 @@ class Inside:
         return {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

@@ -1,8 +1,8 @@
 """What the tests of the DAGs do inside Airflow, in a process of its own: where it lives is told before it is imported.
 
-``python inside_airflow.py bag`` describes all DAGs; ``python inside_airflow.py run`` runs those that a JSON list on
-standard input names: ``{"dag": …, "before": SQL, "only": [model, …]}``. The answer is JSON, in the file ``answer.json``
-of AIRFLOW_HOME.
+``python inside_airflow.py bag`` describes all DAGs; ``ready`` says what their tasks have yet to import; ``run`` runs
+those that a JSON list on standard input names: ``{"dag": …, "before": SQL, "only": [model, …]}``. The answer is JSON,
+in the file ``answer.json`` of AIRFLOW_HOME.
 """
 
 import ipaddress
@@ -14,6 +14,7 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
+HEAVY = ("cosmos", "dbt", "quality", "soda_core", "soda_postgres")
 called = set()
 
 
@@ -98,6 +99,25 @@ def bag():
     }
 
 
+def ready():
+    """Return which heavy modules the DAGs and their tasks import that the scheduler has not imported for them."""
+    sys.argv = ["airflow", "scheduler"]
+    sys.path.append(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
+    import airflow_local_settings  # noqa: F401
+
+    before = set(sys.modules)
+    errors = load().import_errors
+    import quality.scan  # noqa: F401
+
+    # Plugins are Airflow's own to load, wherever it needs them.
+    late = [
+        name
+        for name in set(sys.modules) - before
+        if name.split(".")[0] in HEAVY and not name.startswith(("cosmos.plugin", "cosmos.listeners"))
+    ]
+    return {"errors": errors, "late": sorted(late), "early": sorted(before)}
+
+
 def trim(only):
     """Leave nothing but the models ``only`` in what the tasks are made from: a whole build takes half a minute."""
     path = Path(os.environ["MARTS_MANIFEST"])
@@ -138,5 +158,5 @@ def run():
 if __name__ == "__main__":
     sys.addaudithook(watch)
     warnings.simplefilter("default")
-    answer = {"bag": bag, "run": run}[sys.argv[1]]()
+    answer = {"bag": bag, "ready": ready, "run": run}[sys.argv[1]]()
     Path(os.environ["AIRFLOW_HOME"], "answer.json").write_text(json.dumps(answer, default=str))

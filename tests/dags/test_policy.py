@@ -28,6 +28,15 @@ def tasks(dag):
     return dag["tasks"]
 
 
+def test_tasks_find_imported_what_takes_long(inside):
+    """The scheduler has imported Airflow's runner, Cosmos, dbt and Soda before it makes the processes of tasks."""
+    answer = inside.ask("ready")
+    assert answer["errors"] == {}
+    early = {"airflow.sdk.execution_time.task_runner", "cosmos.converter", "dbt.cli.main", "soda_core.contracts"}
+    assert early <= set(answer["early"])
+    assert answer["late"] == []
+
+
 def test_every_file_is_one_dag_of_its_name(bag):
     """No DAG is missing, and where one is defined can be guessed from its name."""
     assert bag["errors"] == {}

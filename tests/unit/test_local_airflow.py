@@ -94,6 +94,79 @@ def test_waiting_ends_when_somebody_wants_it_to(tmp_path):
         LocalAirflow(tmp_path, WAREHOUSE, stopped=lambda: True).wait(lambda: False, "it", float("inf"))
 
 
+class Answering(LocalAirflow):
+    """A local Airflow whose REST API is a function from path to answer; ``asked`` has what was asked."""
+
+    def __init__(self, directory, answer):
+        super().__init__(directory, WAREHOUSE)
+        self.answer = answer
+        self.asked = []
+
+    def ask(self, path, body=None, method=None):
+        """Answer, and note what was asked."""
+        self.asked.append((path, body))
+        return self.answer(path, body)
+
+
+PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("due", "paused", "open_runs", "begun"),
+    [
+        (FUTURE, False, [[]], "manual"),
+        (FUTURE, False, [["scheduled"]], "scheduled"),
+        (PAST, False, [[], ["scheduled"]], "scheduled"),
+        (PAST, True, [[]], "manual"),
+        (None, False, [[]], "manual"),
+    ],
+    ids=["none is due", "one goes on", "one is due and comes", "due but paused", "no schedule"],
+)
+def test_no_run_is_started_beside_one_that_is_due_or_goes_on(tmp_path, due, paused, open_runs, begun):
+    """A build that the clock has just started is as good as our own, and two would take twice as long."""
+    states = iter(open_runs)
+    last = open_runs[-1]
+
+    def answer(path, body):
+        if body is not None:
+            return {"dag_run_id": "manual"}
+        if "dagRuns" in path:
+            return {"dag_runs": [{"dag_run_id": one} for one in next(states, last)]}
+        return {"next_dagrun_run_after": due, "is_paused": paused}
+
+    assert Answering(tmp_path, answer).begin("build_marts") == begun
+
+
+def test_a_scan_by_the_clock_is_not_taken_for_the_one_after_a_build(tmp_path):
+    """What followed the build is told by the asset event that the build left, not by when it ran."""
+    runs = [{"dag_run_id": name, "run_type": kind} for name, kind in (
+        ("by the clock", "scheduled"), ("after an earlier build", "asset_triggered"), ("ours", "asset_triggered"),
+    )]  # fmt: skip
+    sources = {"after%20an%20earlier%20build": "earlier", "ours": "the build"}
+
+    def answer(path, _):
+        if path.endswith("upstreamAssetEvents"):
+            return {"asset_events": [{"source_run_id": sources[path.split("/")[-2]]}]}
+        return {"dag_runs": runs}
+
+    assert Answering(tmp_path, answer).follower("scan_quality", "the build", 5) == "ours"
+
+
+def test_a_red_run_names_the_tasks_that_failed(tmp_path):
+    """Mapped ones go by what they are mapped over; the run that is asked for counts, whatever others do."""
+
+    def answer(path, _):
+        if "taskInstances" in path:
+            return {"task_instances": [
+                {"rendered_map_index": "reading", "task_id": "scan"}, {"rendered_map_index": None, "task_id": "build"},
+            ]}  # fmt: skip
+        return {"state": "failed"}
+
+    local = Answering(tmp_path, answer)
+    assert local.finish("scan_quality", "a/run", 5) == ["build", "reading"]
+    assert all("/dagRuns/a/run" in path for path, _ in local.asked)
+
+
 def test_without_airflow_it_says_what_to_install(tmp_path, monkeypatch):
     """Nobody gets a traceback for an extra that is not installed."""
     monkeypatch.setattr(airflow, "beside", lambda name: str(tmp_path / name))

@@ -28,7 +28,7 @@ MARTS = Asset("warehouse_marts", uri="x-warehouse://marts")
 """Updated when a build has ended with every model and every test green."""
 
 POOL = "warehouse"
-SLOTS = 2
+SLOTS = 4
 """Slots of the pool. What writes takes all of them, what only reads takes one: no scan sees a half-built mart."""
 
 WRITES: dict[str, Any] = {"pool": POOL, "pool_slots": SLOTS}
