@@ -141,7 +141,7 @@ def enlarged(text: bytes, count: int, source: str = "sensors.json") -> str:
     """Return a registry with ``count`` sensors to play, made of the one in ``text``, as JSON.
 
     The first are the registry's own; more repeat them with a number behind id, device and topic. Sensors that come
-    from files stay. Raises :class:`SettingError`.
+    from files stay, and fleets. Raises :class:`SettingError`.
     """
     registry = registries.parse(text, source)
     own = {sensor.sensor_id for sensor in played(registry)}
@@ -149,8 +149,8 @@ def enlarged(text: bytes, count: int, source: str = "sensors.json") -> str:
         raise SettingError(f"{source} has no sensor with an interval below {SLOWEST_SECONDS:g} s to repeat")
     document: dict[str, Any] = json.loads(text.decode("utf-8-sig"))
     entries: list[dict[str, Any]] = document["sensors"]
-    patterns = [entry for entry in entries if entry["sensor_id"] in own]
-    taken = {entry["sensor_id"] for entry in entries}
+    patterns = [entry for entry in entries if entry.get("sensor_id") in own]
+    taken = {entry.get("sensor_id") for entry in entries}
     made = [dict(entry) for entry in patterns[:count]]
     for turn in itertools.count(2):
         for pattern in patterns:
@@ -164,7 +164,7 @@ def enlarged(text: bytes, count: int, source: str = "sensors.json") -> str:
             made.append(copy)
         if len(made) >= count:
             break
-    document["sensors"] = made + [entry for entry in entries if entry["sensor_id"] not in own]
+    document["sensors"] = made + [entry for entry in entries if entry.get("sensor_id") not in own]
     lines = ",\n    ".join(json.dumps(entry, ensure_ascii=False) for entry in document.pop("sensors"))
     head = json.dumps(document, indent=2, ensure_ascii=False).removesuffix("\n}")
     result = f'{head},\n  "sensors": [\n    {lines}\n  ]\n}}\n'
