@@ -32,13 +32,15 @@ def registry_text(prefix: str, sensors: int = 4, **more) -> bytes:
 
 
 class RunningCollector:
-    """``collector run``, or another of its commands, in a process of its own, and what it logs."""
+    """``collector run``, or another command that logs as it does, in a process of its own, and what it logs."""
 
-    def __init__(self, environment: dict[str, str], command: tuple[str, ...] = ("run",)) -> None:
+    def __init__(
+        self, environment: dict[str, str], command: tuple[str, ...] = ("run",), program: Path = PROGRAM
+    ) -> None:
         self.lines: list[dict] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
-            [PROGRAM, *command], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+            [program, *command], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

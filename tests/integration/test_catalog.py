@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from fix_http import Access, login, validated
 from fix_marts import PROJECT, Marts
 
 from collector.register import synchronise
 from collector.registry import load
+from simulator.broker import LocalBroker
 
 ROOT = PROJECT.parent
 RESOURCES = ("model", "snapshot", "source")
@@ -225,3 +227,52 @@ def test_macros_are_explained(project):
     bare = [macro.name for macro in macros if not macro.description.strip()]
     bare += [f"{macro.name}.{one.name}" for macro in macros for one in macro.arguments if not one.description.strip()]
     assert bare == []
+
+
+@pytest.fixture(scope="module")
+def access(built: Marts, broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """The HTTP interface over it."""
+    with login(built.database) as environment:
+        server = Access({**environment, **broker.environment()}, tmp_path_factory.mktemp("access"))
+        yield server
+        server.close()
+
+
+SERVED = {
+    "/load-cycles": "select started_at, sensor_id, peak from marts.fct_load_cycle order by started_at, series_id",
+    "/anomalies": "select started_at, sensor_id, reason from marts.fct_anomaly order by started_at, series_id, kind",
+    "/quality/days": "select day, sensor_id, quality from marts.fct_quality_day order by day, sensor_id",
+}
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_marts_are_served_over_http(access: Access, built: Marts, path: str):
+    """What is in a mart is what is answered, all of it in parts of any size, as the API's description has it."""
+    description = access.get("/openapi.json", scope=None).json()
+    period = {"from_": "2020-01-01", "to": "2190-01-01"}
+    validated(access.get(path, **period).json(), description, path)
+    columns = re.findall(r"\w+", SERVED[path].split(" from ")[0].removeprefix("select "))
+    for limit in (1, 1000):
+        found = [tuple(one[name] for name in columns) for one in access.items(path, limit=limit, **period)]
+        assert found == [tuple(told(value) for value in row) for row in built.rows(SERVED[path])]
+    for name in sorted({sensor for _, sensor, _ in found}):
+        some = access.items(path, sensor=name, limit=1000, **period)
+        assert [tuple(one[name] for name in columns) for one in some] == [row for row in found if row[1] == name]
+
+
+def told(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def test_the_catalog_over_http_has_every_mart(access: Access, built: Marts):
+    """Each is there with the words of its model, every column described, and who may read it."""
+    found = {one["name"]: one for one in access.items("/catalog") if one["name"].startswith("marts.")}
+    there = built.rows("select 'marts.' || table_name from information_schema.tables where table_schema = 'marts'")
+    assert sorted(found) == sorted(name for (name,) in there)
+    for name, one in found.items():
+        assert one["description"], name
+        assert [column["name"] for column in one["columns"] if not column["description"]] == [], name
+        assert {"access_api", "bi_reader", "data_scientist"} <= set(one["readers"])

@@ -7,7 +7,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-COMMANDS = ["collector", "quality", "simulator", "timescale"]
+COMMANDS = ["access", "collector", "quality", "simulator", "timescale"]
 
 
 def walk(command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -64,4 +64,8 @@ def test_public_commands_are_there():
         "collector quarantine discard",
         "quality scan",
         "quality report",
+        "access serve",
+        "access token new",
+        "access token list",
+        "access token revoke",
     }

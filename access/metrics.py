@@ -1,0 +1,52 @@
+"""What the server counts, for Prometheus; docs/operations.md has the list."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counts of one server. ``connected`` and ``busy`` are asked when the metrics are."""
+
+    def __init__(self, connected: Callable[[], bool], busy: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "access_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "access_request_seconds",
+            "From a request to the end of its answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._readings = Counter("access_readings", "Readings posted.", ["outcome"], registry=self.registry)
+        self._messages = Counter("access_messages", "Messages published.", ["outcome"], registry=self.registry)
+        for outcome in ("accepted", "unacknowledged"):
+            self._readings.labels(outcome)
+            self._messages.labels(outcome)
+        self._gauge("access_broker_connected", "1 while the broker is there, else 0.", connected)
+        self._gauge("access_database_connections", "Connections to the database in use.", busy)
+
+    def _gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        Gauge(name, meaning, registry=self.registry).set_function(value)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Take note of an answer that has ended."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def published(self, readings: int, acknowledged: int, messages: int, messages_acknowledged: int) -> None:
+        """Take note of readings that were posted, and how many of them the broker has acknowledged."""
+        self._readings.labels("accepted").inc(acknowledged)
+        self._readings.labels("unacknowledged").inc(readings - acknowledged)
+        self._messages.labels("accepted").inc(messages_acknowledged)
+        self._messages.labels("unacknowledged").inc(messages - messages_acknowledged)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their media type, OpenMetrics where ``accept`` takes it."""
+        encoder, media_type = choose_encoder(accept)
+        return encoder(self.registry), media_type

@@ -1,0 +1,70 @@
+"""The page that describes the API: Swagger UI, all of it from here; nothing is loaded from elsewhere or sent there."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+router = APIRouter(include_in_schema=False)
+
+_HTML = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>sensor-warehouse: HTTP API</title>
+<link rel="stylesheet" href="/assets/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/assets/swagger-ui-bundle.js"></script>
+<script src="/docs.js"></script>
+</body>
+</html>
+"""
+
+# The validator would be a server of Swagger's.
+_SCRIPT = """
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  persistAuthorization: false,
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
+  tryItOutEnabled: true,
+});
+"""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@router.get("/")
+async def front() -> Response:
+    """Show the way."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """Return the page."""
+    return HTMLResponse(_HTML, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/docs.js")
+async def script() -> Response:
+    """Return what starts it."""
+    return Response(_SCRIPT, media_type="text/javascript")
+
+
+def mount(app: FastAPI) -> None:
+    """Add the page and its files to ``app``."""
+    app.include_router(router)
+    app.mount("/assets", StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static"), name="assets")

@@ -1,0 +1,97 @@
+"""Settings of the HTTP interface, all checked before anything is served."""
+
+import ipaddress
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from timescale.errors import SettingError
+from timescale.settings import DatabaseSettings, MqttSettings, mistakes
+
+DEVICE = "{device_id}"
+"""What stands for the device in ACCESS_PUBLISH_TOPIC."""
+
+
+class AccessSettings(BaseSettings):
+    """The HTTP interface: ACCESS_PORT, ACCESS_TOKENS_FILE, …"""  # noqa: D400
+
+    model_config = SettingsConfigDict(
+        env_prefix="ACCESS_", extra="ignore", allow_inf_nan=False, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    address: str = Field("127.0.0.1", min_length=1, description="Address that is served on.")
+    port: int = Field(8080, ge=0, le=65_535, description="Its port; 0: any free one.")
+    cert_file: Path | None = Field(None, description="Certificate (PEM) of this server; with it TLS is spoken.")
+    key_file: Path | None = Field(None, description="The key of ACCESS_CERT_FILE (PEM).")
+    tokens_file: Path = Field(
+        Path("access-tokens.json"), description="Who may do what; `access token new` writes it, with hashes only."
+    )
+    publish_topic: str = Field(
+        f"sensors/http/{DEVICE}",
+        description="MQTT topic that posted readings are published on; {device_id} is the device's name.",
+    )
+    publish_seconds: float = Field(10, gt=0, le=300, description="How long the broker may take to acknowledge.")
+    max_body_kilobytes: int = Field(1024, ge=1, le=65_536, description="Largest body of a request.")
+    connections: int = Field(8, ge=1, le=100, description="Most connections to the database.")
+    query_seconds: float = Field(30, gt=0, le=3600, description="How long one query may take.")
+    requests_per_token: int = Field(8, ge=1, le=1000, description="Most requests of one token at the same time.")
+
+    @field_validator("publish_topic")
+    @classmethod
+    def _topic(cls, text: str) -> str:
+        """Refuse what is no topic to publish on."""
+        plain = text.replace(DEVICE, "device")
+        if not plain or set("+#\0{}") & set(plain) or plain.startswith("$"):
+            raise ValueError(f"write an MQTT topic without wildcards, such as sensors/http/{DEVICE}")
+        return text
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """Refuse half a certificate, and files that are not there."""
+        files = {"ACCESS_CERT_FILE": self.cert_file, "ACCESS_KEY_FILE": self.key_file}
+        wrong = [
+            f"{name}: no such file {path}; set it to a PEM file"
+            for name, path in files.items()
+            if path is not None and not path.is_file()
+        ]
+        if (self.cert_file is None) != (self.key_file is None):
+            wrong.append("ACCESS_CERT_FILE, ACCESS_KEY_FILE: a certificate and its key belong together; set both")
+        if wrong:
+            raise ValueError("\n  ".join(wrong))
+        return self
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether tokens travel unencrypted over more than this machine, unless something in front speaks TLS."""
+        try:
+            local = ipaddress.ip_address(self.address).is_loopback
+        except ValueError:
+            local = self.address == "localhost"
+        return not local and self.cert_file is None
+
+    def topic(self, device: str) -> str:
+        """Return the topic on which readings of ``device`` are published."""
+        return self.publish_topic.replace(DEVICE, device)
+
+
+def load() -> tuple[AccessSettings, MqttSettings]:
+    """Read the environment; raises :class:`SettingError` with every mistake in it."""
+    wrong: list[str] = []
+    access, mqtt = _read(AccessSettings, wrong), _read(MqttSettings, wrong)
+    _read(DatabaseSettings, wrong)
+    if wrong or access is None or mqtt is None:
+        raise SettingError("\n".join(["wrong settings", *wrong]))
+    return access, mqtt
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def _read(model: type[Settings], wrong: list[str]) -> Settings | None:
+    try:
+        return model()
+    except ValidationError as error:
+        wrong.extend(mistakes(model, error))
+        return None
