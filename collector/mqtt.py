@@ -19,6 +19,7 @@ from collector.formats.sparkplug_nodes import Publication
 from collector.message import Message
 from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
+from collector.share import Inheritance, ShareGroup
 from collector.sparkplug_host import SparkplugHost
 from timescale.errors import WarehouseError
 
@@ -89,6 +90,8 @@ class MqttSource:
         self._committed: deque[Sequence[Message]] = deque()
         self._stopping = threading.Event()
         self._refused: BrokerError | None = None
+        self._group = ShareGroup(mqtt, settings) if settings.share_group else None
+        self._heritage: Inheritance | None = None
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -114,6 +117,15 @@ class MqttSource:
         at its first connection, and what ended the sink, if something did.
         """
         client = self._new_client(sink)
+        if self._group is not None:
+            self._group.start()
+        try:
+            return self._run(client, sink)
+        finally:
+            if self._group is not None:
+                self._group.stop()
+
+    def _run(self, client: BulkClient, sink: Sink) -> bool:
         pause = 0.5
         while not self._stopping.is_set():
             if (will := self._host.connecting(time.time_ns() // 1_000_000)) is not None:
@@ -153,24 +165,30 @@ class MqttSource:
 
     def _converse(self, client: BulkClient, sink: Sink) -> None:
         """Serve one connection until it ends or we are stopping."""
-        while not self._stopping.is_set() and (sock := client.socket()) is not None:
+        while not self._stopping.is_set() and client.socket() is not None:
             if sink.failure is not None:
                 self._stopping.set()
                 return
             self._acknowledge(client)
             self._subscribe_anew(client)
-            paused = sink.full
-            pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-            reading: list[Any] = [self._wake_read] if paused else [self._wake_read, sock]
-            writing = [sock] if client.want_write() else []
-            try:
-                readable, writable, _ = select.select(reading, writing, [], 0 if pending and not paused else 1.0)
-            except (OSError, ValueError):  # the socket was closed under us
-                client.loop_misc()
-                return
-            if self._wake_read in readable:
-                self._drain_wakes()
-            if not paused and (sock in readable or pending):
+            self._share(sink)
+            self._turn([client, self._heritage.client] if self._heritage else [client], sink)
+
+    def _turn(self, clients: Sequence[BulkClient], sink: Sink) -> None:
+        """Wait until one of ``clients`` has something for us or takes something, a second at most, and serve them."""
+        paused = sink.full
+        socks = {client: sock for client in clients if (sock := client.socket()) is not None}
+        pending = {client for client, sock in socks.items() if isinstance(sock, ssl.SSLSocket) and sock.pending() > 0}
+        reading: list[Any] = [self._wake_read] if paused else [self._wake_read, *socks.values()]
+        writing = [sock for client, sock in socks.items() if client.want_write()]
+        try:
+            readable, writable, _ = select.select(reading, writing, [], 0 if pending and not paused else 1.0)
+        except (OSError, ValueError):  # a socket was closed under us
+            readable, writable, pending = [], [], set()
+        if self._wake_read in readable:
+            self._drain_wakes()
+        for client, sock in socks.items():
+            if not paused and (sock in readable or client in pending):
                 client.loop_read()
                 sink.notify()
                 self._publish(client, *self._host.outgoing())
@@ -179,6 +197,31 @@ class MqttSource:
             if paused:
                 client.expect_silence()
             client.loop_misc()
+
+    def _share(self, sink: Sink) -> None:
+        """Say that we live, and take over from another of the group that does not."""
+        if self._group is None or not self.connected:
+            return
+        if self._heritage is None:
+            if (lost := self._group.lost()) is not None:
+                log.warning("collector lost; taking over what it had", client_id=lost[0])
+                try:
+                    self._heritage = Inheritance(self._mqtt, self._settings, lost, sink.add)
+                except OSError:  # the broker is away
+                    self._group.spare(lost[0])
+        elif self._heritage.finished:
+            self._heritage.close()
+            self._group.forget(self._heritage.name)
+            log.info("taken over", client_id=self._heritage.name, messages=self._heritage.messages)
+            self._heritage = None
+        elif self._heritage.client.socket() is None:
+            log.info("collector is back, or the broker away", client_id=self._heritage.name)
+            self._group.spare(self._heritage.name)
+            self._heritage = None
+        else:
+            self._heritage.turn()
+        filters = {self._filter(topic) for topic in self._subscribed} | self._gone
+        self._group.beat(filters, self._heritage.name if self._heritage else None)
 
     @staticmethod
     def _publish(client: Client, *publications: Publication | None) -> None:
@@ -190,7 +233,10 @@ class MqttSource:
 
     def _acknowledge(self, client: BulkClient) -> None:
         while self._committed:
-            client.acknowledge(message.delivery for message in self._committed.popleft())
+            messages = self._committed.popleft()
+            client.acknowledge(message.delivery for message in messages)
+            if self._heritage is not None:
+                self._heritage.acknowledge(messages)
 
     def _subscribe_anew(self, client: BulkClient) -> None:
         """Follow a registry whose topic filters have changed."""
@@ -255,6 +301,8 @@ class MqttSource:
         # in it is unread is reset, so that the broker may never read our last packets.
         with socket.socket(fileno=os.dup(sock.fileno())) as line:
             self._acknowledge(client)
+            if self._heritage is not None:
+                self._heritage.close()
             self._publish(client, self._host.leaving(time.time_ns() // 1_000_000))
             client.disconnect()
             while (open_ := client.socket()) is not None and client.want_write() and time.monotonic() < deadline:

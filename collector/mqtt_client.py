@@ -6,6 +6,7 @@ before: connection, session, keep-alive, TLS and subscriptions stay its business
 3.1.1, sections 2.2 and 3.3. See docs/decisions/0003-reading-mqtt-in-bulk.md for figures and what it rests on.
 """
 
+import itertools
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ _TOPICS_KEPT = 100_000
 _LONGEST_KEPT = 200
 """Bytes; longer topics are decoded each time, for 100,000 of 65,535 bytes would be all the memory there is."""
 _LONGEST_HEADER = 5
+_CONNECTIONS = itertools.count(1)
 
 
 def _long_length(buffer: bytes, position: int) -> tuple[int, int]:
@@ -44,8 +46,8 @@ def _long_length(buffer: bytes, position: int) -> tuple[int, int]:
 class BulkClient(Client):
     """An MQTT 3.1.1 client with a persistent session whose messages go to ``deliver`` and await ``acknowledge``.
 
-    A message's ``delivery`` is its packet identifier together with the number of the connection it came over: a
-    broker may give the identifier to another message on the next one.
+    A message's ``delivery`` is its packet identifier together with the number of the connection it came over, which no
+    other connection of this process has: a broker may give the identifier to another message on the next one.
     """
 
     def __init__(self, client_id: str, deliver: Callable[[Message], None]) -> None:
@@ -63,7 +65,7 @@ class BulkClient(Client):
     def reconnect(self) -> MQTTErrorCode:
         """Connect (again); what had been read of a packet belongs to the old connection and is dropped."""
         self._chunks, self._have, self._needed = [], 0, 2
-        self._connection_bits += 1 << 16
+        self._connection_bits = next(_CONNECTIONS) << 16
         return super().reconnect()
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's signature
@@ -158,15 +160,16 @@ class BulkClient(Client):
         self._in_packet = packet
         return self._packet_handle()
 
-    def acknowledge(self, deliveries: Iterable[int]) -> None:
-        """Send a PUBACK for each of ``deliveries``, in one write. Only from the thread that runs the loop.
+    def acknowledge(self, deliveries: Iterable[int]) -> int:
+        """Send a PUBACK for each of ``deliveries``, in one write; return how many. Only from the thread of the loop.
 
-        Those of an earlier connection are passed over: what they stand for comes again.
+        Those of another connection are passed over: what they stand for comes again, or is not this client's.
         """
         current = self._connection_bits
         acks = [_PUBACK | delivery & 0xFFFF for delivery in deliveries if delivery & ~0xFFFF == current]
         if acks:
             self._packet_queue(PUBACK, struct.pack(f">{len(acks)}I", *acks), 0, 1)
+        return len(acks)
 
     def expect_silence(self) -> None:
         """Keep the connection although nothing is read: call before ``loop_misc`` while reading is paused."""
