@@ -333,7 +333,8 @@ class LocalAirflow:
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__SECRET_KEY": kept["api"],
             "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt"],
-            # Nobody is told what runs here.
+            # Nobody is told what runs here, and no name server asked for the name of this machine.
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
             "DO_NOT_TRACK": "1",

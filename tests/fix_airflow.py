@@ -15,6 +15,7 @@ from simulator.airflow import DAGS, DBT_PROJECT, PLUGINS
 
 if TYPE_CHECKING:  # pytest loads that module itself, and later
     from fix_database import Database, Servers
+    from fix_watch import Watch
 
 INSIDE = Path(__file__).parent / "dags" / "inside_airflow.py"
 # Building takes the warehouse's tables as they are; the faster edition will do.
@@ -28,12 +29,16 @@ class Inside:
     home: Path
 
     def ask(
-        self, what: str, told: Sequence[Mapping[str, Any]] = (), environment: Mapping[str, str] | None = None
+        self,
+        what: str,
+        told: Sequence[Mapping[str, Any]] = (),
+        environment: Mapping[str, str] | None = None,
+        watch: "Watch | None" = None,
     ) -> dict[str, Any]:
         """Have ``tests/dags/inside_airflow.py`` do ``what``, with ``environment`` over ours; return its answer."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG", "QUALITY_"))}
         done = subprocess.run(
-            [sys.executable, INSIDE, what],
+            [*(watch.prefix if watch else []), sys.executable, INSIDE, what],
             input=json.dumps(list(told)), env={**kept, **self.settings(), **(environment or {})}, cwd=self.home,
             capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
@@ -47,6 +52,7 @@ class Inside:
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
