@@ -135,13 +135,27 @@ def compact_() -> None:
 @archive_app.command("verify")
 def verify_(
     days: Annotated[int | None, option("--days", min=1, help="Only the files of so many days; default: all.")] = None,
+    record: Annotated[bool, option("--record", help="Tell the database: raw readings go only then.")] = False,  # noqa: FBT002
 ) -> None:
-    """Read every message of every file; the exit status is 1 where that does not work."""
+    """Read every message of every file; the exit status is 1 where that does not work.
+
+    With --record also what is older and was not recorded yet, or has changed since.
+    """
     from collector.archive import upkeep  # noqa: PLC0415
 
     if told := _archive_here():
-        since = datetime.now(UTC) - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
-        seen = upkeep.verify(told.directory, since)
+        now = datetime.now(UTC)
+        since = now - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
+        if record:
+            from collector.archive import record as records  # noqa: PLC0415
+
+            with database.connect(application_name="collector-archive") as connection:
+                seen = upkeep.verify(
+                    told.directory, since, records.known(connection),
+                    lambda hour: records.record(connection, hour, now),
+                )  # fmt: skip
+        else:
+            seen = upkeep.verify(told.directory, since)
         print(f"read {seen.content.messages:,} messages in {seen.files:,} files")
         _say_what_is_wrong(seen.wrong)
 

@@ -1,6 +1,7 @@
 """Real PostgreSQL servers of both editions, and a database of its own for every test that asks for one."""
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -102,8 +103,8 @@ class Servers:
 
 def point_to(patch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     """Set ``PG*`` for the duration of ``patch``, and no other setting of the database."""
-    for name in ("TIMESCALE_EDITION", "TIMESCALE_RETENTION_DAYS", "PGSSLMODE", "PGSERVICE", "PGOPTIONS"):
-        patch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("TIMESCALE_", "PG"))]:
+        patch.delenv(name)
     for name, value in environment.items():
         patch.setenv(name, value)
 

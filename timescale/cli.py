@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from timescale import command, logins
+from timescale import command, logins, retention
 from timescale.binaries import Choice
 from timescale.database import connect
 from timescale.errors import DatabaseError, SettingError
-from timescale.migrate import Migration
+from timescale.migrate import Migration, edition
 from timescale.migrate import migrate as run_migrations
 from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
 from timescale.status import show
@@ -31,7 +31,7 @@ def serve(
         int | None,
         command.option("--port", min=1, max=65535, help=f"TCP port; without it {DEFAULT_PORT}, or a free one."),
     ] = None,
-    edition: Annotated[
+    choice: Annotated[
         Choice, command.option("--edition", help="auto takes TimescaleDB Community where it is installed.")
     ] = "auto",
 ) -> None:
@@ -47,7 +47,7 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with LocalServer(data, edition, port) as server:
+    with LocalServer(data, choice, port) as server:
         print(f"# {server.binaries}, data in {server.data}")
         print("# Copy these lines into another terminal; then `timescale migrate`, `psql`.")
         for name, value in server.environment().items():
@@ -63,7 +63,7 @@ def migrate() -> None:
     """Bring the database that PG* name to the schema of this code; running it again changes nothing.
 
     TIMESCALE_EDITION (auto, timescaledb, postgresql) chooses for a fresh database; TIMESCALE_RETENTION_DAYS drops raw
-    readings after so many days (unset: never), the means stay.
+    readings after so many days (unset: never), once they are in the archive, in the means, and scanned; the means stay.
     """
     done = run_migrations()
     print(describe(done))
@@ -103,13 +103,35 @@ def status(
         raise typer.Exit(1)
 
 
+@app.command("retention")
+def retention_(
+    dry_run: Annotated[bool, command.option("--dry-run", help="Only show what would go, and what is held.")] = False,  # noqa: FBT002
+) -> None:
+    """Drop raw readings older than TIMESCALE_RETENTION_DAYS that wait for nothing; say what the others wait for.
+
+    They wait for the archive, for the means and for a quality scan, the oldest first. On TimescaleDB a job does the
+    same every hour. What was settled in quarantine 90 days ago goes as well.
+    """
+    with connect(application_name="timescale-retention") as connection:
+        edition(connection)  # says what to run where nothing has been migrated
+        if dry_run:
+            left = retention.spans(connection)
+        else:
+            done = retention.apply(connection)
+            left = done.left
+            count = sum(span.readings for span in done.dropped)
+            days = [f"{span.begins:%Y-%m-%d}" for span in done.dropped]
+            print(f"dropped {count:,} readings" + (f" of {days[0]} to {days[-1]}" if days else ""))
+            print(f"deleted {done.purged:,} settled rows of the quarantine")
+    print("\n".join(retention.lines(left)) or "nothing else is old enough to go")
+
+
 def describe(done: Migration) -> str:
     """Say what a migration has done, for people."""
     lines = [f"applied {name}" for name in done.applied]
     if not done.applied:
         lines.append("nothing to apply")
-    kept = "for ever" if done.keep_days is None else f"for {done.keep_days} days"
-    lines.append(f"edition {done.edition}, revision {done.after}; raw readings are kept {kept}")
+    lines.append(f"edition {done.edition}, revision {done.after}; raw readings are kept {done.retention}")
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from timescale.binaries import Choice, Edition
 from timescale.database import Connection, connect, wrapped
 from timescale.errors import DatabaseError, SettingError
+from timescale.retention import Retention, read_retention
 from timescale.scripts import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 
 _LOCK = 7233911046158836
@@ -29,8 +30,8 @@ class Migration:
     after: str
     applied: tuple[str, ...]
     """The migrations applied, as ``0001 The registry.``"""
-    keep_days: int | None
-    """For how many days raw readings are kept; None: for ever."""
+    retention: Retention
+    """What is to become of old raw readings."""
     warnings: tuple[str, ...] = ()
     """What could not be done and is not needed by everybody, with the mend."""
 
@@ -41,7 +42,7 @@ def migrate(to: str = "head") -> Migration:
     All of it happens in one transaction. Raises :class:`SettingError` for a wrong setting before it connects, and
     :class:`DatabaseError` when the database is newer than this code or can't be migrated.
     """
-    choice, keep_days = _edition_setting(), _retention_setting()
+    choice, retention = _edition_setting(), read_retention()
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
@@ -66,7 +67,7 @@ def migrate(to: str = "head") -> Migration:
             if after == head():
                 driver.add_notice_handler(lambda notice: _keep_warning(notice, warnings))
                 define(driver, chosen)
-                driver.execute("update telemetry.retention set keep_days = %s", (keep_days,))
+                retention.store(driver)
         if chosen == "timescaledb":
             _set_defaults(guard)
     applied = [
@@ -74,7 +75,7 @@ def migrate(to: str = "head") -> Migration:
         for script in reversed(list(scripts.walk_revisions()))
         if (before or "") < script.revision <= after
     ]
-    return Migration(chosen, before, after, tuple(applied), keep_days, tuple(warnings))
+    return Migration(chosen, before, after, tuple(applied), retention, tuple(warnings))
 
 
 def _keep_warning(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:
@@ -172,17 +173,6 @@ def _edition_setting() -> Choice:
         if wanted == choice:
             return choice  # type: ignore[no-any-return]
     raise SettingError(f"TIMESCALE_EDITION={wanted}: there is {', '.join(get_args(Choice))}.")
-
-
-def _retention_setting() -> int | None:
-    wanted = os.environ.get("TIMESCALE_RETENTION_DAYS") or None
-    if wanted is None:
-        return None
-    if not wanted.isdecimal() or not 2 <= int(wanted) <= 36_500:  # noqa: PLR2004 - said in the message
-        raise SettingError(
-            f"TIMESCALE_RETENTION_DAYS={wanted}: a whole number of days from 2 to 36500, or unset to keep all readings."
-        )
-    return int(wanted)
 
 
 def _one(connection: Connection, query: str, *values: str) -> object:

@@ -12,6 +12,7 @@ from rich.table import Table
 from timescale.binaries import Edition
 from timescale.database import Connection, wrapped
 from timescale.migrate import edition, head, revision
+from timescale.retention import Retention, Span, lines, spans
 
 LEVELS = ("reading_1m", "reading_1h", "reading_1d")
 
@@ -72,7 +73,7 @@ class Status:
     series: int
     readings: int
     readings_exact: bool
-    keep_days: int | None
+    retention: Retention
     oldest_accepted: datetime | None
     chunks: Chunks | None
     aggregates: tuple[Aggregate, ...]
@@ -81,6 +82,8 @@ class Status:
     balanced: bool
     quarantine: Mapping[str, int]
     """Open rows by reason."""
+    due: tuple[Span, ...]
+    """Raw readings that are old enough to go, and what they wait for."""
 
     def document(self) -> dict[str, Any]:
         """Return it as plain values, ready for JSON; instants as ISO 8601."""
@@ -107,6 +110,8 @@ def status(connection: Connection, *, exact: bool = False) -> Status:
             jobs=tuple(Job(**row) for row in _rows(connection, _JOBS)) if timescaledb else (),
             accounts=accounts,
             balanced=balanced,
+            due=spans(connection),
+            retention=Retention(**_row(connection, _RETENTION)),
             quarantine={row["reason"]: row["number"] for row in _rows(connection, _QUARANTINE)},
             **facts,
         )
@@ -118,13 +123,12 @@ def show(state: Status, console: Console) -> None:
     if state.timescaledb_version:
         engine += f" with TimescaleDB {state.timescaledb_version}"
     behind = "" if state.revision == state.newest_revision else f"; run `timescale migrate` for {state.newest_revision}"
-    kept = "for ever" if state.keep_days is None else f"for {state.keep_days} days"
     about = "" if state.readings_exact else "about "
     rows = [
         ("edition", f"{state.edition} ({engine})"),
         ("database", f"{state.database}, {_size(state.size_bytes)}, revision {state.revision}{behind}"),
         ("sensors", f"{state.sensors:,} with {state.series:,} series"),
-        ("readings", f"{about}{state.readings:,}; raw readings are kept {kept}"),
+        ("readings", f"{about}{state.readings:,}; raw readings are kept {state.retention}"),
     ]
     if state.chunks:
         chunks = state.chunks
@@ -143,6 +147,10 @@ def show(state: Status, console: Console) -> None:
         (one.name, _instant(one.until), "-" if one.lag_seconds is None else _span(one.lag_seconds), one.kept_by)
         for one in state.aggregates
     ])  # fmt: skip
+    if state.due:
+        console.print("[bold]raw readings old enough to go[/bold]")
+        console.print("\n".join(lines(state.due)), markup=False, highlight=False)
+        console.print()
     if state.jobs:
         _print(console, ("job", "every", "last run", "result", "runs", "failed"), [
             (job.name, _span(job.every_seconds), _instant(job.last_run), _result(job), f"{job.runs:,}",
@@ -231,9 +239,9 @@ _FACTS = """
         pg_catalog.pg_database_size(current_database()) as size_bytes,
         (select count(*) from telemetry.sensor where retired_at is null) as sensors,
         (select count(*) from telemetry.series where retired_at is null) as series,
-        (select keep_days from telemetry.retention) as keep_days,
         telemetry.oldest_accepted() as oldest_accepted
 """
+_RETENTION = "select keep_days, archived_sources, scanned from telemetry.retention"
 _ESTIMATE = "select reltuples::bigint as number from pg_catalog.pg_class where oid = 'telemetry.reading'::regclass"
 _ESTIMATE_CHUNKS = "select public.approximate_row_count('telemetry.reading') as number"
 _QUARANTINE = """

@@ -1,9 +1,10 @@
 """Drop what is older than anybody wants it kept.
 
-Every night at 02:30 UTC: drops raw readings older than `TIMESCALE_RETENTION_DAYS` (the means stay for ever), and what
-was settled in quarantine three months ago. Without a retention nothing is dropped. The database's own procedures do
-it, which close the days first that they drop (docs/decisions/0002): on TimescaleDB its own jobs call them as well, and
-find nothing left to do; without TimescaleDB this is what calls them.
+Every night at 04:30 UTC, after the archive was verified: `timescale retention` drops raw readings older than
+`TIMESCALE_RETENTION_DAYS` (the means stay for ever) that are in the archive, in the means, and scanned, and what was
+settled in quarantine three months ago. Without a retention nothing is dropped. What is held back, and by what, stands
+in the log and in `timescale status`; that is no error here, and an alert when it lasts. On TimescaleDB a job of the
+database's own does the same every hour; without TimescaleDB this is what does it.
 
 ## When it is red
 Nothing is lost: what should go stays a night longer. The log has the database's words. *Lock timeout*: something else
@@ -17,7 +18,7 @@ from warehouse import rules
 with DAG(
     dag_id="retention",
     doc_md=__doc__,
-    schedule=rules.cron("30 2 * * *"),
+    schedule=rules.cron("30 4 * * *"),
     tags=["database"],
     default_args=rules.defaults(),
     **rules.DAG_RULES,
@@ -25,13 +26,9 @@ with DAG(
 
     @task(**rules.WRITES)
     def drop() -> None:
-        """Call the database's own procedures."""
-        from timescale.database import connect, wrapped  # noqa: PLC0415 - only where it runs
+        """Have the database drop what waits for nothing."""
+        from warehouse.command import console  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
 
-        with connect(application_name="airflow-retention") as connection, wrapped("retention"):
-            connection.execute("call telemetry.apply_retention()")
-            connection.execute("select telemetry.purge_quarantine()")
-            row = connection.execute("select keep_days, dropped_before from telemetry.retention").fetchone()
-        print("kept for {} days; dropped before {}".format(*row or (None, None)))
+        console("timescale", "retention")
 
     drop()

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,16 +47,48 @@ class Upkeep:
     wrong: dict[Path, str]
 
 
-def verify(directory: Path, since: datetime) -> Upkeep:
-    """Read every message of the files of hours that begin at ``since`` or later."""
-    files, content, wrong = 0, Content(), {}
+@dataclass
+class Hour:
+    """The files of one hour: what is in them, and what is wrong by file."""
+
+    begins: datetime
+    files: int
+    size: int
+    """Bytes that they take."""
+    content: Content
+    wrong: dict[Path, str]
+
+
+def verify(
+    directory: Path,
+    since: datetime,
+    known: Mapping[datetime, tuple[int, int]] | None = None,
+    tell: Callable[[Hour], None] = lambda _: None,
+) -> Upkeep:
+    """Read every message of the files of hours that begin at ``since`` or later; ``tell`` gets each hour once read.
+
+    ``known`` says what had been read before, files and their bytes by hour: an earlier hour is read as well where that
+    has changed, and one that has gone is told as one of no files.
+    """
+    before = {} if known is None else dict(known)
+    files, content = 0, Content()
+    wrong: dict[Path, str] = {}
     for hour, folder in _hours(directory):
-        for path in _files(folder) if hour >= since else ():
-            files += 1
+        paths = _files(folder)
+        found = len(paths), sum(path.stat().st_size for path in paths)
+        changed = before.pop(hour, None) != found and known is not None
+        if hour < since and not changed:
+            continue
+        read = Hour(hour, *found, Content(), {})
+        for path in paths:
             try:
-                content += sum((_content(batch) for batch in _batches(path, hour)), Content())
+                read.content += sum((_content(batch) for batch in _batches(path, hour)), Content())
             except (OSError, ValueError, pa.ArrowException) as error:
-                wrong[path] = str(error)
+                read.wrong[path] = str(error)
+        files, content, wrong = files + read.files, content + read.content, wrong | read.wrong
+        tell(read)
+    for hour in before:
+        tell(Hour(hour, 0, 0, Content(), {}))
     return Upkeep(files, content, wrong)
 
 

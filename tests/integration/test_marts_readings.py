@@ -151,7 +151,7 @@ def story(marts: Marts) -> Story:
 
     pass_time(marts)
     keep_days = (datetime.now(UTC).date() - LONG_AGO.date()).days - 2
-    marts.execute("update telemetry.retention set keep_days = %s", keep_days)
+    marts.execute("update telemetry.retention set keep_days = %s, archived_sources = '{}', scanned = false", keep_days)
     marts.execute("call telemetry.apply_retention()")
     marts.run(*REGISTRY, *FACTS)
     story.dropped = facts(marts)

@@ -17,8 +17,10 @@ def apply_retention(database: Database) -> None:
         connection.execute("call telemetry.apply_retention()")
 
 
-def keep(monkeypatch, days: str | None) -> None:
-    """Set or unset the retention by its setting."""
+def keep(monkeypatch, days: str | None, archived: str = "none", scanned: str = "no") -> None:
+    """Set or unset the retention by its setting, without its gates but where a test says otherwise."""
+    monkeypatch.setenv("TIMESCALE_RETENTION_ARCHIVED", archived)
+    monkeypatch.setenv("TIMESCALE_RETENTION_SCANNED", scanned)
     if days is None:
         monkeypatch.delenv("TIMESCALE_RETENTION_DAYS")
     else:

@@ -1,35 +1,18 @@
 """Hours of the archive become one file each, and what can't be read is told."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fix_archive import HOUR, message, write
 
 from collector.archive import upkeep
-from collector.archive.messages import batch, row_groups, writer
 from collector.files.archive_file import Archive
-from collector.message import Message
 
-HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = HOUR + timedelta(hours=2)
 LARGEST = 10**9
-
-
-def message(second: float, payload: bytes = b"{}") -> Message:
-    """Make a message that arrived so many seconds after the hour began."""
-    return Message("t/a", payload, round((HOUR.timestamp() + second) * 1e6), False, 0, 1)
-
-
-def write(directory, name, *messages, hour=HOUR):
-    """Write a file of the archive, as the archiver does."""
-    path = directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}" / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file, writer(file) as parquet:
-        for table in row_groups(iter([batch(messages)])):
-            parquet.write_table(table)
-    return path
 
 
 @pytest.fixture
@@ -157,3 +140,19 @@ def test_what_a_file_was_made_of_stands_in_it(tmp_path, three):
     upkeep.compact(tmp_path, LARGEST, LATER)
     (new,) = left(tmp_path)
     assert json.loads(pq.read_metadata(new).metadata[b"made_of"]) == [path.name for path in three]
+
+
+def test_what_is_new_is_read_whatever_its_age(tmp_path, three):
+    """Of hours that were read before, those whose files have changed are read again, those that are gone are told."""
+    told = []
+    size = sum(path.stat().st_size for path in three)
+    gone = HOUR - timedelta(hours=5)
+    for known, expected in [
+        ({}, [(HOUR, 3, 6)]),
+        ({HOUR: (3, size)}, []),
+        ({HOUR: (3, size - 1)}, [(HOUR, 3, 6)]),
+        ({HOUR: (3, size), gone: (1, 500)}, [(gone, 0, 0)]),
+    ]:
+        upkeep.verify(tmp_path, LATER, known, told.append)
+        assert [(hour.begins, hour.files, hour.content.messages) for hour in told] == expected
+        told.clear()

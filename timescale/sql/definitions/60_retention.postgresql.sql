@@ -1,3 +1,17 @@
+create or replace view telemetry.reading_span as
+select distinct
+    rollup_1d.bucket as begins,
+    rollup_1d.bucket + interval '24 hours' as ends
+from telemetry.rollup_1d
+cross join telemetry.retention
+where retention.dropped_before is null or rollup_1d.bucket >= retention.dropped_before;
+
+create or replace function telemetry.means_stored_until() returns timestamptz
+language sql
+stable
+set search_path = pg_catalog
+as $$ select timestamptz 'infinity' $$;
+
 create or replace procedure telemetry.apply_retention()
 language plpgsql
 set search_path = pg_catalog
@@ -5,12 +19,8 @@ as $$
 declare
     drop_before timestamptz;
 begin
-    select date_trunc('day', now() - make_interval(days => keep_days), 'UTC') - interval '1 day'
-    into drop_before
-    from telemetry.retention
-    where keep_days is not null
-    for update;
-
+    perform from telemetry.retention for update;
+    drop_before := telemetry.droppable_before();
     if drop_before is null then
         return;
     end if;
@@ -20,4 +30,4 @@ end
 $$;
 
 comment on procedure telemetry.apply_retention is
-'Deletes raw readings older than telemetry.retention.keep_days; the means over them stay. Nothing calls it by itself.';
+'Deletes raw readings that may go (telemetry.retention_gate); the means over them stay. Nothing calls it by itself.';

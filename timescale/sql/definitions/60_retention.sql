@@ -16,8 +16,20 @@ comment on function telemetry.oldest_accepted() is
 'No reading before this instant may be stored: the raw readings of its bucket are dropped or will be; null: all may.';
 
 comment on table telemetry.retention is
-'One row: how long raw readings are kept, and since when they are; set by `timescale migrate`.';
+'One row: how long raw readings are kept, what must happen before they go, and since when they are there.';
 comment on column telemetry.retention.keep_days is 'Days for which raw readings are kept at least; null: for ever.';
 comment on column telemetry.retention.dropped_before is
 'Raw readings before this instant have been dropped, and their means are final; null: none have.';
+comment on column telemetry.retention.archived_sources is
+'Sources of telemetry.intake whose messages must be in the archive before raw readings of these days go.';
+comment on column telemetry.retention.scanned is 'Whether a quality scan must have run after the last change.';
 comment on column telemetry.retention.only_row is 'Always true: there is one row.';
+
+comment on table telemetry.archived is
+'One row an hour: what `collector archive verify --record` has read of the archive, to its last message.';
+comment on column telemetry.archived.hour is 'Start of the hour (UTC) in which the messages arrived at the archiver.';
+comment on column telemetry.archived.messages is
+'Messages in the finished files; 0: a file can not be read, or is gone.';
+comment on column telemetry.archived.files is 'Number of files.';
+comment on column telemetry.archived.size_bytes is 'Size of the files.';
+comment on column telemetry.archived.verified_at is 'When they were read.';

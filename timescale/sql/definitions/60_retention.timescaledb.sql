@@ -1,3 +1,28 @@
+create or replace view telemetry.reading_span as
+select
+    chunks.range_start as begins,
+    chunks.range_end as ends
+from timescaledb_information.chunks
+cross join telemetry.retention
+where
+    chunks.hypertable_schema = 'telemetry' and chunks.hypertable_name = 'reading'
+    and (retention.dropped_before is null or chunks.range_end > retention.dropped_before);
+
+-- The watermark has no public view; these two functions are the ones that the aggregates' own views call.
+create or replace function telemetry.means_stored_until() returns timestamptz
+language sql
+stable
+set search_path = pg_catalog
+as $$
+    select min(
+        _timescaledb_functions.to_timestamp(
+            greatest(_timescaledb_functions.cagg_watermark(mat_hypertable_id), 0)
+        )
+    )
+    from _timescaledb_catalog.continuous_agg
+    where user_view_schema = 'telemetry'
+$$;
+
 -- Dropping a chunk marks its time as changed. A refresh that reached back there would find no raw readings and erase
 -- the means; that is why the lowest level is refreshed only from dropped_before on, and both procedures hold one lock.
 -- Procedures that commit can't have a search_path of their own (PostgreSQL forbids it): all names are qualified.
@@ -61,16 +86,12 @@ declare
     lock_key constant bigint := 7233911046158837;
     drop_before timestamptz;
 begin
-    select pg_catalog.date_trunc('day', pg_catalog.now() - pg_catalog.make_interval(days => keep_days), 'UTC')
-        - interval '1 day'
-    into drop_before
-    from telemetry.retention;
-
-    if drop_before is null then
+    if (select retention.keep_days is null from telemetry.retention) then
         return;
     end if;
     call telemetry.refresh_rollups();
     perform pg_catalog.pg_advisory_lock(lock_key);
+    drop_before := telemetry.droppable_before();
     update telemetry.retention set dropped_before = greatest(dropped_before, drop_before);
     commit;
     perform public.drop_chunks('telemetry.reading', older_than => drop_before);
@@ -80,7 +101,7 @@ end
 $$;
 
 comment on procedure telemetry.apply_retention is
-'Job: drops chunks of raw readings older than telemetry.retention.keep_days; the means over them stay.';
+'Job: drops chunks of raw readings that may go (telemetry.retention_gate); the means over them stay.';
 
 create or replace procedure telemetry.purge_settled(job_id integer default null, config jsonb default null)
 language plpgsql

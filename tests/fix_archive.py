@@ -1,0 +1,23 @@
+"""Files of an archive, as the archiver writes them."""
+
+from datetime import UTC, datetime
+
+from collector.archive.messages import batch, row_groups, writer
+from collector.message import Message
+
+HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def message(second: float, payload: bytes = b"{}") -> Message:
+    """Make a message that arrived so many seconds after the hour began."""
+    return Message("t/a", payload, round((HOUR.timestamp() + second) * 1e6), False, 0, 1)
+
+
+def write(directory, name, *messages, hour=HOUR):
+    """Write a file of the archive, as the archiver does."""
+    path = directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file, writer(file) as parquet:
+        for table in row_groups(iter([batch(messages)])):
+            parquet.write_table(table)
+    return path
