@@ -95,6 +95,17 @@ def find_binaries(edition: Choice = "auto", *, places: Iterable[Path] | None = N
     raise SettingError(f"no PostgreSQL found. {_GET_BUNDLED}")
 
 
+def client_places(name: str) -> Iterator[Path]:
+    """Yield where the program ``name`` of PostgreSQL's clients is: the system's, the bundled one, that on PATH."""
+    bundled = _bundled()
+    for bin_dir in (*_system_places(), *([bundled.bin_dir] if bundled else [])):
+        if os.access(bin_dir / name, os.X_OK):
+            yield bin_dir / name
+    on_path = shutil.which(name)
+    if on_path:
+        yield Path(on_path)
+
+
 def _system_places() -> Iterator[Path]:
     for pattern in _SYSTEM_PLACES:
         yield from sorted(Path("/").glob(pattern.removeprefix("/")))

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from timescale import command, logins, retention
+from timescale import backup, command, logins, retention
 from timescale.binaries import Choice
 from timescale.database import connect
 from timescale.errors import DatabaseError, SettingError
-from timescale.migrate import Migration, edition
+from timescale.migrate import Migration, edition, head
 from timescale.migrate import migrate as run_migrations
 from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
 from timescale.status import show
@@ -124,6 +124,35 @@ def retention_(
             print(f"dropped {count:,} readings" + (f" of {days[0]} to {days[-1]}" if days else ""))
             print(f"deleted {done.purged:,} settled rows of the quarantine")
     print("\n".join(retention.lines(left)) or "nothing else is old enough to go")
+
+
+@app.command("backup")
+def backup_(
+    target: Annotated[
+        str, typer.Argument(metavar="FILE|DIR/", help="A new file, or with a slash at its end a new directory.")
+    ],
+) -> None:
+    """Write the whole database that PG* name to a file, or by several processes to a directory.
+
+    It is the state of one moment, while everything goes on, and for its owner's eyes alone. pg_dump does it, which must
+    be here, as new as the server.
+    """
+    size = backup.backup(Path(target), folder=target.endswith("/"))
+    print(f"{target}: {size:,} bytes")
+
+
+@app.command("restore")
+def restore_(
+    source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="What `timescale backup` wrote.")],
+    no_owner: Annotated[bool, command.option("--no-owner", help="All is to be the login's that restores.")] = False,  # noqa: FBT002
+) -> None:
+    """Restore a backup into the database that PG* name, which must be empty: means, policies and grants included."""
+    done = backup.restore(source, owners=not no_owner)
+    if done.made:
+        print(f"made roles without a login: {', '.join(done.made)}")
+    print(f"restored {done.tables:,} tables; revision {done.revision}")
+    if done.revision != head():
+        print("run `timescale migrate`: the backup is of another version of the code")
 
 
 def describe(done: Migration) -> str:

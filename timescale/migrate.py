@@ -68,8 +68,7 @@ def migrate(to: str = "head") -> Migration:
                 driver.add_notice_handler(lambda notice: _keep_warning(notice, warnings))
                 define(driver, chosen)
                 retention.store(driver)
-        if chosen == "timescaledb":
-            _set_defaults(guard)
+        set_defaults(guard, chosen)
     applied = [
         f"{script.revision} {script.doc}"
         for script in reversed(list(scripts.walk_revisions()))
@@ -145,8 +144,10 @@ def _choose(connection: Connection, choice: Choice) -> Edition:
     return "timescaledb"
 
 
-def _set_defaults(connection: Connection) -> None:
-    """Set what every session of this database needs with TimescaleDB."""
+def set_defaults(connection: Connection, edition: Edition) -> None:
+    """Set what every session of this database needs with TimescaleDB; a dump of the database does not have it."""
+    if edition == "postgresql":
+        return
     # Late readings land in the columnstore, where a batch of them may touch more than the default 100,000 rows.
     name = _one(connection, "select pg_catalog.quote_ident(current_database())")
     connection.execute(

@@ -1,0 +1,281 @@
+"""Backup and restore: what comes back is what was there, and everything goes on."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from fix_database import Database, Servers, point_to
+from fix_marts import Marts
+
+from timescale import backup, cli, clients
+from timescale.database import connect
+from timescale.errors import DatabaseError
+from timescale.migrate import migrate
+
+TABLES = """
+    select format('%I.%I', n.nspname, c.relname)
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
+    where n.nspname in ('telemetry', 'quality', 'marts', 'snapshots', 'intermediate', 'staging')
+    and c.relkind in ('r', 'v', 'm') order by 1
+"""
+# What is figured from the time of day differs from one moment to the next.
+BY_THE_CLOCK = ("quality.closed_", "quality.changed_hour", "quality.series_", "telemetry.retention_overdue")
+GRANTS = """
+    select n.nspname, c.relname, c.relacl::text, pg_get_userbyid(c.relowner)
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
+    where n.nspname in ('telemetry', 'quality', 'marts') and c.relkind in ('r', 'v', 'm') order by 1, 2
+"""
+
+
+def contents(database: Database) -> dict[str, tuple]:
+    """Return the number of rows and a checksum of every table, aggregate and mart, whatever the order of rows."""
+    with database.connect() as connection:
+        names = [name for (name,) in connection.execute(TABLES).fetchall() if not name.startswith(BY_THE_CLOCK)]
+        return {
+            name: connection.execute(
+                f"select count(*), sum(hashtextextended(one::text, 0)::numeric) from {name} as one"
+            ).fetchone()
+            for name in names
+        }
+
+
+def grants(database: Database) -> list[tuple]:
+    """Return who owns each table and view, and what is granted on it."""
+    with database.connect() as connection:
+        return connection.execute(GRANTS).fetchall()
+
+
+@dataclass
+class Kept:
+    """A filled database, what stood in it, and a backup of it by form."""
+
+    database: Database
+    contents: dict[str, tuple]
+    grants: list[tuple]
+    backups: dict[str, Path]
+
+
+@pytest.fixture(scope="module", params=["timescaledb", "postgresql"])
+def kept(request, servers: Servers, project, tmp_path_factory):
+    """A month of readings in every state, with marts, and its backups."""
+    edition = request.param
+    servers.get(edition)
+    database = servers.create(edition, template="template", name="marts")  # the name that dbt knows
+    with pytest.MonkeyPatch.context() as patch:
+        point_to(patch, database.environment)
+        migrate()  # what is granted on a database itself doesn't come along when it is copied
+        with database.connect() as connection:
+            connection.execute("""
+                insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
+                select 'täter "' || n, 'k', 'a', 'b', 't', '2020-01-01' from generate_series(1, 3) as n;
+                insert into telemetry.series (sensor_id, quantity, unit, interval_seconds)
+                select sensor_id, 'temperature', 'Cel', 600 from telemetry.sensor;
+                insert into telemetry.reading
+                select time, series_id, round(800 * sin(extract(epoch from time))) / 8, time + interval '5 ms'
+                from telemetry.series, generate_series(
+                    date_trunc('hour', now()) - interval '30 days', now() - interval '1 hour', interval '10 min'
+                ) as time;
+                insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
+                values (date_trunc('minute', now()), 'mqtt', 'c', 9, 9, 9, 9);
+                insert into telemetry.quarantine (received_at, source, payload, reason, readings)
+                values (now(), 'mqtt', '\\x00ff', 'malformed', 0)
+            """)
+        database.refresh()
+        if edition == "timescaledb":
+            with database.connect() as connection:
+                connection.execute(
+                    "select public.compress_chunk(c) from public.show_chunks('telemetry.reading', "
+                    "older_than => now() - interval '7 days') as c"
+                )
+        Marts(database, project).run("+fct_reading_hour", "+dim_sensor")
+        folder = tmp_path_factory.mktemp("backups")
+        backups = {"file": folder / "warehouse.backup", "directory": folder / "warehouse"}
+        for form, path in backups.items():
+            assert backup.backup(path, folder=form == "directory") > 1000
+        found = contents(database), grants(database)
+    administer = replace(database, environment={**database.environment, "PGDATABASE": "postgres"})
+    with administer.connect() as connection:
+        connection.execute("alter database marts rename to kept")
+    database = replace(database, environment={**database.environment, "PGDATABASE": "kept"})
+    yield Kept(database, *found, backups)
+    servers.drop(database)
+
+
+@pytest.fixture
+def target(kept: Kept, servers: Servers, monkeypatch):
+    """An empty database on the same server."""
+    database = servers.create(kept.database.edition, template="template0", name="marts")
+    point_to(monkeypatch, database.environment)
+    yield database
+    servers.drop(database)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
+    """Run the console command; returns its exit status and what it wrote on both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["timescale", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return (end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("form", ["file", "directory"])
+def test_what_comes_back_is_what_was_there(kept, target, run, form, monkeypatch):
+    """Counts and checksums of every table, aggregate and mart are equal, and so are owners and grants."""
+    seen = []
+
+    @contextmanager
+    def progress(_: str, tables: int):
+        yield seen.append
+        assert len(seen) == tables
+
+    monkeypatch.setattr(clients, "progress", progress)
+    status, out, err = run("restore", str(kept.backups[form]))
+    assert (status, err) == (0, "")
+    assert out.startswith(f"restored {len(seen)} tables; ")
+    assert any("check_result" in table for table in seen)
+    assert contents(target) == kept.contents
+    assert kept.contents["telemetry.reading"][0] > 12_000
+    assert kept.contents["marts.fct_reading_hour"][0] > 2_000
+    assert grants(target) == kept.grants
+
+
+def test_everything_goes_on(kept, target, run, project):
+    """After a restore readings come in, reach every mean and mart, jobs are there, and migrate finds nothing to do."""
+    assert run("restore", str(kept.backups["file"]))[0] == 0
+    assert run("migrate")[1].startswith("nothing to apply")
+    before = kept.contents["telemetry.reading"][0]
+    with connect() as connection:
+        connection.execute(
+            "insert into telemetry.reading select now() - interval '20 days' + n * interval '7 s', series_id, 5, now() "
+            "from telemetry.series, generate_series(1, 10) as n"
+        )
+    target.refresh()
+    with connect() as connection:
+        for level in ("1m", "1h", "1d"):
+            query = f"select sum(sample_count) from telemetry.reading_{level}"
+            assert connection.execute(query.encode()).fetchone() == (before + 30,)
+        connection.execute("call telemetry.apply_retention()")
+        if target.edition == "timescaledb":
+            jobs = (
+                "select count(*), bool_and(scheduled) from timescaledb_information.jobs where proc_schema = 'telemetry'"
+            )
+            assert connection.execute(jobs).fetchone() == (3, True)
+    Marts(target, project).run("+fct_reading_hour", "+dim_sensor")
+
+
+def test_only_its_owner_reads_it(kept):
+    """A backup holds everything there is: nobody else may open it."""
+    assert kept.backups["file"].stat().st_mode & 0o777 == 0o600
+    assert kept.backups["directory"].stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_there_is_not_written_over(kept, run):
+    """A backup takes the place of nothing."""
+    status, _, err = run("backup", str(kept.backups["file"]))
+    assert status == 1
+    assert "is there already" in err
+
+
+def test_a_database_that_is_not_empty_is_refused(kept, run, monkeypatch):
+    """A restore mixes with nothing."""
+    point_to(monkeypatch, kept.database.environment)
+    status, _, err = run("restore", str(kept.backups["file"]))
+    assert status == 1
+    assert "is not empty" in err
+    assert "createdb" in err
+
+
+def test_what_is_no_backup_is_refused(kept, target, run, tmp_path):
+    """A file that pg_restore can't read, or that is not there, is named."""
+    (tmp_path / "x").write_text("no backup")
+    (tmp_path / "newer").write_bytes(kept.backups["file"].read_bytes()[:5] + b"\x01\x63" + bytes(4000))
+    for name, part in (
+        ("x", "the backup can't be read: "),
+        ("y", "there is no backup y"),
+        ("newer", "was made by a newer pg_dump"),
+    ):
+        status, _, err = run("restore", name)
+        assert status == 1
+        assert part in err
+
+
+def test_a_failed_backup_leaves_nothing(kept, run, tmp_path, monkeypatch):
+    """A login that may not read everything is told pg_dump's own words, and no half a file stays."""
+    with kept.database.connect() as connection:
+        connection.execute("create role curious login password 'of a test' in role transformer")
+    point_to(monkeypatch, {**kept.database.environment, "PGUSER": "curious", "PGPASSWORD": "of a test"})
+    status, _, err = run("backup", str(tmp_path / "b"))
+    with kept.database.connect() as connection:
+        connection.execute("drop role curious")
+    assert status == 1
+    assert err.startswith("timescale: pg_dump failed: ")
+    assert "permission denied" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_owners_that_the_server_lacks(kept, target, run, tmp_path):
+    """A login that owns something is asked for before anything is done; --no-owner does without."""
+    with kept.database.connect() as connection:
+        connection.execute("create role landlady; create table marts.hers (a integer)")
+        connection.execute("create role readers_of_hers; grant select on marts.hers to readers_of_hers")
+        connection.execute("alter table marts.hers owner to landlady")
+    point = {**kept.database.environment}
+    with pytest.MonkeyPatch.context() as patch:
+        point_to(patch, point)
+        backup.backup(tmp_path / "b", folder=False)
+    with kept.database.connect() as connection:
+        connection.execute("drop table marts.hers; drop role landlady; drop role readers_of_hers")
+    status, _, err = run("restore", "b")
+    assert status == 1
+    assert "landlady" in err
+    assert "--no-owner" in err
+    status, out, err = run("restore", "b", "--no-owner")
+    assert (status, err) == (0, "")
+    assert "made roles without a login: " in out
+    assert "readers_of_hers" in out
+    with target.connect() as connection:
+        connection.execute("drop table marts.hers; drop role readers_of_hers; drop role if exists landlady")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"postgresql": 99}, "is of PostgreSQL 99, and the server has"),
+        ({"timescaledb": "1.7.5"}, "is of TimescaleDB 1.7.5, and the server has"),
+    ],
+)
+def test_a_server_that_does_not_fit_is_refused(kept, target, run, monkeypatch, change, part):
+    """An older PostgreSQL, or another TimescaleDB, is said before anything is done."""
+    real = backup.describe
+    monkeypatch.setattr(backup, "describe", lambda *told: replace(real(*told), **change))
+    status, _, err = run("restore", str(kept.backups["file"]))
+    assert status == 1
+    assert part in err
+    with target.connect() as connection:
+        assert connection.execute("select to_regnamespace('telemetry')").fetchone() == (None,)
+
+
+def test_a_missing_or_older_program_is_named(monkeypatch):
+    """Without a pg_dump as new as the server the message says which is needed, and how to get it."""
+    monkeypatch.setattr(clients, "client_places", lambda _: [])
+    with pytest.raises(DatabaseError, match=r"pg_dump of PostgreSQL 17 or newer.*none is here.*postgresql-client-17"):
+        clients.find("pg_dump", 17)
+    echo = Path("/bin/echo")
+    monkeypatch.setattr(clients, "client_places", lambda _: [echo])
+    monkeypatch.setattr(
+        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "pg_dump (PostgreSQL) 15.2\n", "")
+    )
+    with pytest.raises(DatabaseError, match="only those of 15 are here"):
+        clients.find("pg_dump", 17)
+    assert clients.find("pg_dump", 14) == echo
