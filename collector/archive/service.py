@@ -1,7 +1,10 @@
 """``collector archive``: its own MQTT session, spool, finisher and store put together. It needs no database."""
 
+import os
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import structlog
@@ -44,6 +47,9 @@ class Archiver:
         finisher.clear(directory)
         self._spool.recover(time.time_ns() // 1_000 // HOUR)
         self._metrics.gauge("archive_unfinished_files", "Files of the spool to finish.", lambda: self._finisher.waiting)
+        disks = [directory, *([] if archive.url else [archive.directory])]
+        self._metrics.gauge("archive_disk_free_ratio", "Free part of the fullest disk of archive and spool, 0 to 1.",
+                            lambda: free(disks))  # fmt: skip
         self._endpoint = Endpoint(
             self._metrics, self._waiting, settings.metrics_address, archive.metrics_port, "ARCHIVE_METRICS_PORT"
         )
@@ -113,6 +119,12 @@ class Archiver:
                 total_messages=total,
             )
             begun, due = now, now + self._settings.summary_seconds
+
+
+def free(directories: Sequence[Path]) -> float:
+    """Return which part of the fullest of the disks of ``directories`` is free for the likes of us, 0 to 1."""
+    seen = [os.statvfs(directory) for directory in directories if directory.is_dir()]
+    return min((one.f_bavail / one.f_blocks for one in seen if one.f_blocks), default=0.0)
 
 
 def run(settings: CollectorSettings, mqtt: MqttSettings, archive: ArchiveSettings) -> int:
