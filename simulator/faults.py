@@ -31,7 +31,7 @@ _EXAMPLE = {
     "duplicate": "duplicate=0.02",
     "late": "late=0.05:90s",
     "out-of-order": "out-of-order=0.05",
-    "out-of-range": "out-of-range=0.01",
+    "out-of-range": "out-of-range=0.01, out-of-range=SENSOR or out-of-range=SENSOR:10m",
     "malformed": "malformed=0.01",
     "skew": "skew=SENSOR:+120s",
     "silent": "silent=SENSOR or silent=SENSOR:10m",
@@ -43,8 +43,8 @@ _EXAMPLE = {
 class Spec:
     """Which faults: shares of all messages (0 to 1), and seconds by sensor.
 
-    ``skew``: how far a sensor's clock is ahead. ``silent`` and ``flat``: how long after the start of the run a
-    sensor says nothing more, or only what it said then.
+    ``skew``: how far a sensor's clock is ahead. ``silent``, ``flat`` and ``outside``: how long after the start of the
+    run a sensor says nothing more, or only what it said then, or nothing that is plausible.
     """
 
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -52,6 +52,7 @@ class Spec:
     skew: Mapping[str, float] = field(default_factory=dict)
     silent: Mapping[str, float] = field(default_factory=dict)
     flat: Mapping[str, float] = field(default_factory=dict)
+    outside: Mapping[str, float] = field(default_factory=dict)
 
 
 def parse(text: str, sensors: Collection[str]) -> Spec:
@@ -79,7 +80,7 @@ def parse(text: str, sensors: Collection[str]) -> Spec:
         mistakes.append(f"nothing in it: write all, or for example {_EXAMPLE['lost']},{_EXAMPLE['late']}")
     if mistakes:
         raise SettingError("--faults\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return Spec(found.rates, found.late_seconds, found.skew, found.silent, found.flat)
+    return Spec(found.rates, found.late_seconds, found.skew, found.silent, found.flat, found.outside)
 
 
 class _Found:
@@ -91,9 +92,10 @@ class _Found:
         self.skew: dict[str, float] = {}
         self.silent: dict[str, float] = {}
         self.flat: dict[str, float] = {}
+        self.outside: dict[str, float] = {}
 
     def take(self, name: str, value: str, sensors: Collection[str]) -> None:
-        if name in RATES:
+        if name in RATES and not (name == "out-of-range" and re.search("[^0-9.]", value)):
             share, colon, length = value.partition(":")
             if not re.fullmatch(r"\d*\.?\d+", share) or not 0 <= float(share) <= 1:
                 raise ValueError(f"{share!r} is no share from 0 to 1: write {_EXAMPLE[name]}")
@@ -115,7 +117,8 @@ class _Found:
             sign = -1 if length.startswith("-") else 1
             self.skew[sensor] = sign * spans.seconds(length.lstrip("+-"))
         else:
-            (self.silent if name == "silent" else self.flat)[sensor] = spans.seconds(length) if length else 0.0
+            after = {"silent": self.silent, "flat": self.flat, "out-of-range": self.outside}[name]
+            after[sensor] = spans.seconds(length) if length else 0.0
 
 
 class Faults:
@@ -147,7 +150,8 @@ class Faults:
             if running >= self.spec.flat.get(name, float("inf")):
                 self.tally["flat"] += 1
                 changed = dataclasses.replace(changed, values=self._frozen.setdefault(name, sample.values))
-            if self._befalls("out-of-range", name, sample.seconds):
+            lasts = running >= self.spec.outside.get(name, float("inf"))
+            if lasts or self._befalls("out-of-range", name, sample.seconds):
                 values = {key: _outside(sample, key, value) for key, value in changed.values.items()}
                 self.tally["out-of-range"] += sum(values[key] != changed.values[key] for key in values)
                 changed = dataclasses.replace(changed, values=values)
@@ -217,13 +221,18 @@ class Faults:
 
 
 def _outside(sample: Sample, name: str, value: Value) -> Value:
-    """Return a number beyond the quantity's plausible range, or ``value`` where there is none to leave."""
+    """Return a number beyond the quantity's plausible range, or ``value`` where there is none to leave.
+
+    It lies as far behind the bound as ``value`` lies before it, and more: what leaves its range goes on moving.
+    """
     quantity = sample.sensor.quantities[name]
     if isinstance(value, bool | str):
         return value
     if quantity.maximum is not None:
-        return quantity.maximum + 1 + abs(quantity.maximum) * 0.5
-    return value if quantity.minimum is None else quantity.minimum - 1 - abs(quantity.minimum) * 0.5
+        return quantity.maximum + 1 + abs(quantity.maximum) * 0.5 + abs(quantity.maximum - value)
+    if quantity.minimum is not None:
+        return quantity.minimum - 1 - abs(quantity.minimum) * 0.5 - abs(value - quantity.minimum)
+    return value
 
 
 def _all_numbers(payload: bytes, replace: Callable[[str], str]) -> bytes:

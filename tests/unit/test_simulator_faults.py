@@ -164,11 +164,21 @@ def test_silent_and_flat_sensors(whole):
     assert (tally["silent"], tally["flat"]) == (1400, 1000)
 
 
+def test_a_sensor_that_leaves_its_range_stays_outside_and_goes_on_moving(whole):
+    """From the given time on each of its values is implausible, and they differ as they did; others are untouched."""
+    messages, tally = damaged(whole, Spec(outside={"motor-1": 600.0}))
+    found = [value for _, value in values(messages, "motor-1")]
+    assert max(found[:600]) <= 30 < min(found[600:])
+    assert len(set(found[600:])) > 100
+    assert tally["out-of-range"] == 1400
+    assert values(messages, "barometer-1") == values(damaged(whole, Spec())[0], "barometer-1")
+
+
 def test_parse_all_forms():
     """Every form of the specification is understood, ids with colons included."""
     spec = faults.parse(
         "lost=0.01,duplicate=.02, late=0.05:2m,out-of-order=0,out-of-range=1,malformed=0.01,"
-        "skew=a:b:-1.5s,skew=motor-1:+2m,silent=motor-1,flat=a:b:10m",
+        "skew=a:b:-1.5s,skew=motor-1:+2m,silent=motor-1,flat=a:b:10m,out-of-range=a:b:1h,out-of-range=motor-1",
         ["motor-1", "a:b"],
     )
     assert spec == Spec(
@@ -177,6 +187,7 @@ def test_parse_all_forms():
         skew={"a:b": -1.5, "motor-1": 120},
         silent={"motor-1": 0},
         flat={"a:b": 600},
+        outside={"a:b": 3600, "motor-1": 0},
     )
 
 
