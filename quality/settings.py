@@ -24,9 +24,7 @@ class QualitySettings(BaseSettings):
         description="Quantities that neighbouring sensors of a site share: drift is looked for in these.",
     )
     query_seconds: float = Field(120, gt=0, le=86_400, description="How long one query of a scan may take.")
-    keep_days: int | None = Field(
-        None, ge=1, le=36_500, description="Days for which results are kept; unset: for ever."
-    )
+    keep_days: int = Field(90, ge=0, le=36_500, description="Days for which results are kept; 0: for ever.")
 
     link: str | None = Field(None, description="Address of a page that news of a scan point to.")
     remind_hours: float | None = Field(

@@ -7,10 +7,11 @@ from quality.result import CONTRACT, Scan, contract_error, prefix
 from timescale.database import Connection, wrapped
 
 
-def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str | None, keep_days: int | None) -> None:
+def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str | None, keep_days: int) -> None:
     """Store one row a result and note what has become of incidents; ``connection`` commits by itself.
 
-    ``notifiers`` are the names of those that are to tell what is new. Results older than ``keep_days`` days go.
+    ``notifiers`` are the names of those that are to tell what is new. Results older than ``keep_days`` days go, where
+    that is not 0.
     """
     events = [event for result in scan.results if (event := result.event(scan.checked_at, link)) is not None]
     broken = {result.contract for result in scan.results if result.kind == CONTRACT}
@@ -28,7 +29,7 @@ def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str
         for contract in sound:
             checked = [result.key for result in scan.results if result.contract == contract]
             incidents.close_unchecked(connection, prefix(contract), checked, scan.checked_at, notifiers)
-        if keep_days is not None:
+        if keep_days:
             connection.execute(_FORGET, {"days": keep_days})
 
 

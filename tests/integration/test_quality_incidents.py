@@ -189,3 +189,13 @@ def test_telling_never_raises(warehouse, monkeypatch, capsys):
     tell(Event(key="k", title="t"))
     assert "RuntimeError: out of paper" in capsys.readouterr().out
     assert warehouse.execute("select untold from quality.incident") == [(["broken"],)]
+
+
+@pytest.mark.parametrize(("days", "scans"), [("", 1), ("0", 2), ("100", 2)])
+def test_results_go_after_a_while(warehouse, sensor, monkeypatch, days, scans):
+    """After 90 days, unless QUALITY_KEEP_DAYS says otherwise; 0 keeps them for ever."""
+    monkeypatch.setenv("QUALITY_KEEP_DAYS", days)
+    scan()
+    warehouse.execute("update quality.check_result set checked_at = checked_at - interval '91 days'")
+    scan()
+    assert warehouse.execute("select count(distinct scan_id) from quality.check_result") == [(scans,)]
