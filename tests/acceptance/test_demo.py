@@ -145,6 +145,20 @@ def test_ctrl_c_ends_everything(home, endless):
     assert left(home) == []
 
 
+def test_ctrl_c_while_airflow_starts_leaves_nothing(home):
+    """Airflow starts beside the history that is filled in; whoever ends the demo then ends both."""
+    process = subprocess.Popen(
+        [SIMULATOR, "demo"], cwd=home, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    lines_until(process, "of history of")
+    assert any("airflow" in " ".join(command) for _, command in left(home))
+    os.killpg(process.pid, signal.SIGINT)
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, ""), out + error
+    assert left(home) == []
+
+
 def test_dead_collector_ends_the_demo(home, endless):
     """When a program of the demo dies, the demo says which, ends the rest and fails."""
     (collector,) = [pid for pid, command in left(home) if any(part.endswith("/collector") for part in command)]
