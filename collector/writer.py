@@ -198,6 +198,9 @@ class Writer:
             self._connection = self._connect()
             # A batch's rows are sorted for the means over them, which should not happen on a disk.
             self._connection.execute("set work_mem = '32MB'")
+            # A process that is frozen in a transaction must not hold up those that take over what it had in hand. No
+            # process that runs is silent for so long.
+            self._connection.execute("set idle_in_transaction_session_timeout = '5s'")
         return self._connection
 
     def interrupt(self) -> None:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fix_collector import until
 from fix_publish import Publisher
+from psycopg import errors
 
+from collector.writer import Writer
 from simulator.broker import executable
 
 pytestmark = [
@@ -115,3 +117,17 @@ def test_a_member_under_another_name_inherits(database, group):
         until(lambda: group.all_stored(connection), what="readings wait in sessions that nobody has")
         assert connection.execute("select balanced from telemetry.accounting").fetchone() == (True,)
     assert new.stop() == 0
+
+
+def test_a_writer_that_is_frozen_lets_go(database):
+    """The database ends a writer that falls silent in a transaction, so that an heir can write what it had in hand."""
+    birth = "insert into telemetry.birth (topic, received_at, payload) values ('t', now(), '')"
+    writer = Writer("mqtt", "frozen")
+    writer.connection().execute("begin")
+    writer.connection().execute(birth)
+    with database.connect() as heir:
+        heir.execute("set statement_timeout = '20s'")
+        heir.execute(birth)  # waits for the same key until it is free
+    with pytest.raises(errors.IdleInTransactionSessionTimeout):
+        writer.connection().execute("commit")
+    writer.close()
