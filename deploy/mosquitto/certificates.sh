@@ -37,13 +37,18 @@ chmod 755 "$certs"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [ ! -f "$authority/ca.key" ] || [ ! -f "$certs/ca.pem" ]; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=sensor-warehouse broker CA" \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+        -subj "/CN=sensor-warehouse broker CA" \
         -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign,cRLSign \
         -keyout "$authority/ca.key" -out "$work/ca.pem" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
     mv "$work/ca.pem" "$certs/ca.pem"
 fi
-printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n' \
-    "$names" > "$work/extensions"
+{
+    echo "subjectAltName=$names"
+    echo "basicConstraints=critical,CA:FALSE"
+    echo "keyUsage=critical,digitalSignature"
+    echo "extendedKeyUsage=serverAuth"
+} > "$work/extensions"
 {
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
         -keyout "$work/server.key" -out "$work/server.csr" &&

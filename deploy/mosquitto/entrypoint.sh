@@ -5,8 +5,8 @@
 #   /mosquitto/certs       server.pem, server.key (certificates.sh makes them, or a company's own)
 #   /mosquitto/config      acl; devices: optional, further logins as mosquitto_passwd writes them
 #
-# Started as root, it hands the files to the user mosquitto, whom mosquitto then becomes by itself; so the key may belong
-# to root alone. Passwords are on no command line and in no file in clear, but for a moment in a private one.
+# Started as root, it hands the files to the user mosquitto, whom mosquitto then becomes by itself; so the key may
+# belong to root alone. Passwords are on no command line and in no file in clear, but for a moment in a private one.
 set -eu
 umask 077
 
@@ -24,7 +24,8 @@ for user in $users; do
     eval "password=\${$name:-}"
     case $password in
         "") mistake "$name: not set; \`make secrets\` makes one" ;;
-        *[!\!-\~]* | *:*) mistake "$name: has a colon, a space or a character beyond ASCII; \`make secrets\` makes one without" ;;
+        *[!\!-\~]* | *:*)
+            mistake "$name: has a colon, a space or a character beyond ASCII; \`make secrets\` makes one without" ;;
         *[Cc]hange*[Mm]e* | *[Ee]xample* | *[Pp]assword* | *[Ss]ecret* | *"$user"*)
             mistake "$name: is an example, not a secret; \`make secrets\` makes one" ;;
         ????????????*) ;;
@@ -32,7 +33,8 @@ for user in $users; do
     esac
 done
 for file in "$configuration/acl" "$certificates/server.pem" "$certificates/server.key"; do
-    [ -r "$file" ] || mistake "$file: not there or not readable by $(id -un 2>/dev/null || id -u); \`make secrets\` makes the certificates"
+    [ -r "$file" ] ||
+        mistake "$file: not there, or user $(id -u) can't read it; \`make secrets\` makes the certificates"
 done
 if [ -n "$mistakes" ]; then
     echo "mosquitto: does not start:$mistakes" >&2
