@@ -105,6 +105,8 @@ class _Api(FastAPI):
                 schemas[model.__name__] = own
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            for route in (route for routes in found["paths"].values() for route in routes.values()):
+                route["summary"] = route["description"].split("\n")[0].rstrip(".")
             self.openapi_schema = found
         return self.openapi_schema
 

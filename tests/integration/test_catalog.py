@@ -1,11 +1,15 @@
 """The catalog tells the truth and all of it: every column described, every query runs, every link leads somewhere."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_collector import until
 from fix_http import Access, login, validated
 from fix_marts import PROJECT, Marts
 
@@ -276,3 +280,26 @@ def test_the_catalog_over_http_has_every_mart(access: Access, built: Marts):
         assert one["description"], name
         assert [column["name"] for column in one["columns"] if not column["description"]] == [], name
         assert {"access_api", "bi_reader", "data_scientist"} <= set(one["readers"])
+
+
+CURL = re.compile(r"^.*\bcurl .*$", re.MULTILINE)
+
+
+def test_the_lines_of_the_documentation_work(access: Access, tmp_path: Path):
+    """Every line of docs/access.md that asks the server gets an answer that is no error; no route is left out."""
+    lines = CURL.findall((ROOT / "docs" / "access.md").read_text())
+    told = {
+        "PATH": os.environ["PATH"],
+        "ACCESS_URL": access.url,
+        "ACCESS_TOKEN": access.token("reader-and-writer", "read", "write"),
+        "ACCESS_METRICS_TOKEN": access.tokens["metrics"],
+    }
+    told["AUTH"] = f"Authorization: Bearer {told['ACCESS_TOKEN']}"
+    until(lambda: access.get("/ready", scope=None).status_code == 200)
+    script = "".join(f"{line} --fail-with-body || exit 1\necho\n" for line in lines)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    for path, routes in access.get("/openapi.json", scope=None).json()["paths"].items():
+        asked = [line for line in lines if f"$ACCESS_URL{path.split('{')[0]}" in line]
+        assert asked, path
+        assert "post" not in routes or any(" -d " in line for line in asked)
