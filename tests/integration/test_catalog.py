@@ -217,7 +217,7 @@ def test_every_dashboard_and_api_is_an_exposure(described):
     assert set(exposures) == {
         "Dashboard: Overview", "Dashboard: Motor load cycles and anomalies", "Dashboard: Data quality",
         "Dashboard: Pipeline", "API: GET /catalog", "API: GET /quality", "API: GET /readings", "API: GET /aggregates",
-        "API: GET /load-cycles",
+        "API: GET /load-cycles", "API: GET /anomalies",
     }  # fmt: skip
     for exposure in exposures.values():
         assert exposure.owner.name
