@@ -70,30 +70,55 @@ class Database:
         return int(stats.get("pool_size", 0) - stats.get("pool_available", 0))
 
     async def rows(
-        self, query: Query, values: Mapping[str, Any] | None = None, *, patience: float = _PATIENCE
+        self,
+        query: Query,
+        values: Mapping[str, Any] | None = None,
+        *,
+        patience: float = _PATIENCE,
+        within: float | None = None,
     ) -> Sequence[Row]:
-        """Return what ``query`` finds; raises :class:`ProblemError`. ``patience`` in seconds, for a connection."""
+        """Return what ``query`` finds; raises :class:`ProblemError`.
+
+        ``patience`` is how many seconds a connection is waited for, ``within`` how many it all may take, whatever the
+        server does: a little longer than a query may take, unless given.
+        """
+        # Not asyncio.timeout: a query that is cancelled first waits for the server's word, which may never come.
+        task = asyncio.ensure_future(self._rows(query, values, patience))
+        task.add_done_callback(_look_at)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=within or patience + self._seconds + _GRACE)
+        except asyncio.CancelledError:  # who asked has gone away
+            task.cancel()
+            raise
+        if done:
+            return task.result()
+        task.cancel()
+        raise self._too_slow()
+
+    async def _rows(self, query: Query, values: Mapping[str, Any] | None, patience: float) -> Sequence[Row]:
         async with self._problems(), self._pool.connection(timeout=patience) as connection:
-            async with asyncio.timeout(self._seconds + _GRACE):
-                cursor = await connection.cursor(binary=True).execute(query, values)
-                found: Sequence[Row] = await cursor.fetchall()
-                return found
+            cursor = await connection.cursor(binary=True).execute(query, values)
+            found: Sequence[Row] = await cursor.fetchall()
+            return found
 
     async def answers(self) -> bool:
         """Return whether it does."""
         try:
-            await self.rows(sql.SQL("select 1"), patience=1.0)
+            await self.rows(sql.SQL("select 1"), patience=1.0, within=2.0)
         except ProblemError:
             return False
         return True
+
+    def _too_slow(self) -> ProblemError:
+        return ProblemError("too-slow", f"The database took more than {self._seconds:g} s.")
 
     @asynccontextmanager
     async def _problems(self) -> AsyncIterator[None]:
         """Turn the driver's errors inside the block into problems."""
         try:
             yield
-        except (errors.QueryCanceled, TimeoutError) as error:
-            raise ProblemError("too-slow", f"The database took more than {self._seconds:g} s.") from error
+        except errors.QueryCanceled as error:
+            raise self._too_slow() from error
         except (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn) as error:
             raise ProblemError("not-built", f"{reason(error)}. {_mend(str(error))}") from error
         except errors.InsufficientPrivilege as error:
@@ -101,6 +126,12 @@ class Database:
             raise ProblemError("not-built", f"{reason(error)}. {mend}") from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ProblemError("database-away", "The database does not answer.", headers=_RETRY) from error
+
+
+def _look_at(task: "asyncio.Future[Sequence[Row]]") -> None:
+    """Take note of how a query has ended, also where nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _mend(text: str) -> str:

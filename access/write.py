@@ -122,7 +122,7 @@ async def _known(database: Database, settings: AccessSettings, messages: list[Me
     """
     devices = {message.device: settings.topic(message.device) for message in messages}
     try:
-        found = await database.rows(_REGISTERED, {"devices": list(devices)}, patience=_PATIENCE)
+        found = await database.rows(_REGISTERED, {"devices": list(devices)}, patience=_PATIENCE, within=2 * _PATIENCE)
     except ProblemError:
         return
     reached: dict[str, bool] = {}

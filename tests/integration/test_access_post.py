@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
@@ -207,3 +207,50 @@ def test_a_port_that_is_taken(broker, tmp_path):
     assert done.returncode == 2
     assert f"ACCESS_ADDRESS, ACCESS_PORT: nothing can be served on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Passage:
+    """A way to a server that can be blocked: nothing is refused then, and nothing arrives."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self._server = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                one, _ = self._listener.accept()
+                other = socket.create_connection(self._server)
+                for ends in ((one, other), (other, one)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source, target:
+            while data := source.recv(65536):
+                self.open.wait()
+                target.sendall(data)
+
+    def close(self) -> None:
+        """End it."""
+        self.open.set()
+        self._listener.close()
+
+
+@pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
+def test_a_database_that_hangs(role, broker, serve):
+    """One that neither answers nor refuses holds up neither posting nor /ready, readers are told; then all goes on."""
+    passage = Passage(role["PGHOST"], int(role["PGPORT"]))
+    told = {"PGHOST": "127.0.0.1", "PGPORT": str(passage.port), "PGSSLMODE": "disable", "ACCESS_QUERY_SECONDS": "0.1"}
+    access = serve({**role, **told, **broker.environment()})
+    until(lambda: access.get("/ready", scope=None).status_code == 200)
+    passage.open.clear()
+    assert access.get("/ready", scope=None).status_code == 503
+    assert access.post({"device_id": "x", "timestamp": TIME.format(0), "temperature": 2}).status_code == 202
+    assert access.get("/sensors").status_code in (503, 504)
+    passage.open.set()
+    until(lambda: access.get("/sensors").status_code == 200)
+    passage.close()
