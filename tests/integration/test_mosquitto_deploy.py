@@ -174,7 +174,7 @@ PUBLISH = {
     "spBv1.0/plant/NCMD/node": {"collector", "access", "simulator"},
     "spBv1.0/STATE/host": {"collector", "access", "simulator"},
     "spBv1.0/plant/NDATA/node": {"access", "simulator"},
-    "sensor-warehouse/share/group/one": {"collector", "forwarder"},
+    "sensor-warehouse/share/group/one": {"collector", "forwarder", "archiver"},
     "sensor-warehouse/other": set(),
     "devices/pump-7/pressure": {"access", "simulator", "pump-7"},
     "devices/pump-8/pressure": {"access", "simulator"},
