@@ -69,7 +69,7 @@ def run(command: Sequence[str | Path], step: Step) -> None:
 
 
 # pg_dump and pg_restore, 15 to 18.
-_TABLE = re.compile(r'(?:dumping contents of table|processing data for table|finished item \d+ TABLE DATA) "?([^"\n]+)')
+_TABLE = re.compile(r'(?:dumping contents of table|processing data for table) "?([^"\n]+)')
 _ROUTINE = re.compile(
     r"pg_(dump|restore): (last|reading|finding|identifying|flagging|saving|dumping|creating|connecting|executing|"
     r"processing|launching|entering|finished|skipping|implied|hint|detail|warning: circular)", re.IGNORECASE
