@@ -229,10 +229,12 @@ def _batch(
     packed = np.empty(len(row_of), ROW_TYPE)
     packed["fields"], packed["time_length"], packed["series_length"] = 4, 8, 4
     packed["value_length"], packed["arrival_length"] = 8, 8
-    packed["time"] = found.time[rows][row_of] - POSTGRES_EPOCH
+    time = found.time[rows][row_of]
+    packed["time"] = time - POSTGRES_EPOCH
     packed["series_id"] = found.series[rows][row_of, slot]
     packed["value"] = found.value[rows][row_of, slot]
-    packed["arrival"] = received // 1_000 * 1_000 - POSTGRES_EPOCH
+    # As collector.batch has it: whole seconds after the reading's time.
+    packed["arrival"] = time + ((received - time) / 1_000_000).astype(np.int64) * 1_000_000 - POSTGRES_EPOCH
     decoded = int(readings.any(axis=1).sum())
     sure = len(rows) - int(unsure.sum())
     accounts = Accounts(messages=sure, decoded=decoded, ignored=sure - decoded, readings=len(packed))

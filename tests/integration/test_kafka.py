@@ -83,7 +83,7 @@ def test_records_of_every_kind(database, kafka, start, unique):
     kafka.send([("elsewhere", reading(0))], headers=[("mqtt-topic", f"{unique}/t0".encode())])
     kafka.send([(f"{unique}/t1", reading(1))], headers=[("received", b"9" * 30), ("qos", b"x"), ("retained", None)])
     kafka.send([(f"{unique}/t2", reading(2))], timestamp=far)
-    kafka.send([(f"{unique}/t3", reading(3))], headers={"received": "1772366400000123", "retained": "1", "qos": "0"})
+    kafka.send([(f"{unique}/t3", reading(3))], headers={"received": "1772366405000123", "retained": "1", "qos": "0"})
     kafka.send([(None, b"a"), (b"\xff\xfe", b"b"), ("other", b"c"), (f"{unique}/t0", b"\xff")])
     kafka.send([(f"{unique}/t0", None), (f"{unique}/t0", b"")])
     start(kafka)
@@ -93,7 +93,7 @@ def test_records_of_every_kind(database, kafka, start, unique):
         assert (found["stored"], found["ignored"], found["quarantined_messages"]) == (4, 2, 4)
         assert found["balanced"]
         arrived = connection.execute("select received_at from telemetry.reading where value = 3").fetchone()[0]
-        assert arrived == datetime.fromtimestamp(1772366400, tz=UTC)
+        assert arrived == datetime.fromtimestamp(1772366405, tz=UTC)
         rows = connection.execute("select topic, payload, reason from telemetry.quarantine").fetchall()
         assert sorted(rows) == [
             ("", b"a", "unknown_sensor"),

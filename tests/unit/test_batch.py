@@ -72,8 +72,19 @@ def test_row_is_postgresqls():
     batch = Batch.of([good(21.5)._replace(received=NOW + 1_999)], DECODE)
     fields = struct.unpack(">hiqiiidiq", batch.rows)
     seconds = round((datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC) - datetime(2000, 1, 1, tzinfo=UTC)).total_seconds())
-    assert fields == (4, 8, seconds * 1_000_000, 4, 1, 8, 21.5, 8, NOW + 1_000 - POSTGRES_EPOCH)
+    assert fields == (4, 8, seconds * 1_000_000, 4, 1, 8, 21.5, 8, NOW - POSTGRES_EPOCH)
     assert len(batch.rows) == ROW.size == 46
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
+def test_arrival_is_whole_seconds_from_the_first_reading(time, under_way):
+    """It is less than a second off, towards the reading's time, and the same for all readings of the message."""
+    message = good()._replace(received=time + under_way)
+    batch = Batch.of([message], lambda _: Decoded([(1, time, 2.0), (2, time + 7, 3.0)], []))
+    arrivals = {row[8] + POSTGRES_EPOCH - time for row in ROW.iter_unpack(batch.rows)}
+    assert len(arrivals) == 1
+    whole, rest = divmod(abs(arrivals.pop()), 1_000_000)
+    assert (whole, rest) == (abs(under_way) // 1_000_000, 0)
 
 
 def test_readings_before_2000():

@@ -61,7 +61,8 @@ comment on table telemetry.reading is 'One row a series and instant: the raw rea
 comment on column telemetry.reading.time is 'When it was measured.';
 comment on column telemetry.reading.series_id is 'What was measured: a row of telemetry.series (no foreign key).';
 comment on column telemetry.reading.value is 'The measured value in the unit of its series; true is 1, false is 0.';
-comment on column telemetry.reading.received_at is 'When the collector received it.';
+comment on column telemetry.reading.received_at is
+'When the collector received it: whole seconds after the first time in its message.';
 
 comment on view telemetry.readings is 'One row a reading, with the names of what was measured and where.';
 comment on column telemetry.readings.time is 'When it was measured.';
@@ -71,7 +72,8 @@ comment on column telemetry.readings.unit is 'UCUM code of the unit.';
 comment on column telemetry.readings.site is 'Where the sensor is.';
 comment on column telemetry.readings.area is 'Where in the site the sensor is.';
 comment on column telemetry.readings.value is 'The measured value; true is 1, false is 0.';
-comment on column telemetry.readings.received_at is 'When the collector received it.';
+comment on column telemetry.readings.received_at is
+'When the collector received it: whole seconds after the first time in its message.';
 comment on column telemetry.readings.series_id is 'Number of the sensor and quantity in telemetry.series.';
 
 comment on function telemetry.window_means(timestamptz, timestamptz, interval) is
