@@ -143,13 +143,28 @@ def test_the_job_brings_two_year_old_readings_into_every_level(database):
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_late_readings_reach_the_levels_through_the_columnstore(database):
-    """Readings that fall into a compressed chunk are in the means like any others."""
+    """After the policy has compressed a day, late readings are in its means, and those that come twice are not."""
     readings = [reading for reading in some_readings(11) if reading[0] < datetime.now(tz=UTC) - timedelta(days=1)]
     with database.connect() as connection:
         copy(connection, readings[::2])
         database.refresh()
-        connection.execute("select public.compress_chunk(c, true) from public.show_chunks('telemetry.reading') as c")
+        ((job,),) = connection.execute(
+            "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
+        ).fetchall()
+        connection.execute(f"call public.run_job({job})")
+        in_columns = connection.execute(
+            "select bool_and(is_compressed) from timescaledb_information.chunks "
+            "where hypertable_name = 'reading' and range_end < now() - interval '7 days'"
+        )
+        assert in_columns.fetchall() == [(True,)]
         copy(connection, readings[1::2])
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "insert into telemetry.reading (time, series_id, value, received_at) values (%s, %s, %s, now()) "
+                "on conflict do nothing",
+                readings[:200],
+            )
+            assert cursor.rowcount == 0
     database.refresh()
     for level, width in LEVELS.items():
         assert found(database, level) == expected(readings, width)
