@@ -62,35 +62,36 @@ def arrivals(sensors: int | None, seconds: float) -> list[Message]:
 
 def size(seconds: float) -> dict[str, Any]:
     """Return bytes a message in a finished file, for a small and a larger registry."""
-    results: dict[str, Any] = {}
-    for name, sensors in (("sensors_json", None), ("sensors_200", 200)):
-        messages = arrivals(sensors, seconds)
-        with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as folder:
-            directory = Path(folder)
-            complete: list[Segment] = []
-            spool = Spool(directory / ".spool", 10**12, complete.append)
-            begun = time.perf_counter()
-            for start in range(0, len(messages), WRITES):
-                spool.append(messages[start : start + WRITES])
-            spooled = time.perf_counter() - begun
-            spool.close()
-            begun = time.perf_counter()
-            for segment in complete:
-                finish(segment, Directory(directory))
-            finished = time.perf_counter() - begun
-            files = list(directory.glob("date=*/**/*.parquet"))
-            assert list(Archive(files).messages()) == messages, "the archive gave back something else"
-            total = sum(path.stat().st_size for path in files)
-        payloads = sum(len(one.payload) + len(one.topic) for one in messages)
-        results[name] = {
-            "messages": len(messages),
-            "files": len(files),
-            "bytes_a_message": round(total / len(messages), 2),
-            "topic_and_payload_bytes_a_message": round(payloads / len(messages), 1),
-            "spooled_messages_per_second": round(len(messages) / spooled),
-            "finished_messages_per_second": round(len(messages) / finished),
-        }
-    return results
+    return {name: kept(arrivals(sensors, seconds)) for name, sensors in (("sensors_json", None), ("sensors_200", 200))}
+
+
+def kept(messages: list[Message]) -> dict[str, Any]:
+    """Write ``messages``, which are in order of arrival, to an archive; return what they take there."""
+    with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as folder:
+        directory = Path(folder)
+        complete: list[Segment] = []
+        spool = Spool(directory / ".spool", 10**12, complete.append)
+        begun = time.perf_counter()
+        for start in range(0, len(messages), WRITES):
+            spool.append(messages[start : start + WRITES])
+        spooled = time.perf_counter() - begun
+        spool.close()
+        begun = time.perf_counter()
+        for segment in complete:
+            finish(segment, Directory(directory))
+        finished = time.perf_counter() - begun
+        files = list(directory.glob("date=*/**/*.parquet"))
+        assert list(Archive(files).messages()) == messages, "the archive gave back something else"
+        total = sum(path.stat().st_size for path in files)
+    payloads = sum(len(one.payload) + len(one.topic) for one in messages)
+    return {
+        "messages": len(messages),
+        "files": len(files),
+        "bytes_a_message": round(total / len(messages), 2),
+        "topic_and_payload_bytes_a_message": round(payloads / len(messages), 1),
+        "spooled_messages_per_second": round(len(messages) / spooled),
+        "finished_messages_per_second": round(len(messages) / finished),
+    }
 
 
 def archive(environment: dict[str, str], packets: list[bytes]) -> float:

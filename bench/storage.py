@@ -1,0 +1,243 @@
+"""What a reading takes on the disk: as it comes in, in the columnstore, its means, and its message in the archive.
+
+    python bench/storage.py [--edition timescaledb|postgresql] [--days 30] [--only second,minute,few] [--record]
+
+The simulator's readings with two decimals (thermostats and motors), each decoded from its message and stored as the
+collector does, in order of arrival; then the product's own jobs have done what they do with old readings.
+
+``second``: 3 sensors at one reading a second, ``minute``: 180 at one a minute. Both give 259,200 readings a day, and
+the sizes of larger systems: a chunk is a day, as migrations have made it; a segment is a day of one series, so that
+its batches of 1,000 readings are as full as anywhere; and what a chunk takes whatever is in it (``few`` shows it: 6
+sensors at one a minute) is spread over enough readings to be small. A message is under way for about 1 ms or, with
+``--delay 40``, for 40 (log-normal, sigma 0.5).
+
+All of a table is counted: pages, TOAST, indexes, maps of free space. Results go to
+bench/results/storage-<edition>.json with --record, and to the terminal.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from archive import kept
+from marts import RESULTS, connect
+from rig import machine
+
+from collector import registry as registries
+from collector.batch import HEADER, ROW, TRAILER, Batch
+from collector.decoder import Decoder
+from collector.message import Message
+from collector.register import synchronise
+from simulator import play
+from timescale.migrate import migrate
+from timescale.server import LocalServer
+
+SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
+TYPES = ("thermostat", "motor")
+"""Those whose values have two decimals."""
+COPY_ROWS = 20_000
+HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
+
+_READINGS = """
+select sum(total_bytes), sum(table_bytes), sum(toast_bytes), sum(index_bytes)
+from public.chunks_detailed_size('telemetry.reading')
+"""
+_TABLE = "select pg_total_relation_size(oid) from pg_class where oid = 'telemetry.reading'::regclass"
+_MEANS_OF = {
+    "timescaledb": """
+        select public.hypertable_size(format('%%I.%%I', materialization_hypertable_schema,
+            materialization_hypertable_name)::regclass)
+        from timescaledb_information.continuous_aggregates where view_name = 'reading_' || %s
+    """,
+    "postgresql": """
+        select sum(pg_total_relation_size(relid)) from pg_partition_tree(('telemetry.rollup_' || %s)::regclass)
+    """,
+}
+_IN_COLUMNS = "select bool_and(is_compressed) from timescaledb_information.chunks where hypertable_name = 'reading'"
+_COMPRESSED = """
+select format('%I.%I', columns.schema_name, columns.table_name)
+from _timescaledb_catalog.chunk as chunk
+inner join _timescaledb_catalog.hypertable on chunk.hypertable_id = hypertable.id
+inner join _timescaledb_catalog.chunk as columns on chunk.compressed_chunk_id = columns.id
+where hypertable.schema_name = 'telemetry' and hypertable.table_name = 'reading'
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """How many sensors send how often."""
+
+    sensors: int
+    interval: float
+
+
+CASES = {"second": Case(3, 1), "minute": Case(180, 60), "few": Case(6, 60)}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a process needs to make a day of messages and decode them."""
+
+    registry: bytes
+    names: tuple[str, ...]
+    interval: float
+    delay: float
+    """Median time that a message is under way, in milliseconds."""
+
+    def arrivals(self, start: datetime, end: datetime) -> list[Message]:
+        """Return what the sensors publish from ``start`` to before ``end``, in order of arrival."""
+        known = registries.parse(self.registry)
+        players = play.players(play.choose(known, None, list(self.names)), 1, 1 / self.interval)
+        noise = random.Random(start.timestamp())
+        median = math.log(1000 * self.delay)
+        found = [
+            Message(one.topic, one.payload, round(one.due * 1e6) + round(noise.lognormvariate(median, 0.5)))
+            for one in play.messages(play.live(players, start.timestamp(), end.timestamp()), "wide", 1)
+        ]
+        return sorted(found, key=lambda message: message.received)
+
+    def rows(self, series_ids: dict[tuple[str, str], int], start: datetime) -> bytes:
+        """Return a day of readings as the collector's rows."""
+        decode = Decoder(registries.parse(self.registry), series_ids).decode
+        rows = b""
+        for number in range(24):  # an hour at a time takes little memory
+            batch = Batch.of(self.arrivals(start + number * HOUR, start + (number + 1) * HOUR), decode)
+            assert not batch.quarantined
+            rows += batch.rows
+        return rows
+
+
+def fleet(case: Case, delay: float) -> Fleet:
+    """Return thermostats and motors, two to one, as many as ``case`` has."""
+    own = play.played(registries.parse(SENSORS_JSON.read_bytes()))
+    times = math.ceil(case.sensors / sum(one.type in TYPES for one in own))
+    text = play.enlarged(SENSORS_JSON.read_bytes(), times * len(own)).encode()
+    names = [one.sensor_id for one in registries.parse(text).sensors if one.type in TYPES]
+    return Fleet(text, tuple(names[: case.sensors]), case.interval, delay)
+
+
+@contextmanager
+def database(edition: str) -> Iterator[tuple[LocalServer, psycopg.Connection[Any]]]:
+    """Start a server with the product's settings and without jobs of its own."""
+    with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as name:
+        Path(name).chmod(0o755)
+        with LocalServer(Path(name) / "postgres", edition=edition, port=0) as server:  # type: ignore[arg-type]
+            os.environ.update(server.environment())
+            migrate()
+            with connect() as connection:
+                if server.edition == "timescaledb":
+                    connection.execute("select _timescaledb_functions.stop_background_workers()")
+                yield server, connection
+
+
+def store(connection: psycopg.Connection[Any], sensors: Fleet, days: int) -> int:
+    """Store ``days`` of readings that end ten days ago; return how many."""
+    series_ids = dict(synchronise(connection, registries.parse(sensors.registry)).series_ids)
+    end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 10 * DAY
+    starts = [end - number * DAY for number in range(days, 0, -1)]
+    stored = 0
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for rows in pool.map(sensors.rows, [series_ids] * days, starts):
+            for first in range(0, len(rows), COPY_ROWS * ROW.size):
+                with connection.cursor().copy(
+                    "copy telemetry.reading (time, series_id, value, received_at) from stdin (format binary)"
+                ) as into:
+                    into.write(HEADER + rows[first : first + COPY_ROWS * ROW.size] + TRAILER)
+            stored += len(rows) // ROW.size
+    return stored
+
+
+def means(connection: psycopg.Connection[Any], edition: str) -> dict[str, float]:
+    """Return bytes a row of the means by minute, hour and day."""
+    found = {}
+    for level in ("1m", "1h", "1d"):
+        ((size,),) = connection.execute(_MEANS_OF[edition], [level]).fetchall()
+        ((count,),) = connection.execute(f"select count(*) from telemetry.reading_{level}".encode()).fetchall()
+        found[level] = round(float(size) / count, 1)
+    return found
+
+
+def by_column(connection: psycopg.Connection[Any], readings: int) -> dict[str, float]:
+    """Return bytes a reading of each compressed column, without what holds it."""
+    sums = dict.fromkeys(("time", "value", "received_at"), 0)
+    for (chunk,) in connection.execute(_COMPRESSED).fetchall():
+        query = f"select {', '.join(f'sum(pg_column_size({name}))' for name in sums)} from {chunk}"
+        for name, size in zip(sums, connection.execute(query.encode()).fetchall()[0], strict=True):
+            sums[name] += size
+    return {name: round(size / readings, 2) for name, size in sums.items()}
+
+
+def measure(edition: str, case: Case, days: int, delay: float) -> dict[str, Any]:
+    """Store, let the jobs work, and weigh."""
+    sensors = fleet(case, delay)
+    start = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - 11 * DAY
+    found: dict[str, Any] = {
+        "sensors": case.sensors,
+        "interval_seconds": case.interval,
+        "days": days,
+        "delay_milliseconds": delay,
+    }
+    with database(edition) as (server, connection):
+        readings = store(connection, sensors, days)
+        found |= {"readings": readings}
+        if server.edition == "postgresql":
+            connection.execute("vacuum analyze")
+            ((size,),) = connection.execute(_TABLE).fetchall()
+            found |= {"row_store": round(size / readings, 1)}
+        else:
+            ((size, *_),) = connection.execute(_READINGS).fetchall()
+            found |= {"row_store": round(float(size) / readings, 1)}
+            connection.execute("call telemetry.refresh_rollups()")
+            jobs = "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
+            ((job,),) = connection.execute(jobs).fetchall()
+            connection.execute(f"call public.run_job({job})".encode())
+            assert connection.execute(_IN_COLUMNS).fetchall() == [(True,)]
+            (sizes,) = connection.execute(_READINGS).fetchall()
+            total, *parts = (round(float(one) / readings, 2) for one in sizes)
+            found |= {
+                "columnstore": total,
+                "columnstore_parts": dict(zip(("table", "toast", "indexes"), parts, strict=True)),
+                "columns": by_column(connection, readings),
+            }
+        found |= {"bytes_a_mean": means(connection, server.edition)}
+    # An hour is a file; means of several would say the same.
+    return found | {"archive": kept(sensors.arrivals(start, start + HOUR))["bytes_a_message"]}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edition", choices=["timescaledb", "postgresql"], default="timescaledb")
+    parser.add_argument("--only", default=",".join(CASES), help="parts, with commas between")
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--delay", type=float, default=1, help="median milliseconds from reading to arrival")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives us
+    for name in options.only.split(","):
+        found = measure(options.edition, CASES[name], options.days, options.delay)
+        print(json.dumps({name: found}, indent=2), flush=True)
+        if options.record:
+            path = RESULTS / f"storage-{options.edition}.json"
+            results = json.loads(path.read_text()) if path.exists() else {}
+            part = name if options.delay == 1 else f"{name}_{options.delay:g}_ms"
+            results |= {"measured": datetime.now(UTC).date().isoformat(), **machine(), part: found}
+            path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
