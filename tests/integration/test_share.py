@@ -11,7 +11,7 @@ from fix_publish import Publisher
 from psycopg import errors
 
 from collector.writer import Writer
-from simulator.broker import executable
+from simulator.broker import BrokerSettings, LocalBroker, executable
 
 pytestmark = [
     pytest.mark.skipif(executable("mosquitto") is None, reason="mosquitto is not installed: no shared subscriptions"),
@@ -75,6 +75,14 @@ class Group:
             self.publish(100)
             time.sleep(0.1)
         return time.monotonic() - begun
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    """Start a mosquitto that hands out so few messages at a time that most of a session waits in its queue."""
+    settings = BrokerSettings(max_inflight=100)
+    with LocalBroker(tmp_path_factory.mktemp("broker"), "mosquitto", settings=settings) as running:
+        yield running
 
 
 @pytest.fixture
