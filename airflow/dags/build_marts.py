@@ -39,7 +39,7 @@ with DAG(
     doc_md=__doc__,
     schedule=rules.cron(os.environ.get("MARTS_SCHEDULE", "5 * * * *")),
     tags=["dbt", "marts"],
-    default_args=rules.defaults(owner="analytics"),
+    default_args=rules.defaults(owner="analytics", login="dbt"),
     **rules.DAG_RULES,
 ) as dag:
     # Cosmos reads the project and makes the graph; what its tasks do is ours.

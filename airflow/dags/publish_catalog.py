@@ -17,7 +17,7 @@ with DAG(
     doc_md=__doc__,
     schedule=[rules.MARTS],
     tags=["dbt", "catalog"],
-    default_args=rules.defaults(owner="analytics"),
+    default_args=rules.defaults(owner="analytics", login="dbt"),
     **rules.DAG_RULES,
 ) as dag:
 

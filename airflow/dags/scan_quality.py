@@ -29,7 +29,7 @@ with DAG(
     schedule=AssetOrTimeSchedule(timetable=rules.cron("*/15 * * * *"), assets=[rules.MARTS]),
     tags=["quality"],
     # Before the catalog, which waits for the same asset and the same pool.
-    default_args=rules.defaults(priority_weight=10),
+    default_args=rules.defaults(priority_weight=10, login="quality"),
     **rules.DAG_RULES,
 ) as dag:
 

@@ -8,8 +8,8 @@ if [ "${#AIRFLOW_PASSWORD}" -lt 12 ]; then
     exit 2
 fi
 mkdir -p "$AIRFLOW_HOME/logs" "$DBT_TARGET_PATH" "$DBT_LOG_PATH"
-# As simulator/airflow.py has it: with the options that Cosmos gives, so that a build goes on from what is parsed here.
-dbt parse --project-dir /app/dbt_project --profiles-dir /app/dbt_project --profile sensor_warehouse --target warehouse \
+# As a build has it, with the options that Cosmos gives and as the same login: so that it goes on from what is parsed here.
+PGUSER=dbt PGPASSWORD=$PG_DBT_PASSWORD dbt parse --project-dir /app/dbt_project --profiles-dir /app/dbt_project --profile sensor_warehouse --target warehouse \
     --no-version-check &
 airflow db migrate
 airflow pools import /app/airflow/pools.json

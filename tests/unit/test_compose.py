@@ -12,7 +12,7 @@ COMPOSE = YAML(typ="safe").load(TEXT)
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
-ONE_SHOT = {"migrate", "airflow-prepare"}
+ONE_SHOT = {"migrate", "airflow-prepare", "airflow-begin"}
 SECRET = r"[A-Z_]*(?:PASSWORD|SECRET|FERNET_KEY)"
 
 

@@ -43,9 +43,20 @@ def cron(expression: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
 
 
+def act_as(login: str) -> None:
+    """Have this task's process be ``login`` at the database, where its password is given (``PG_<LOGIN>_PASSWORD``).
+
+    Elsewhere it stays who PGUSER says: Airflow beside a warehouse of one's own needs no logins.
+    """
+    if password := os.environ.get(f"PG_{login.upper()}_PASSWORD"):
+        os.environ.update(PGUSER=login, PGPASSWORD=password)
+
+
 def defaults(**more: Any) -> dict[str, Any]:
-    """Return a DAG's ``default_args``; ``more`` goes over them."""
+    """Return a DAG's ``default_args``; ``more`` goes over them. ``login`` is who its tasks are at the database."""
+    login = more.pop("login", None)
     return {
+        **({"pre_execute": lambda _: act_as(login)} if login else {}),
         "owner": "platform",
         "retries": 2,
         "retry_delay": timedelta(seconds=30),
