@@ -59,7 +59,7 @@ RUN --mount=type=cache,target=/root/.cache/uv install.sh product
 
 FROM build AS services-venv
 ARG PYTHON_INDEX=
-RUN --mount=type=cache,target=/root/.cache/uv install.sh dependencies --extra kafka
+RUN --mount=type=cache,target=/root/.cache/uv install.sh dependencies --extra access --extra kafka
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv install.sh product
 
@@ -91,9 +91,13 @@ CMD ["collector", "run"]
 
 FROM runtime AS services
 COPY --from=services-venv /opt/venv /opt/venv
+COPY deploy/access/start.py /usr/local/bin/start-access
 ENV COLLECTOR_METRICS_ADDRESS=0.0.0.0 \
     ARCHIVE_METRICS_PORT=9102 \
-    ARCHIVE_DIRECTORY=/var/lib/archive
+    ARCHIVE_DIRECTORY=/var/lib/archive \
+    ACCESS_ADDRESS=0.0.0.0 \
+    ACCESS_PORT=8080 \
+    ACCESS_TOKENS_FILE=/var/lib/access/tokens.json
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["healthy", "http://127.0.0.1:9102/live"]
 CMD ["collector", "archive"]
 

@@ -86,7 +86,7 @@ def test_every_setting_is_explained():
 
 
 def test_every_setting_of_the_services_reaches_them():
-    """A setting of collector, archive, quality, retention or simulator in .env reaches the service that reads it."""
+    """A setting of a part of the product in .env reaches the service that reads it."""
     own = {  # of commands that people run, or said by docker-compose.yml itself
         "COLLECTOR_REGISTRY",
         "COLLECTOR_LOAD_CONNECTIONS",
@@ -97,9 +97,15 @@ def test_every_setting_of_the_services_reaches_them():
         "ARCHIVE_SPOOL",
         "ARCHIVE_METRICS_PORT",
         "QUALITY_CONTRACTS",
+        "ACCESS_ADDRESS",
+        "ACCESS_PORT",
+        "ACCESS_PUBLISHED_PORT",
+        "ACCESS_TOKENS_FILE",
+        "ACCESS_CERT_FILE",
+        "ACCESS_KEY_FILE",
     }
     passed = {name for told in SERVICES.values() for name in told.get("environment", {})}
-    names = re.findall(r"^#?((?:COLLECTOR|ARCHIVE|QUALITY|SIMULATOR|TIMESCALE)_[A-Z_]+)=", EXAMPLE, re.MULTILINE)
+    names = re.findall(r"^#?((?:ACCESS|COLLECTOR|ARCHIVE|QUALITY|SIMULATOR|TIMESCALE)_[A-Z_]+)=", EXAMPLE, re.MULTILINE)
     names = [name for name in names if name not in ("TIMESCALE_EDITION", "TIMESCALEDB_MEMORY")]
     assert sorted(set(names) - passed - own) == []
 

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Adds to the configuration the HTTP interface, whose metrics take a token, and becomes Prometheus.
+set -eu
+umask 077
+if [ -z "${ACCESS_METRICS_SECRET:-}" ]; then
+    echo "prometheus: ACCESS_METRICS_SECRET is missing: run make secrets" >&2
+    exit 2
+fi
+cp /etc/prometheus/prometheus.yml /etc/prometheus/alerts.yml /tmp/
+cat >>/tmp/prometheus.yml <<EOF
+  - job_name: access
+    authorization: {credentials: "$ACCESS_METRICS_SECRET"}
+    static_configs:
+      - targets: [access:8080]
+EOF
+unset ACCESS_METRICS_SECRET
+exec /bin/prometheus --config.file=/tmp/prometheus.yml "$@"
