@@ -18,16 +18,31 @@
 {%- endmacro %}
 
 
-{#- Creates the table of states; on-run-start of whatever builds. -#}
+{#- Creates the table of states, and lets scans read it; on-run-start of whatever builds. -#}
 {% macro prepare_build_state() %}
-    {%- if execute and flags.WHICH in ('build', 'run', 'snapshot', 'seed', 'retry', 'clone')
-        and run_query("select to_regclass('" ~ build_state() ~ "')").columns[0][0] is none %}
+    {%- if execute and flags.WHICH in ('build', 'run', 'snapshot', 'seed', 'retry', 'clone') %}
+        {%- if run_query("select to_regclass('" ~ build_state() ~ "')").columns[0][0] is none %}
 create schema if not exists intermediate;
 create table if not exists {{ build_state() }} (model text primary key, built_until timestamptz not null);
 comment on table {{ build_state() }} is 'Internal: until when each model knows all that was written; kept by dbt.';
 comment on column {{ build_state() }}.model is 'Name of the model or snapshot.';
 comment on column {{ build_state() }}.built_until is
 'What was committed before this is in the model; for a model on others, the least of theirs and its own.';
+        {%- endif %}
+do $$
+begin
+    -- Contracts ask how old a mart is, and until when it knows everything.
+    if exists (select from pg_catalog.pg_roles where rolname = 'quality_scanner')
+        and not (
+            has_schema_privilege('quality_scanner', 'intermediate', 'usage')
+            and has_table_privilege('quality_scanner', '{{ build_state() }}', 'select')
+        )
+    then
+        grant usage on schema intermediate to quality_scanner;
+        grant select on {{ build_state() }} to quality_scanner;
+    end if;
+end
+$$;
     {%- endif %}
 {% endmacro %}
 

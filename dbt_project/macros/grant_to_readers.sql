@@ -13,6 +13,8 @@ begin
             -- Two models that are built at the same time may not both change the schema.
             perform pg_advisory_xact_lock(hashtext('grant_to_readers'));
             execute format('grant usage on schema {{ this.schema }} to %I', reader);
+            -- What a person makes beside the models, as the same login, is read by the same readers.
+            execute format('alter default privileges in schema {{ this.schema }} grant select on tables to %I', reader);
         end if;
         execute format('grant select on {{ this }} to %I', reader);
     end loop;

@@ -12,6 +12,7 @@ import pytest
 from fix_database import Database, point_to
 from fix_marts import Marts
 
+from quality.scan import scan
 from timescale.migrate import migrate
 from timescale.scripts import HERE
 
@@ -201,20 +202,25 @@ def test_a_collector_may_not_change_a_reading(database, login):
 
 
 def test_marts_are_built_and_read(marts, project, monkeypatch):
-    """A member of transformer builds marts; each who reads marts reads them, and nothing that stands behind them."""
+    """What a member of transformer builds, all readers of marts read, and nothing behind it; a scanner scans it."""
     made = Logins(marts.database)
     point_to(monkeypatch, marts.database.environment)
     migrate()  # what is granted on a database itself doesn't come along when it is copied
     try:
         builder = replace(marts.database, environment=made.make("transformer"))
-        Marts(builder, project).run("+dim_sensor", "+fct_reading_minute")
-        for role in ("bi_reader", "data_scientist", "access_api", "quality_scanner"):
-            with psycopg.connect(**parameters(made.make(role)), autocommit=True) as connection:
-                connection.execute("select * from marts.dim_sensor")
-                connection.execute("select * from marts.fct_reading_minute")
+        Marts(builder, project).run("+dim_sensor", "+dim_quantity", "+fct_reading_minute")
+        with psycopg.connect(**parameters(builder.environment), autocommit=True) as connection:
+            connection.execute("create table marts.of_an_analyst as select 1 as one")
+        readers = {role: made.make(role) for role in ("bi_reader", "data_scientist", "access_api", "quality_scanner")}
+        for environment in readers.values():
+            with psycopg.connect(**parameters(environment), autocommit=True) as connection:
+                for table in ("dim_sensor", "fct_reading_minute", "of_an_analyst"):
+                    connection.execute(f"select * from marts.{table}".encode())
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute("select * from intermediate.int_series_history")
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute("drop table marts.dim_sensor")
+        point_to(monkeypatch, readers["quality_scanner"])
+        assert scan(["dim_sensor", "fct_reading_minute"]).outcome != "error"
     finally:
         made.close()
