@@ -1,0 +1,146 @@
+"""The stack of docker-compose.yml under 1,000 messages a second, each of its services killed in turn.
+
+Truth is what the broker has acknowledged to the simulator: so many readings must be stored in the end, each once, and
+the accounts balance. Also: how long `docker compose up -d` takes to the first reading in telemetry.reading_1m, and,
+with three collectors, how long readings wait that are published after one of them was killed.
+
+    python bench/compose.py                       everything; images must be there
+    python bench/compose.py --kill mosquitto      one service
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from fix_compose import Stack, missing, published, wait_for
+
+CORE = ["mosquitto", "timescaledb", "migrate", "collector", "archiver", "access", "catalog"]
+KILLED = ["collector", "timescaledb", "mosquitto", "archiver", "access", "catalog"]
+RESULT = Path(__file__).parent / "results" / "compose.json"
+AWAY = 5.0
+"""Seconds that a killed service stays away."""
+
+
+def first_reading(stack: Stack) -> float:
+    """Start everything, simulator included; return the seconds to the first reading in the means of minutes."""
+    begin = time.monotonic()
+    stack.up("simulator")
+    wait_for(lambda: stack.ask("select count(*) from telemetry.reading_1m")[0] != ["0"], "a first reading", 120)
+    took = time.monotonic() - begin
+    stack.compose("stop", "simulator")
+    return took
+
+
+def settled(stack: Stack, expected: int) -> dict[str, Any]:
+    """Wait until so many readings are stored, or nothing more comes; return what is stored, and the accounts."""
+    deadline, still, last = time.monotonic() + 180, 0, -1
+    while time.monotonic() < deadline and still < 10:
+        stored = int(stack.ask("select count(*) from telemetry.reading")[0][0])
+        if stored == expected:
+            break
+        still, last = (still + 1, last) if stored == last else (0, stored)
+        time.sleep(2)
+    (row,) = stack.ask(
+        "select (select count(*) from telemetry.reading), stored, duplicate, quarantined_readings, balanced"
+        " from telemetry.accounting"
+    )
+    return {
+        "readings": int(row[0]),
+        "stored": int(row[1]),
+        "duplicate": int(row[2]),
+        "quarantined": int(row[3]),
+        "balanced": row[4] == "t",
+    }
+
+
+def kill(stack: Stack, service: str, seconds: int) -> dict[str, Any]:
+    """Kill ``service`` under load, start it again; return what was acknowledged and what is stored of it."""
+    before = settled(stack, -1)["readings"]
+    simulator = stack.simulate(seconds)
+    wait_for(lambda: int(stack.ask("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
+    stack.compose("kill", service)
+    time.sleep(AWAY)
+    stack.compose("start", service)
+    acknowledged = published(simulator)
+    found = settled(stack, before + acknowledged)
+    return {
+        "acknowledged": acknowledged,
+        "readings": found["readings"] - before,
+        "balanced": found["balanced"],
+        "kept": found["readings"] - before == acknowledged and found["balanced"] and not found["quarantined"],
+    }
+
+
+def scaled(stack: Stack, seconds: int) -> dict[str, Any]:
+    """Three collectors, one of which is killed; return how long what was published after that had to wait."""
+    stack.up("--scale", "collector=3", "--wait")
+    before = settled(stack, -1)["readings"]
+    simulator = stack.simulate(seconds)
+    wait_for(lambda: int(stack.ask("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
+    (sources,) = stack.ask(
+        "select count(distinct source) from telemetry.intake where minute > now() - interval '2 min'"
+    )
+    victim = stack.containers("collector")[0]
+    killed = datetime.now(UTC)
+    subprocess.run(["docker", "kill", victim], check=True, capture_output=True, timeout=60)
+    time.sleep(12)
+    after = (
+        "select extract(epoch from max(received_at - time))::numeric(9,2), count(*) from telemetry.reading"
+        f" where time > '{killed.isoformat()}' and time < now() - interval '2 s'"
+    )
+    ((longest, count),) = stack.ask(after)
+    expected = stack.ask(
+        f"select (extract(epoch from now() - interval '2 s' - '{killed.isoformat()}'::timestamptz) * 1000)::int"
+    )[0][0]
+    subprocess.run(["docker", "start", victim], check=True, capture_output=True, timeout=60)
+    acknowledged = published(simulator)
+    found = settled(stack, before + acknowledged)
+    return {
+        "sources_that_brought_readings": int(sources[0]),
+        "longest_wait_of_readings_published_after_the_kill_seconds": float(longest),
+        "of_them_there_after_12_seconds": int(count),
+        "published_by_then_about": int(expected),
+        "acknowledged": acknowledged,
+        "readings": found["readings"] - before,
+        "balanced": found["balanced"],
+        "kept": found["readings"] - before == acknowledged and found["balanced"],
+    }
+
+
+def main() -> int:
+    """Run it; the exit status is 1 where something acknowledged was lost or doubled."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kill", action="append", choices=KILLED, help="only this service; may be repeated")
+    parser.add_argument("--seconds", type=int, default=25, help="of load around each kill")
+    parser.add_argument("--no-scale", action="store_true", help="leave out the three collectors")
+    told = parser.parse_args()
+    if why := missing(CORE):
+        sys.exit(f"bench/compose.py: {why}")
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), CORE) as stack:
+        result["first_reading_seconds"] = round(first_reading(stack), 1)
+        print(json.dumps(result), flush=True)
+        result["killed"] = {}
+        for service in told.kill or KILLED:
+            result["killed"][service] = kill(stack, service, told.seconds)
+            print(service, json.dumps(result["killed"][service]), flush=True)
+        if not told.no_scale:
+            result["three_collectors"] = scaled(stack, told.seconds + 10)
+            print(json.dumps(result["three_collectors"]), flush=True)
+    kept = all(one["kept"] for one in [*result["killed"].values(), result.get("three_collectors", {"kept": True})])
+    if not told.kill:
+        result["about"] = {"date": datetime.now(UTC).date().isoformat(), "messages_per_second": 1000}
+        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

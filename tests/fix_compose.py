@@ -1,0 +1,149 @@
+"""A stack of docker-compose.yml's services, of its own name, in a folder of its own, on ports that are free."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+SENSORS = 100
+
+
+def missing(services: list[str]) -> str | None:
+    """Return what keeps ``services`` from running here: the engine, Compose, or images; None: nothing."""
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    for command, what in (
+        (["docker", "version"], "no Docker engine answers"),
+        (["docker", "compose", "version"], "Docker's Compose (version 2) is not installed"),
+    ):
+        if subprocess.run(command, check=False, capture_output=True, timeout=60).returncode:
+            return what
+    told = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
+    images = sorted({told[name]["image"].replace("${IMAGE_PREFIX:-}", "") for name in services})
+    absent = [
+        image
+        for image in images
+        if subprocess.run(
+            ["docker", "image", "inspect", image], check=False, capture_output=True, timeout=60
+        ).returncode
+    ]
+    return f"no image {', '.join(absent)}: docker compose pull, docker compose build" if absent else None
+
+
+class Stack:
+    """Some services of docker-compose.yml; a context manager that leaves neither containers nor volumes."""
+
+    def __init__(self, folder: Path, services: list[str]) -> None:
+        self.folder = folder
+        self.services = services
+        self.name = f"warehouse-test-{os.getpid()}"
+        for part in ("docker-compose.yml", ".env.example"):
+            shutil.copy(ROOT / part, folder)
+        shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("certs", "authority"))
+        (folder / "sensors.json").write_text(json.dumps(registry()))
+        folder.chmod(0o755)  # services read the registry as a user of their own
+        subprocess.run(["sh", folder / "deploy" / "secrets.sh"], check=True, capture_output=True, timeout=60)
+        ports = re.findall(r"\$\{([A-Z_]*PORT):-", (folder / "docker-compose.yml").read_text())
+        with (folder / ".env").open("a") as env:
+            env.writelines(f"{port}={number}\n" for port, number in zip(ports, free_ports(len(ports)), strict=True))
+
+    def compose(self, *arguments: str, timeout: float = 600) -> str:
+        """Run a command of Compose and return what it prints; raises with what it complains of."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MQTT_"))}
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", self.name, "--profile", "demo", *arguments],
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"docker compose {' '.join(arguments)}: {done.stderr[-3000:]}{self._logs()}")
+        return done.stdout
+
+    def up(self, *options: str) -> None:
+        """Start the services, images as they are."""
+        self.compose("up", "--detach", "--no-build", "--pull", "never", *options, *self.services)
+
+    def ask(self, query: str) -> list[list[str]]:
+        """Return the rows of a query, as text."""
+        said = self.compose(
+            "exec", "-T", "timescaledb", "sh", "-c",
+            'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U postgres -d "$POSTGRES_DB" -AtX -v ON_ERROR_STOP=1'
+            ' -c "$0"', query,
+        )  # fmt: skip
+        return [line.split("|") for line in said.splitlines()]
+
+    def simulate(self, seconds: int, per_second: int = 1000) -> subprocess.Popen[str]:
+        """Start to publish; it ends by itself, having said how many messages the broker has acknowledged."""
+        return subprocess.Popen(
+            ["docker", "compose", "--project-name", self.name, "--profile", "demo", "run", "--rm", "-T", "--no-deps",
+             "simulator", "simulator", "run", "--rate", str(per_second / SENSORS), "--duration", f"{seconds}s"],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def containers(self, service: str) -> list[str]:
+        """Return the containers of a service that run."""
+        return self.compose("ps", "--quiet", service).split()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compose("down", "--volumes", "--timeout", "5")
+
+    def _logs(self) -> str:
+        done = subprocess.run(
+            ["docker", "compose", "--project-name", self.name, "logs", "--no-color", "--tail", "15"],
+            cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return f"\n{done.stdout[-6000:]}"
+
+
+def published(simulator: "subprocess.Popen[str]") -> int:
+    """Wait for a simulator to end; return how many messages it has published, all of which were acknowledged."""
+    said, complaint = simulator.communicate(timeout=600)
+    found = re.search(r"published ([\d,]+) messages of \d+ sensors; all acknowledged", said)
+    if simulator.returncode or not found:
+        raise RuntimeError(f"the simulator ended with {simulator.returncode}: {said[-500:]}{complaint[-1000:]}")
+    return int(found[1].replace(",", ""))
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> float:
+    """Return after how many seconds ``condition`` held."""
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > seconds:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.2)
+    return time.monotonic() - begin
+
+
+def registry() -> dict[str, object]:
+    """Return a registry of SENSORS thermometers: one message is one reading."""
+    return {
+        "subscribe": ["sensors/#"],
+        "types": {"thermometer": {"quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}}}},
+        "sensors": [
+            {"sensor_id": f"t{n}", "type": "thermometer", "site": "s", "area": "a", "topic": f"sensors/s/a/t{n}"}
+            for n in range(SENSORS)
+        ],
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports on 127.0.0.1 that nobody listens on."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
