@@ -1,4 +1,4 @@
-"""The demonstration: database, broker, collector, sensors and Airflow on this machine, and what SQL sees of it.
+"""The demonstration: database, broker, collector, sensors, HTTP and Airflow on this machine, and what SQL sees of it.
 
 Everything it makes is under one directory (``.local``). Each program it starts is in a session of its own, so that
 Ctrl-C reaches only the demonstration, which then ends them in reverse order.
@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from typing import Literal
 
 from collector import registry as registries
 from simulator import play, runner, summary
+from simulator.access import LocalAccess
 from simulator.airflow import LocalAirflow
 from simulator.broker import LocalBroker, write_private
 from simulator.child import Child, StoppedError
@@ -48,6 +49,7 @@ _OWN_SETTINGS = (
     "COLLECTOR_",
     "TIMESCALE_",
     "QUALITY_",
+    "ACCESS_",
     "ARCHIVE_",
     "AIRFLOW",
     "DBT_",
@@ -103,26 +105,30 @@ class Demo:
             starting = self._begin_airflow() if self._options.airflow else None
             self._call("timescale", "migrate")
             collector = self._start("collector", "run")
+            access, serving = self._serve()
             connection = self._stack.enter_context(_Closing(database.connect(application_name="demo")))
             publisher = self._stack.enter_context(Publisher(load_settings().mqtt))
             begin_filling = datetime.now(UTC)
             self._fill(connection, publisher, players, collector)
             self._load_example()
             live = self._go_live(connection, players, collector)
+            self._until(access.is_ready, "the HTTP interface", serving, pause=0.1)
             delay = summary.measure_delay(connection, publisher, players[0])
             minute = begin_filling.replace(second=0, microsecond=0)
             where = f"{broker.kind} on 127.0.0.1:{broker.port}"
             edition = f"{server.binaries} on 127.0.0.1:{server.port}"
             result = summary.summarise(connection, players, minute, delay, edition, where)
-            print(f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server)}")
+            print(
+                f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server, access)}"
+            )
             if complaints := result.complaints():
                 raise DemoError("not as it should be: " + "; ".join(complaints))
-            airflow = self._build_and_scan(starting, begin, live, collector) if starting else None
+            airflow = self._build_and_scan(starting, begin, live, collector, serving) if starting else None
             if self._options.once:
                 self._end(live, collector)
                 return
             print("\nRunning until Ctrl-C.", flush=True)
-            self._watch(connection, collector, live, *([airflow] if airflow else []))
+            self._watch(connection, collector, live, serving, *([airflow] if airflow else []))
             self._say("ending …")
             self._end(live, collector)
 
@@ -145,15 +151,26 @@ class Demo:
         self._stack.callback(broker.stop)
         self._say(f"database on 127.0.0.1:{server.port}, {broker.kind} on 127.0.0.1:{broker.port}")
         own = {**server.environment(), **broker.environment()}
-        write_private(
-            self._directory / "env", "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
-        )
+        self._leave(own)
         # What the user has set for the real database and broker must not reach this one.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_SETTINGS)}
         self._environment = {**kept, **own, "COLLECTOR_REGISTRY": str(self._registry)}
         os.environ.clear()
         os.environ.update(self._environment)
         return server, broker
+
+    def _leave(self, variables: Mapping[str, str]) -> None:
+        """Leave ``variables`` where a shell finds them."""
+        lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+        write_private(self._directory / "env", lines)
+
+    def _serve(self) -> tuple[LocalAccess, Child]:
+        """Start the HTTP interface, and leave its address and a token for it where a shell finds them."""
+        access = LocalAccess.prepare(self._directory, self._environment)
+        servers = {name: value for name, value in self._environment.items() if name.startswith(("PG", "MQTT_"))}
+        self._leave({**servers, **access.variables})
+        self._environment |= access.settings
+        return access, self._start("access", "serve")
 
     def _begin_airflow(self) -> Future[LocalAirflow]:
         """Start Airflow, which takes as long as all else, and return it when it runs; it does nothing by itself yet."""
@@ -314,7 +331,7 @@ class Demo:
         slow = max(player.interval for player in players) > _LINE_SECONDS
         return [*options, *(["--rate", "1"] if slow else [])]
 
-    def _invitation(self, server: LocalServer) -> str:
+    def _invitation(self, server: LocalServer, access: LocalAccess) -> str:
         """Return how to look for oneself: with the psql of the system, or the bundled one, or Python."""
         path = self._directory / "env"
         environment = shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
@@ -325,7 +342,7 @@ class Demo:
         else:
             code = f'import psycopg; print(*psycopg.connect().execute("{TRY}"), sep="\\n")'
             command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-        return f"Try:\n\n  . {environment} && {command}"
+        return f"Try:\n\n  . {environment} && {command}\n\n{access.invitation(environment)}"
 
     def _say(self, line: str) -> None:
         print(f"{datetime.now(UTC):%H:%M:%S}  {line}", flush=True)

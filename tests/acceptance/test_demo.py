@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -75,7 +76,7 @@ def exported(path):
     shown = subprocess.run(
         ["/bin/sh", "-c", f". {path} && env"], env={}, check=True, capture_output=True, text=True
     ).stdout
-    return dict(line.split("=", 1) for line in shown.splitlines() if line.startswith(("PG", "MQTT_")))
+    return dict(line.split("=", 1) for line in shown.splitlines() if line.startswith(("PG", "MQTT_", "ACCESS_")))
 
 
 @pytest.mark.parametrize(("edition", "broker"), COMBINATIONS)
@@ -97,7 +98,7 @@ def test_once_shows_everything(home, edition, broker):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert set(exported(path)) == {
         "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
-        "MQTT_HOST", "MQTT_PORT", "MQTT_USERNAME", "MQTT_PASSWORD",
+        "MQTT_HOST", "MQTT_PORT", "MQTT_USERNAME", "MQTT_PASSWORD", "ACCESS_URL", "ACCESS_TOKEN",
     }  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def endless(home):
 
 
 def test_ctrl_c_ends_everything(home, endless):
-    """While the demo runs SQL answers at the address in .local/env; Ctrl-C ends all of it with status 0."""
+    """While the demo runs SQL and HTTP answer at the addresses in .local/env; Ctrl-C ends all of it with status 0."""
     variables = exported(home / ".local" / "env")
     with psycopg.connect(
         host=variables["PGHOST"], port=variables["PGPORT"], user=variables["PGUSER"],
@@ -139,6 +140,10 @@ def test_ctrl_c_ends_everything(home, endless):
             "select count(distinct series_id) from telemetry.reading_1m where bucket > now() - interval '1 hour'"
         ).fetchone()
     assert sensors == 2
+    token = {"Authorization": f"Bearer {variables['ACCESS_TOKEN']}"}
+    served = httpx.get(f"{variables['ACCESS_URL']}/readings", headers=token, params={"limit": 1}, trust_env=False)
+    assert served.status_code == 200
+    assert served.json()["items"]
     os.killpg(endless.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
     out, error = endless.communicate(timeout=60)
     assert (endless.returncode, error) == (0, ""), out + error
