@@ -106,4 +106,5 @@ def test_an_archiver_counts_what_is_safe(broker, collectors, unique, tmp_path):
     until(lambda: asked.samples().get("archive_messages_total{archived}") == 2)
     found = asked.samples()
     assert found["archive_unfinished_files"] == found["archive_unacknowledged_messages"] == 0
+    assert 0 < found["archive_disk_free_ratio"] <= 1
     assert asked.get("/ready")[0] == 200
