@@ -20,6 +20,16 @@ _LOCK = 7233911046158836
 """Key of the advisory lock that keeps two migrations apart; any number that nobody else uses."""
 
 
+_DEFAULTS = {
+    # Late readings land in the columnstore, where a batch of them may touch more than the default 100,000 rows.
+    "timescaledb.max_tuples_decompressed_per_dml_transaction": 0,
+    # TOAST keeps a column of a batch in pieces of 1,996 bytes, four a page. Values with two decimals take up to 6.8
+    # bytes: so many fill three pieces, and a piece of the next lies on the same page; of 1,000 a short fourth would.
+    "timescaledb.compression_batch_size_limit": 880,
+}
+"""What databases with TimescaleDB are set to."""
+
+
 @dataclass(frozen=True)
 class Migration:
     """What one run of :func:`migrate` has done."""
@@ -148,11 +158,11 @@ def set_defaults(connection: Connection, edition: Edition) -> None:
     """Set what every session of this database needs with TimescaleDB; a dump of the database does not have it."""
     if edition == "postgresql":
         return
-    # Late readings land in the columnstore, where a batch of them may touch more than the default 100,000 rows.
     name = _one(connection, "select pg_catalog.quote_ident(current_database())")
-    connection.execute(
-        f"alter database {name} set timescaledb.max_tuples_decompressed_per_dml_transaction = 0".encode()
-    )
+    for setting, value in _DEFAULTS.items():
+        # Not every version has every one of them.
+        if _one(connection, "select exists (select from pg_catalog.pg_settings where name = %s)", setting):
+            connection.execute(f"alter database {name} set {setting} = {value}".encode())
 
 
 def _config() -> Config:

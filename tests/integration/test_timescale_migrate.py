@@ -49,6 +49,15 @@ def test_two_migrations_at_once_are_one_after_the_other(fresh_database):
     assert said == ["applied 0001 The registry: sensors and their series.", "nothing to apply"]
 
 
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_every_session_has_the_settings_of_the_columnstore(fresh_database):
+    """Who connects after a migration, such as the job that compresses, fills batches as they fit on pages."""
+    migrate.migrate()
+    query = "select current_setting('timescaledb.compression_batch_size_limit')"
+    with fresh_database.connect() as connection:
+        assert connection.execute(query).fetchall() == [("880",)]
+
+
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
 def test_minutes_of_an_earlier_version_are_kept_where_they_are_looked_for(fresh_database):
     """Means that were stored before minutes were divided by series are found, and added to, under the old names."""
