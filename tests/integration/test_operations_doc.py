@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from fix_archive import HOUR, message, write
-from fix_database import EDITIONS, Servers, point_to
+from fix_database import Servers, point_to
 from ruamel.yaml import YAML
 
 from collector.message import Message
+from timescale.binaries import find_binaries
 from timescale.migrate import migrate
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,15 @@ def reading(second: float) -> Message:
     return message(second, body.encode())._replace(topic="sensors/athens/hall-1/thermostat-1")
 
 
-@pytest.fixture(scope="module", params=EDITIONS)
-def place(request, servers: Servers, tmp_path_factory):
-    """A directory with a registry and an archive, the environment for commands there, and a database."""
-    server = servers.get(request.param)
-    database = servers.create(request.param, template="template")
+@pytest.fixture(scope="module")
+def place(servers: Servers, tmp_path_factory):
+    """A directory with a registry and an archive, the environment for commands there, and a database.
+
+    Of the edition that is at home in production, where it is installed: tests of each command try both.
+    """
+    edition = find_binaries("auto").edition
+    server = servers.get(edition)
+    database = servers.create(edition, template="template")
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(ROOT / "sensors.json", folder)
     write(folder / "archive", "20260301T120000000000Z-00000000", *(reading(n) for n in range(5)))
