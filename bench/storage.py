@@ -64,7 +64,10 @@ _MEANS_OF = {
         from timescaledb_information.continuous_aggregates where view_name = 'reading_' || %s
     """,
     "postgresql": """
-        select sum(pg_total_relation_size(relid)) from pg_partition_tree(('telemetry.rollup_' || %s)::regclass)
+        select pg_total_relation_size(rollup) + coalesce(
+            (select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = rollup), 0
+        )
+        from to_regclass('telemetry.rollup_' || %s) as rollup
     """,
 }
 _IN_COLUMNS = "select bool_and(is_compressed) from timescaledb_information.chunks where hypertable_name = 'reading'"
