@@ -102,17 +102,7 @@ class LocalAirflow:
         """Make or renew all that a start needs: secrets, database, and the manifest that tasks are made from."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
-        self.port = free_port(self.port)
-        kept = self._secrets()
-        self._environment = {**self._given, **self._settings(kept)}
-        write_private(
-            self.directory / "env",
-            "".join(
-                f"export {name}={shlex.quote(value)}\n"
-                for name, value in sorted(self._environment.items())
-                if name.startswith(("AIRFLOW", "MARTS_", "CATALOG_", "DBT_", "DO_NOT_TRACK"))
-            ),
-        )
+        kept = self._settle()
         if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in self._given:
             self._create_database(kept["database"])
         # With the options that Cosmos gives: dbt goes on from what it has parsed only where they are the same.
@@ -129,6 +119,7 @@ class LocalAirflow:
         part = self.directory / "manifest.part"
         part.write_bytes(made.read_bytes())
         part.replace(self.directory / "manifest.json")
+        self._settle()  # all this took a while: somebody may have the port by now
 
     def start(self, timeout: float = 240.0) -> None:
         """Start it and return when the scheduler runs and the DAGs are read, ``timeout`` seconds at most."""
@@ -285,6 +276,21 @@ class LocalAirflow:
             lock.close()
             raise AirflowError(f"Airflow already runs in {self.directory}: end it with Ctrl-C first") from error
         self._lock = lock
+
+    def _settle(self) -> dict[str, str]:
+        """Choose the port and say what follows from it, to the children and in the file ``env``; return the secrets."""
+        self.port = free_port(self.port)
+        kept = self._secrets()
+        self._environment = {**self._given, **self._settings(kept)}
+        write_private(
+            self.directory / "env",
+            "".join(
+                f"export {name}={shlex.quote(value)}\n"
+                for name, value in sorted(self._environment.items())
+                if name.startswith(("AIRFLOW", "MARTS_", "CATALOG_", "DBT_", "DO_NOT_TRACK"))
+            ),
+        )
+        return kept
 
     def _secrets(self) -> dict[str, str]:
         path = self.directory / "secrets.json"

@@ -1,6 +1,7 @@
 """What the local Airflow is told, without starting it."""
 
 import json
+import socket
 import time
 
 import pytest
@@ -35,6 +36,21 @@ def test_secrets_are_made_once_and_for_their_owner(local):
     for path in (local().password_file, local().directory / "secrets.json"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert len(json.loads(local().password_file.read_text())["admin"]) >= 20
+
+
+def test_a_port_that_somebody_takes_meanwhile_is_left(local):
+    """Preparing takes a while; another port is told to everybody then."""
+    one = local()
+    one._settle()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", one.port))
+        other.listen()
+        taken = one.port
+        one._settle()
+    assert one.port != taken
+    told = (one.directory / "env").read_text()
+    assert f":{one.port}/execution/" in told
+    assert f":{taken}/" not in told
 
 
 def test_metadata_are_apart_from_the_warehouse(local):
