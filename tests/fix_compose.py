@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 SENSORS = 100
+CORE = ["mosquitto", "timescaledb", "migrate", "collector", "archiver", "access", "catalog"]
+"""What brings readings in and shows them; without Airflow, which takes minutes, and without what only looks on."""
 
 
 def missing(services: list[str]) -> str | None:
@@ -71,6 +74,14 @@ class Stack:
         """Start the services, images as they are."""
         self.compose("up", "--detach", "--no-build", "--pull", "never", *options, *self.services)
 
+    def wait_healthy(self, seconds: float = 180) -> None:
+        """Return when every container that has a health check says that it is well (`up --wait` minds one-shots)."""
+        wait_for(
+            lambda: not {"starting", "unhealthy"} & set(self.compose("ps", "--format", "{{.Health}}").split()),
+            "every service's health",
+            seconds,
+        )
+
     def ask(self, query: str) -> list[list[str]]:
         """Return the rows of a query, as text."""
         said = self.compose(
@@ -79,6 +90,15 @@ class Stack:
             ' -c "$0"', query,
         )  # fmt: skip
         return [line.split("|") for line in said.splitlines()]
+
+    def settled(self, expected: int = -2, seconds: float = 180) -> int:
+        """Return how many readings are stored, once there are ``expected`` or nothing more has come for some time."""
+        deadline, still, stored = time.monotonic() + seconds, 0, -1
+        while stored != expected and still < 8 and time.monotonic() < deadline:
+            time.sleep(1)
+            last, stored = stored, int(self.ask("select count(*) from telemetry.reading")[0][0])
+            still = still + 1 if stored == last else 0
+        return stored
 
     def simulate(self, seconds: int, per_second: int = 1000) -> subprocess.Popen[str]:
         """Start to publish; it ends by itself, having said how many messages the broker has acknowledged."""
@@ -96,6 +116,10 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # `down` leaves what `run` has started.
+        label = f"label=com.docker.compose.project={self.name}"
+        for container in _docker("ps", "--all", "--quiet", "--filter", label).split():
+            _docker("rm", "--force", container)
         self.compose("down", "--volumes", "--timeout", "5")
 
     def _logs(self) -> str:
@@ -104,6 +128,10 @@ class Stack:
             cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return f"\n{done.stdout[-6000:]}"
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=120).stdout
 
 
 def published(simulator: "subprocess.Popen[str]") -> int:
@@ -147,3 +175,9 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly where docker compose was not there to be tested."""
+    if (why := missing(CORE)) is not None:
+        terminalreporter.write_line(f"NOT TESTED: docker compose: {why}", red=True, bold=True)
