@@ -27,7 +27,7 @@ from rig import machine
 
 from collector import registry
 from collector.decoder import Decoder
-from collector.formats.sparkplug_payload import parse
+from collector.formats.sparkplug_payload import Payload
 from collector.message import Message, NoReadingError, UndecodableError
 from collector.roster import UnregisteredError
 
@@ -82,7 +82,7 @@ def prepared(sample: Sample) -> tuple[Decoder, int] | None:
 
 def births(message: Message) -> list[Message]:
     """Return births like ``message``, each a second after the one before it."""
-    payload, found = parse(message.payload), []
+    payload, found = Payload.FromString(message.payload), []
     for number in range(1, NEW + 1):
         payload.timestamp += 1000
         for metric in payload.metrics:

@@ -225,7 +225,7 @@ def registry_of(found: list[Sample]) -> bytes:
             reader = options.validate_python(sample.form).reader()
             with suppress(NoReadingError, UndecodableError):
                 found_here = reader.read(Message(sample.topic, sample.payload, ARRIVED), {"#": sample.topic})
-                sources |= {one.quantity for one in found_here if one.quantity}
+                sources |= {quantity for quantity, *_ in found_here if quantity}
         named = {} if sample.form == "fields" else {"states": {"ON": 1}}
         quantities = {
             f"q{place}": {"unit": "Cel", "interval_seconds": 60, **named, **({"source": source} if named else {})}

@@ -8,7 +8,7 @@ from typing import Any
 from collector import units
 from collector.entries import Quantity
 from collector.fleets import Sensor
-from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.formats.measurement import FormatOptions, Measured, Reader
 from collector.formats.tree import SMALL, Place, Tree, TreeReader, members, places
 from collector.formats.values import EXACT, UnusableError, check_time, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
@@ -33,10 +33,13 @@ class _Target:
     is_boolean: bool
     states: Mapping[str, float]
     """By text as it is written and in lower case."""
+    longest: int
+    """Characters of what may stand for a number; most texts are no states at all."""
 
     @classmethod
     def of(cls, name: str, quantity: Quantity, series_id: int) -> "_Target":
         states = quantity.states or {}
+        words = (*states, *_WORDS) if quantity.kind == "boolean" else states
         sent_unit = quantity.sent_unit or quantity.unit
         is_boolean = quantity.kind == "boolean"
         unsaid = (None, "") if sent_unit == quantity.unit else ()
@@ -48,6 +51,7 @@ class _Target:
             frozenset() if is_boolean else frozenset((quantity.unit, *unsaid)),
             is_boolean,
             {**{text.lower(): value for text, value in states.items()}, **states},
+            max(map(len, (*words, *map(str.lower, words))), default=0),
         )
 
     def value(self, raw: Any, unit: str | None) -> float | None:  # noqa: PLR0911 - one a kind
@@ -58,7 +62,7 @@ class _Target:
             if -EXACT <= raw <= EXACT and unit in self.plain_units:
                 return float(raw)
         elif kind is str:
-            return self._word(raw)
+            return self._word(raw) if len(raw) <= self.longest else None
         elif kind is bool:
             return 1.0 if raw else 0.0
         elif raw is None or kind is dict or kind is list:  # not a leaf of its tree
@@ -94,8 +98,8 @@ class _Source:
     since: int
     targets: Mapping[str, _Target]
     """By what the device calls the quantity."""
-    places: Mapping[str, Place[_Target]]
-    """The same, by where it stands in a tree."""
+    places: Mapping[str, Mapping[str, Place[_Target]]]
+    """The same, by where it stands in a tree: by prefix, then by step."""
 
 
 class MeasuredDecoder:
@@ -141,25 +145,20 @@ class MeasuredDecoder:
             raise NoReadingError("none of its sensor's quantities")
         return Decoded(readings, rejections)
 
-    def _measured(  # noqa: C901 - the one loop for all
-        self, measurements: Sequence[Measurement], message: Message, readings: list[Reading], held: Held
+    def _measured(
+        self, measurements: Sequence[Measured], message: Message, readings: list[Reading], held: Held
     ) -> None:
         """Add to ``readings`` what ``measurements`` become, and to ``held`` what is held back of them."""
-        latest = message.received + self._max_future
+        sources, latest = self._sources, message.received + self._max_future
         for quantity, raw, said, unit, device, problem in measurements:
-            # What has no name could be any of the listed.
-            if not (self._strict or quantity in self._listed or (problem is not None and not quantity)):
-                continue
+            source = sources.get(device)
+            target = None if source is None or problem is not None else source.targets.get(quantity)
             try:
-                source = self._sources.get(device) or self._source(device)
-                if problem is not None:
-                    # Not raised: its traceback would hold this frame, which holds it, until garbage is collected.
-                    held.add(problem.reason, _named(quantity) + problem.detail)
-                    continue
-                target = source.targets.get(quantity)
-                if target is None:
-                    self._unlisted()
-                    continue
+                if target is None or source is None:
+                    found = self._found(quantity, device, problem, held)
+                    if found is None:
+                        continue
+                    source, target = found
                 time = said
                 if time is None:
                     if message.retained:  # old news, and nobody knows how old
@@ -174,26 +173,44 @@ class MeasuredDecoder:
                 if value is not None:
                     readings.append((target.series_id, time, value))
 
-    def _unlisted(self) -> None:
+    def _found(
+        self, quantity: str, device: str, problem: UnusableError | None, held: Held
+    ) -> tuple[_Source, _Target] | None:
+        """Return whose measurement this is; None: nobody's, or one that is held back for its ``problem``.
+
+        Raises :class:`UnusableError`.
+        """
+        # What has no name could be any of the listed.
+        if not (self._strict or quantity in self._listed or (problem is not None and not quantity)):
+            return None
+        source = self._sources.get(device) or self._source(device)
+        if problem is not None:
+            # Not raised: its traceback would hold this frame, which holds it, until garbage is collected.
+            held.add(problem.reason, _named(quantity) + problem.detail)
+            return None
+        target = source.targets.get(quantity)
+        if target is not None:
+            return source, target
         if self._strict:
             raise UnusableError(Reason.UNKNOWN_QUANTITY, "no quantity of this sensor")
+        return None
 
     def _grown(self, tree: Tree, message: Message, readings: list[Reading], held: Held) -> bool:
         """Do what :meth:`_measured` does with the measurements of ``tree``, in a third of the time.
 
         False: nothing was done; their sensor is new, or something is the matter with their time.
         """
-        source = self._sources.get(tree.device)
-        time, problem = tree.when
+        branch, prefix, (time, problem), device, units, key = tree
+        source = self._sources.get(device)
         if source is None or problem is not None or (time is None and message.retained):
             return False
         if time is None:
             time = message.received
         elif not source.since <= time <= message.received + self._max_future:
             return False
-        place = source.places.get(tree.prefix)
-        if place is not None:
-            _pick(members(tree.tree), place, tree, time, readings, held)
+        places = source.places.get(prefix)
+        if places is not None:
+            _pick(branch.items(), places, units, key, time, readings, held)
         return True
 
     def _source(self, device: str) -> _Source:
@@ -211,29 +228,33 @@ class MeasuredDecoder:
 
 def _pick(
     branch: Iterable[tuple[str, Any]],
-    place: Place[_Target],
-    tree: Tree,
+    places: Mapping[str, Place[_Target]],
+    units: Mapping[str, str],
+    key: Callable[[str], str | None] | None,
     time: int,
     readings: list[Reading],
     held: Held,
 ) -> None:
     """Add what of ``branch`` is listed, in its order; of a device's many values few are, as a rule."""
-    here, below = place
-    units, key = tree.units, tree.key
     for step, raw in branch:
-        if step in here:
-            target = here[step]
-            try:
-                value = target.value(raw, units.get(step if key is None else key(target.source) or ""))
-            except UnusableError as error:
-                held.add(error.reason, _named(target.source) + error.detail)
-            else:
-                if value is not None:
-                    readings.append((target.series_id, time, value))
-        if step in below:
-            kind = type(raw)
-            if kind is dict or kind is list:
-                _pick(raw.items() if kind is dict else members(raw), below[step], tree, time, readings, held)
+        place = places.get(step)
+        if place is None:
+            continue
+        kind = type(raw)
+        if kind is dict or kind is list:
+            if place.below is not None:
+                _pick(raw.items() if kind is dict else members(raw), place.below, units, key, time, readings, held)
+            continue
+        target = place.here
+        if target is None:
+            continue
+        try:
+            value = target.value(raw, units.get(step if key is None else key(target.source) or ""))
+        except UnusableError as error:
+            held.add(error.reason, _named(target.source) + error.detail)
+        else:
+            if value is not None:
+                readings.append((target.series_id, time, value))
 
 
 def _named(quantity: str) -> str:

@@ -1,12 +1,13 @@
 """Payload formats in tests: samples of tests/payloads as messages, reading by hand, and fuzzing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
 from hypothesis import strategies as st
 
-from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.measurement import FormatOptions, Measured, Measurement
 from collector.message import Message, NoReadingError, UndecodableError
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -23,7 +24,12 @@ def sample(name: str, topic: str | None = None) -> Message:
 def read(form: FormatOptions, topic: str, payload: object, names: dict | None = None) -> list[Measurement]:
     """Read a payload, given as bytes or as what it is in JSON."""
     raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
-    return list(form.reader().read(Message(topic, raw, ARRIVED), names or {}))
+    return named(form.reader().read(Message(topic, raw, ARRIVED), names or {}))
+
+
+def named(found: Sequence[Measured]) -> list[Measurement]:
+    """Return what a reader found with names to its fields: some readers make bare tuples."""
+    return [Measurement(*one) for one in found]
 
 
 def values(found: list[Measurement]) -> dict:
@@ -92,7 +98,7 @@ def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
 def holds(form: FormatOptions, message: Message, names: dict[str, str]) -> None:
     """Fail unless ``message`` gives sound measurements or one of the two errors a reader may raise."""
     try:
-        found = form.reader().read(message, names)
+        found = named(form.reader().read(message, names))
     except (NoReadingError, UndecodableError):
         return
     assert found

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from collector.formats.sparkplug_payload import DataType, Payload
+from collector.formats.sparkplug_payload import Payload
+from collector.formats.sparkplug_types import DataType
 
 PAYLOADS = Path(__file__).parent / "payloads"
 FIELDS = {

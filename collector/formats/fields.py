@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice, repeat
+from math import hypot
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,8 +30,8 @@ from collector.message import Decoded, Held, Message, NoReadingError, Reading, R
 
 _DEVICE_TYPES = (str, int, float)
 _NUMBERS = frozenset((int, float))
-_DOUBTS = (KeyError, TypeError, ValueError)
-"""Nothing there, no object, no text, no time, none with a zone."""
+_DOUBTS = (KeyError, TypeError, ValueError, OverflowError)
+"""Nothing there, no object, no text, no time, none with a zone, no number that a double holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class _Quick:
             span = datetime.fromisoformat(text) - EPOCH
         except _DOUBTS:
             return None
-        time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+        time = _microseconds(span)
         if type(value) not in _NUMBERS or not -EXACT <= value <= EXACT:
             return None
         if not self.since <= time <= latest or len(text) > LONGEST_TIME:
@@ -117,19 +118,27 @@ class _Quick:
                     return None
                 key = self.value
             values = [item[key] for item in items]
+            norm = hypot(*values)  # as large as the largest, infinite or none where one is
             texts = [item[time] for item in items]
-            spans = [instant - EPOCH for instant in map(datetime.fromisoformat, texts)]
+            instants = list(map(datetime.fromisoformat, texts))
+            base = instants[0] if instants else EPOCH
+            spans = [instant - base for instant in instants]
+            first = _microseconds(base - EPOCH)
         except _DOUBTS:
             return None
-        times = [(span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
-        if not values or not _NUMBERS.issuperset(map(type, values)):
-            return None
-        # The sum tells of NaN, which no comparison does.
-        if not (min(values) >= -EXACT and max(values) <= EXACT and sum(values) <= EXACT * len(values)):
+        # From the first and not from 1970: Python counts up to 2^30 in half the time.
+        times = [first + (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
+        kinds = set(map(type, values))
+        if not (kinds and kinds <= _NUMBERS and norm < EXACT):
             return None
         if not (self.since <= min(times) and max(times) <= latest and max(map(len, texts)) <= LONGEST_TIME):
             return None
-        return list(zip(repeat(self.series_id), times, map(float, values), strict=False))
+        floats = map(float, values) if int in kinds else values
+        return list(zip(repeat(self.series_id), times, floats, strict=False))
+
+
+def _microseconds(span: timedelta) -> int:
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
 class FieldsDecoder:

@@ -31,10 +31,14 @@ class Measurement(NamedTuple):
     """Why this can't be a reading although the rest of its message can."""
 
 
+Measured = tuple[str, float | bool | str, int | None, str | None, str, UnusableError | None]
+"""A :class:`Measurement` as a bare tuple, which is made and taken apart in a third of the time."""
+
+
 class Reader(Protocol):
     """Reads the messages of one format."""
 
-    def read(self, message: Message, names: Mapping[str, str]) -> Sequence[Measurement]:
+    def read(self, message: Message, names: Mapping[str, str]) -> Sequence[Measured]:
         """Return the measurements in ``message``, in its order.
 
         ``names`` holds what the placeholders of the topic's pattern stand for: ``tele/{sensor}/#`` gives ``sensor``

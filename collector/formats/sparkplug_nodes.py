@@ -5,22 +5,22 @@ Section numbers are those of the specification, version 3.0 (https://sparkplug.e
 
 import json
 import threading
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from collector.formats.sparkplug_payload import DataType, Payload, parse, unit
+from collector.formats.sparkplug_metrics import BDSEQ, Birth, born
+from collector.formats.sparkplug_payload import Payload, parse
+from collector.formats.sparkplug_types import DataType
 from collector.formats.values import shown
 from collector.message import Message, Reason, UndecodableError
 
 NAMESPACE = "spBv1.0"
 REBIRTH = "Node Control/Rebirth"
-BDSEQ = "bdSeq"
-"""Metric that says which death belongs to which birth."""
-
-_new = tuple.__new__  # which takes half the time of a named tuple's own
 
 _NODE_VERBS = frozenset(("NBIRTH", "NDEATH", "NDATA", "NCMD"))
 _DEVICE_VERBS = frozenset(("DBIRTH", "DDEATH", "DDATA", "DCMD"))
@@ -33,8 +33,6 @@ _LONGEST_PAUSE = 600_000_000
 
 _BIRTHS_KEPT = 4
 """Of one device. A batch that the database refuses is decoded again, by the births of its time."""
-_MOST_METRICS = 20_000
-"""Of one birth."""
 _MOST_KEPT = 400_000
 """Nodes and metrics, some 100 MB; beyond it the nodes born longest ago are forgotten and, when they speak, asked."""
 
@@ -89,21 +87,7 @@ class Publication(NamedTuple):
     retain: bool = False
 
 
-class Definition(NamedTuple):
-    """What a birth says about a metric."""
-
-    name: str
-    datatype: int
-    unit: str | None
-
-
-@dataclass(slots=True)
-class Birth:
-    """The metrics of a node or a device."""
-
-    received: int
-    by_name: dict[str, Definition] = field(default_factory=dict)
-    by_alias: dict[int, Definition] = field(default_factory=dict)
+_received = attrgetter("received")
 
 
 @dataclass(slots=True)
@@ -154,7 +138,8 @@ class Nodes:
     def prime(self, birth: Message) -> None:
         """Take note of a stored birth. Its node counts as unknown until it is heard: it may be another by now."""
         with self._lock:
-            self._remember(place(birth.topic), birth.received, parse(birth.payload))
+            where = place(birth.topic)
+            self._remember(where, born(*parse(birth.payload), birth.received, where.name)[0])
 
     def state(self, message: Message) -> None:
         """Contradict who says that this host application is offline, as a will that comes late does (section 5.4)."""
@@ -167,14 +152,13 @@ class Nodes:
             if offline:
                 self.outbox.append(online)
 
-    def born(self, where: Place, message: Message, payload: Any) -> Birth:
-        """Take note of a birth that arrived; it is to be stored."""
+    def born(self, where: Place, message: Message, birth: Birth) -> None:
+        """Take note of ``birth``, which arrived in ``message``; it is to be stored."""
         with self._lock:
-            birth = self._remember(where, message.received, payload)
+            self._remember(where, birth)
             waiting = self._unsaved.get(message.topic)
             if waiting is None or waiting.received <= message.received:
                 self._unsaved[message.topic] = message
-        return birth
 
     def birth(self, where: Place, received: int) -> Birth | None:
         """Return the birth by which data that arrived then is to be read.
@@ -237,22 +221,21 @@ class Nodes:
             self._forget()
         return node
 
-    def _remember(self, where: Place, received: int, payload: Any) -> Birth:
-        birth = _read_birth(received, payload)
+    def _remember(self, where: Place, birth: Birth) -> None:
         key = (where.root, where.group, where.node)
         node = self._node(where)
         self._nodes[key] = self._nodes.pop(key)  # the youngest are forgotten last
-        before = node.births.get(where.device, [])
-        births = [one for one in before if one.received != received]
-        births.append(birth)
-        if len(births) > 1 and births[-2].received > received:
-            births.sort(key=lambda one: one.received)
-        node.births[where.device] = births = births[-_BIRTHS_KEPT:]
-        more = _size(births) - _size(before)
+        births = node.births.setdefault(where.device, [])
+        at = bisect(births, birth.received, key=_received)
+        births.insert(at, birth)
+        more = birth.kept
+        if at and births[at - 1].received == birth.received:
+            more -= births.pop(at - 1).kept
+        elif len(births) > _BIRTHS_KEPT:
+            more -= births.pop(0).kept
         node.kept += more
         self._kept += more
         self._forget()
-        return birth
 
     def _forget(self) -> None:
         while self._kept > _MOST_KEPT and len(self._nodes) > 1:
@@ -266,29 +249,6 @@ def rebirth(received: int) -> bytes:
     payload.metrics.add(name=REBIRTH, timestamp=now, datatype=DataType.BOOLEAN, boolean_value=True)
     request: bytes = payload.SerializeToString()
     return request
-
-
-def _size(births: list[Birth]) -> int:
-    size = len(births)
-    for one in births:
-        size += len(one.by_name)
-    return size
-
-
-def _read_birth(received: int, payload: Any) -> Birth:
-    if len(payload.metrics) > _MOST_METRICS:
-        raise UndecodableError(Reason.TOO_LARGE, f"a birth of more than {_MOST_METRICS} metrics")
-    by_name: dict[str, Definition] = {}
-    by_alias: dict[int, Definition] = {}
-    for metric in payload.metrics:
-        name = metric.name
-        if type(name) is str and name:
-            by_name[name] = definition = _new(
-                Definition, (name, metric.datatype, unit(metric) if metric.HasField("properties") else None)
-            )
-            if metric.HasField("alias"):
-                by_alias[metric.alias] = definition
-    return Birth(received, by_name, by_alias)
 
 
 def _bdseq(payload: Any) -> int | None:

@@ -7,7 +7,6 @@ What nothing is read from (DataSet, Template, MetaData, nested property sets) is
 """
 
 import zlib
-from enum import IntEnum
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -37,27 +36,6 @@ _MESSAGES = {
 }
 
 
-class DataType(IntEnum):
-    """Enumeration DataType of the specification, section 6.4.16, as far as values are read from it."""
-
-    INT8 = 1
-    INT16 = 2
-    INT32 = 3
-    INT64 = 4
-    UINT8 = 5
-    UINT16 = 6
-    UINT32 = 7
-    UINT64 = 8
-    FLOAT = 9
-    DOUBLE = 10
-    BOOLEAN = 11
-    STRING = 12
-    DATETIME = 13
-    TEXT = 14
-    UUID = 15
-    DATASET = 16
-
-
 def _message_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug_b.proto", package=_PACKAGE, syntax="proto2")
     for name, fields in _MESSAGES.items():
@@ -80,6 +58,10 @@ def _message_class() -> Any:
 
 Payload: Any = _message_class()
 """Class of the protobuf message."""
+
+# Of the class, not of each metric: looking a method up among a message's fields takes as long as calling it.
+_metric_class = type(Payload().metrics.add())
+has, which = _metric_class.HasField, _metric_class.WhichOneof
 
 _COMPRESSED = "SPBV1.0_COMPRESSED"
 """Payload.uuid of a payload within a payload (Eclipse Tahu, CompressedPayload)."""
@@ -106,31 +88,36 @@ _UCUM = {
 """Spellings that are no UCUM codes, or are the codes of something else: nobody means coulomb by C, or farad by F."""
 
 
-def parse(raw: bytes) -> Any:
-    """Return the payload in ``raw``, unpacked where it is compressed; raises :class:`UndecodableError`."""
+def parse(raw: bytes) -> tuple[Any, bytes]:
+    """Return the payload in ``raw`` and the bytes it was parsed from, both unpacked where they are compressed.
+
+    Raises :class:`UndecodableError`.
+    """
     try:
         payload = Payload.FromString(raw)
-        if payload.uuid != _COMPRESSED:
-            return payload
-        unpack = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # with the header of zlib or of gzip, whichever it has
-        payload = Payload.FromString(unpack.decompress(payload.body, _LARGEST))
+        if payload.uuid == _COMPRESSED:
+            unpack = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # of zlib or of gzip, whichever header it has
+            raw = unpack.decompress(payload.body, _LARGEST)
+            if unpack.unconsumed_tail:
+                raise UndecodableError(Reason.TOO_LARGE, f"more than {_LARGEST} bytes when unpacked")
+            payload = Payload.FromString(raw)
     except (DecodeError, zlib.error) as error:
         raise UndecodableError(Reason.MALFORMED, f"no Sparkplug B payload: {error}") from error
-    if unpack.unconsumed_tail:
-        raise UndecodableError(Reason.TOO_LARGE, f"more than {_LARGEST} bytes when unpacked")
-    return payload
+    return payload, raw
 
 
 def check_quality(metric: Any) -> None:
     """Raise :class:`UnusableError` where the quality of ``metric`` is said to be another than good."""
+    if not has(metric, "properties"):
+        return
     for key, entry in zip(metric.properties.keys, metric.properties.values, strict=False):
         if key == "Quality" and entry.WhichOneof("value") == "int_value" and entry.int_value != GOOD:
             raise UnusableError(Reason.BAD_QUALITY, f"quality {entry.int_value}, where {GOOD} is good")
 
 
-def unit(metric: Any) -> str | None:
+def unit_of(metric: Any) -> str | None:
     """Return the UCUM code of the unit that ``metric`` says it has, its own spelling if no code is known."""
-    if not metric.HasField("properties"):
+    if not has(metric, "properties"):
         return None
     for key, entry in zip(metric.properties.keys, metric.properties.values, strict=False):
         if key in _UNIT_KEYS and type(entry.string_value) is str and entry.string_value:

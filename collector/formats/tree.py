@@ -135,28 +135,30 @@ def _measure(tree: dict[str, Any] | list[Any], prefix: str, more: _More, found: 
 _T = TypeVar("_T")
 
 
-class Place(NamedTuple, Generic[_T]):
-    """A member of a tree, and what of it is listed."""
+class Place(Generic[_T]):
+    """What is listed at one step of a tree, and below it."""
 
-    here: dict[str, _T]
-    """By the name of its own member."""
-    below: dict[str, "Place[_T]"]
-    """Its members that are trees themselves, by name."""
+    __slots__ = ("below", "here")
+
+    def __init__(self) -> None:
+        self.here: _T | None = None
+        self.below: dict[str, Place[_T]] | None = None
+        """By step, where the member is a tree itself."""
 
 
-def places(listed: Mapping[str, _T]) -> dict[str, Place[_T]]:
-    """Return where in a tree the names of ``listed`` may stand, by prefix.
+def places(listed: Mapping[str, _T]) -> dict[str, dict[str, Place[_T]]]:
+    """Return where in a tree the names of ``listed`` may stand: by prefix, then by step.
 
     Any slash of a name may be one that joins two members or one member's own.
     """
-    found: dict[str, Place[_T]] = {}
+    found: dict[str, dict[str, Place[_T]]] = {}
     for name, what in listed.items():
         ends = [0, *(at + 1 for at, character in enumerate(name[:LONGEST_PREFIX]) if character == "/")]
         for number, end in enumerate(ends):
-            place = found.setdefault(name[:end], Place({}, {}))
-            place.here[name[end:]] = what
+            steps = found.setdefault(name[:end], {})
+            steps.setdefault(name[end:], Place()).here = what
             for further in ends[number + 1 :]:
-                place.below[name[end : further - 1]] = found.setdefault(name[:further], Place({}, {}))
+                steps.setdefault(name[end : further - 1], Place()).below = found.setdefault(name[:further], {})
     return found
 
 
