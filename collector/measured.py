@@ -51,7 +51,7 @@ class _Target:
             frozenset() if is_boolean else frozenset((quantity.unit, *unsaid)),
             is_boolean,
             {**{text.lower(): value for text, value in states.items()}, **states},
-            max(map(len, (*words, *map(str.lower, words))), default=0),
+            max(map(len, (*words, *map(str.lower, words))), default=-1),
         )
 
     def value(self, raw: Any, unit: str | None) -> float | None:  # noqa: PLR0911 - one a kind
@@ -102,6 +102,9 @@ class _Source:
     """The same, by where it stands in a tree: by prefix, then by step."""
 
 
+_NO_TARGETS: Mapping[str, _Target] = {}
+
+
 class MeasuredDecoder:
     """Decodes the messages of one topic, or pattern of topics, by a format that makes measurements.
 
@@ -145,27 +148,42 @@ class MeasuredDecoder:
             raise NoReadingError("none of its sensor's quantities")
         return Decoded(readings, rejections)
 
-    def _measured(
+    def _measured(  # noqa: C901, PLR0912 - the one loop for all, with few calls
         self, measurements: Sequence[Measured], message: Message, readings: list[Reading], held: Held
     ) -> None:
         """Add to ``readings`` what ``measurements`` become, and to ``held`` what is held back of them."""
-        sources, latest = self._sources, message.received + self._max_future
+        latest = message.received + self._max_future
+        known: str | None = None
+        since, targets = 0, _NO_TARGETS
+        raw: Any
         for quantity, raw, said, unit, device, problem in measurements:
-            source = sources.get(device)
-            target = None if source is None or problem is not None else source.targets.get(quantity)
+            if device != known:  # mostly the one before
+                source = self._sources.get(device)
+                known = device
+                since, targets = (0, _NO_TARGETS) if source is None else (source.since, source.targets)
+            target = targets.get(quantity)
+            if target is not None and said is not None and since <= said <= latest and problem is None:
+                # What target.value() says of most values, without calling it.
+                kind = type(raw)
+                if kind is bool:
+                    readings.append((target.series_id, said, 1.0 if raw else 0.0))
+                    continue
+                if (kind is float or kind is int) and -EXACT <= raw <= EXACT and unit in target.plain_units:
+                    readings.append((target.series_id, said, float(raw)))
+                    continue
             try:
-                if target is None or source is None:
+                if target is None or problem is not None:
                     found = self._found(quantity, device, problem, held)
                     if found is None:
                         continue
-                    source, target = found
+                    since, target = found[0].since, found[1]
                 time = said
                 if time is None:
                     if message.retained:  # old news, and nobody knows how old
                         continue
                     time = message.received
-                elif not source.since <= time <= latest:
-                    check_time(time, source.since, latest)
+                elif not since <= time <= latest:
+                    check_time(time, since, latest)
                 value = target.value(raw, unit)
             except UnusableError as error:
                 held.add(error.reason, _named(quantity) + error.detail)
@@ -226,7 +244,7 @@ class MeasuredDecoder:
         return source
 
 
-def _pick(
+def _pick(  # noqa: C901 - the one loop for all, with few calls
     branch: Iterable[tuple[str, Any]],
     places: Mapping[str, Place[_Target]],
     units: Mapping[str, str],
@@ -240,16 +258,25 @@ def _pick(
         place = places.get(step)
         if place is None:
             continue
-        kind = type(raw)
+        kind, target = type(raw), place.here
         if kind is dict or kind is list:
             if place.below is not None:
                 _pick(raw.items() if kind is dict else members(raw), place.below, units, key, time, readings, held)
             continue
-        target = place.here
         if target is None:
             continue
+        # What target.value() says of most values, without calling it.
+        if kind is bool:
+            readings.append((target.series_id, time, 1.0 if raw else 0.0))
+            continue
+        if kind is str and len(raw) > target.longest:
+            continue
+        unit = units.get(step if key is None else key(target.source) or "")
+        if (kind is float or kind is int) and -EXACT <= raw <= EXACT and unit in target.plain_units:
+            readings.append((target.series_id, time, float(raw)))
+            continue
         try:
-            value = target.value(raw, units.get(step if key is None else key(target.source) or ""))
+            value = target.value(raw, unit)
         except UnusableError as error:
             held.add(error.reason, _named(target.source) + error.detail)
         else:

@@ -44,12 +44,8 @@ _FIELDS: dict[int, frozenset[str]] = {
     DataType.DATETIME: _INTEGER_FIELDS,
 }
 """Type → fields that may hold its values; not all senders keep to the one of the specification."""
-AS_THEY_ARE = {
-    int(datatype): fields
-    for datatype, fields in _FIELDS.items()
-    if datatype not in _SIGNED and datatype not in _TEXTS  # which the library gives as bytes where they are no UTF-8
-}
-"""Type → the fields that hold its values as they are."""
+AS_THEY_ARE = {int(datatype): fields for datatype, fields in _FIELDS.items() if datatype not in _SIGNED}
+"""Type → the fields that hold its values as they are; but texts that are no UTF-8 the library gives as bytes."""
 
 
 def by_type(raw: Any, field: str, datatype: int, *, born: bool) -> float | bool | str:

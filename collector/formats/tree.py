@@ -1,7 +1,6 @@
 """JSON trees: what stands in nested objects and lists, each with the slash-joined name of its place."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from collector.formats import json_payload
@@ -30,6 +29,7 @@ _JSON_BEGINS = (b"{", b"[", b'"')
 _TOO_MANY = f"more than {MOST_LEAVES} values in one tree"
 
 _NO_UNITS: Mapping[str, str] = {}
+_INDEXES = tuple(map(str, range(MOST_LEAVES)))
 _new = tuple.__new__
 
 Leaf = float | bool | str
@@ -188,7 +188,7 @@ class Tree(NamedTuple):
 
 def members(tree: dict[str, Any] | list[Any]) -> Iterable[tuple[str, Any]]:
     """Return the members of ``tree``, or the items of a list with their index."""
-    return tree.items() if type(tree) is dict else zip(map(str, count()), tree, strict=False)
+    return tree.items() if type(tree) is dict else zip(_INDEXES, tree, strict=False)
 
 
 @runtime_checkable
