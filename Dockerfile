@@ -4,7 +4,7 @@
 #   airflow    Airflow with dbt, Soda and the DAGs
 # docker compose builds them. Behind a company's mirror, set what differs, in .env or with --build-arg:
 #   BASE_IMAGE                any Debian or Ubuntu whose python3 is 3.11 or newer
-#   APT_MIRROR, APT_OPTIONS   in place of http://deb.debian.org; more options for apt-get (-o Acquire::…)
+#   APT_MIRROR, APT_OPTIONS   in place of the server that the base image takes packages from; more options for apt-get
 #   PYTHON_INDEX              in place of PyPI: the same locked versions, checked against the hashes in uv.lock
 #   PIP_OPTIONS               more options for the one `pip install` (of uv)
 # Certificates of a company's own, as deploy/ca/*.crt, are trusted while building and by what was built.
@@ -17,7 +17,7 @@ ARG APT_OPTIONS=
 COPY deploy/ca/ /usr/local/share/ca-certificates/
 RUN set -eu; \
     if [ -n "$APT_MIRROR" ]; then \
-        sed -i "s|http://deb.debian.org|$APT_MIRROR|" /etc/apt/sources.list.d/*; \
+        sed -i -E "s|https?://[^/ ]+|$APT_MIRROR|" $(find /etc/apt/ -name "*.list" -o -name "*.sources"); \
     fi; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get $APT_OPTIONS update -q; \
@@ -39,9 +39,10 @@ RUN set -eu; \
     apt-get $APT_OPTIONS install -q -y --no-install-recommends binutils python3-venv; \
     rm -rf /var/lib/apt/lists/*; \
     python3 -m venv /opt/uv; \
-    PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_INDEX_URL=${PYTHON_INDEX:-https://pypi.org/simple} \
-        /opt/uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check $PIP_OPTIONS uv==$UV_VERSION
-ENV UV_LINK_MODE=copy \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/uv/bin/pip install --quiet --no-cache-dir \
+        --disable-pip-version-check ${PYTHON_INDEX:+--index-url "$PYTHON_INDEX"} $PIP_OPTIONS uv==$UV_VERSION
+ENV UV_CACHE_DIR=/var/cache/uv \
+    UV_LINK_MODE=copy \
     UV_PROJECT_ENVIRONMENT=/opt/venv \
     UV_PYTHON_DOWNLOADS=never \
     UV_SYSTEM_CERTS=true
@@ -52,22 +53,22 @@ COPY deploy/install.sh /usr/local/bin/
 # What others need comes first, and changes seldom; the product's own code last.
 FROM build AS collector-venv
 ARG PYTHON_INDEX=
-RUN --mount=type=cache,target=/root/.cache/uv install.sh dependencies \
+RUN --mount=type=cache,target=/var/cache/uv install.sh dependencies \
     --no-install-package numpy --no-install-package pyarrow
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv install.sh product
+RUN --mount=type=cache,target=/var/cache/uv install.sh product
 
 FROM build AS services-venv
 ARG PYTHON_INDEX=
-RUN --mount=type=cache,target=/root/.cache/uv install.sh dependencies --extra access --extra kafka
+RUN --mount=type=cache,target=/var/cache/uv install.sh dependencies --extra access --extra kafka
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv install.sh product
+RUN --mount=type=cache,target=/var/cache/uv install.sh product
 
 FROM build AS airflow-venv
 ARG PYTHON_INDEX=
-RUN --mount=type=cache,target=/root/.cache/uv install.sh dependencies --extra airflow --extra marts --extra quality
+RUN --mount=type=cache,target=/var/cache/uv install.sh dependencies --extra airflow --extra marts --extra quality
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv install.sh product
+RUN --mount=type=cache,target=/var/cache/uv install.sh product
 
 FROM python AS runtime
 ARG VERSION=0.1.0
