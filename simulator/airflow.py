@@ -24,24 +24,19 @@ from typing import IO, Any, Self
 import psycopg
 from psycopg import sql
 
+from simulator.airflow_settings import DAGS, ROLE, ROOT, USER, password_file, settings
 from simulator.broker import HOST, free_port, write_private
 from simulator.child import Child, StoppedError, beside
 from timescale import database
 from timescale.errors import WarehouseError
 
-ROOT = Path(__file__).parents[1]
-DAGS = ROOT / "airflow" / "dags"
-PLUGINS = ROOT / "airflow" / "plugins"
 POOLS = ROOT / "airflow" / "pools.json"
 DBT_PROJECT = ROOT / "dbt_project"
-USER = "admin"
 PORT = 8080
-PARALLELISM = 4
 
 _DUE_SECONDS = 30.0
 _RUN_PAUSE = 1.0
 """Between two looks at a run, in seconds: each costs the API server fifty milliseconds of computing."""
-_ROLE = "airflow"
 _COMPONENTS: tuple[tuple[str, list[str]], ...] = (
     ("api-server", ["--host", HOST, "--workers", "1"]),
     ("scheduler", ["--skip-serve-logs"]),
@@ -96,7 +91,7 @@ class LocalAirflow:
     @property
     def password_file(self) -> Path:
         """JSON with the password of the user ``admin``, for its owner's eyes only."""
-        return self.directory / "passwords.json"
+        return password_file(self.directory)
 
     def prepare(self) -> None:
         """Make or renew all that a start needs: secrets, database, and the manifest that tasks are made from."""
@@ -281,7 +276,7 @@ class LocalAirflow:
         """Choose the port and say what follows from it, to the children and in the file ``env``; return the secrets."""
         self.port = free_port(self.port)
         kept = self._secrets()
-        self._environment = {**self._given, **self._settings(kept)}
+        self._environment = {**self._given, **settings(self._given, kept, self.directory, self.url)}
         write_private(
             self.directory / "env",
             "".join(
@@ -303,80 +298,24 @@ class LocalAirflow:
         kept: dict[str, str] = json.loads(path.read_text())
         return kept
 
-    def _settings(self, kept: Mapping[str, str]) -> dict[str, str]:
-        given = self._given
-        where = f"{_ROLE}:{kept['database']}@{given.get('PGHOST', 'localhost')}:{given.get('PGPORT', '5432')}/{_ROLE}"
-        settings = {
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{where}",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+psycopg_async://{where}",
-            # Shown as the owner of a DAG whose tasks are all mapped, whatever they say (3.3.2).
-            "AIRFLOW__OPERATORS__DEFAULT_OWNER": "platform",
-            "AIRFLOW__API__INSTANCE_NAME": "Sensor warehouse",
-            # How often a task's supervisor looks whether it has ended: the default of 5 s holds its slot for so long.
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            # How long the scheduler rests when it found nothing to do: a build is ten generations of models.
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-            # A task that was killed, as by Ctrl-C, is taken for dead and tried again after so long, not five minutes.
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
-            "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(
-                self.directory / "logs" / "dag_processor"
-            ),
-        }
-        fixed = {
-            "AIRFLOW_HOME": str(self.directory),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
-            "AIRFLOW__CORE__FERNET_KEY": kept["fernet"],
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.password_file),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__SECRET_KEY": kept["api"],
-            "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt"],
-            # Nobody is told what runs here, and no name server asked for the name of this machine.
-            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-            "DO_NOT_TRACK": "1",
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "SODA_CORE_TELEMETRY_ENABLED": "false",
-            # The version of a DAG changes with its tasks, not with every touch of the dbt project.
-            "AIRFLOW__COSMOS__ENABLE_DAG_VERSIONING": "False",
-            "AIRFLOW__COSMOS__ENABLE_CACHE": "False",
-            "DBT_TARGET_PATH": str(self.directory / "dbt" / "target"),
-            "DBT_LOG_PATH": str(self.directory / "dbt" / "logs"),
-            # What dbt says of itself when it is debugged fills tens of thousands of lines, a tenth of a build's time.
-            "DBT_LOG_LEVEL_FILE": given.get("DBT_LOG_LEVEL_FILE") or "info",
-            "MARTS_MANIFEST": str(self.directory / "manifest.json"),
-            "CATALOG_FILE": given.get("CATALOG_FILE") or str(self.directory.parent / "catalog.html"),
-        }
-        own = {name: value for name, value in given.items() if name.startswith("AIRFLOW__")}
-        return {**settings, **own, **fixed}
-
     def _create_database(self, password: str) -> None:
         """Make the role and the database for the metadata, if they are not there."""
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE",
                  "sslmode": "PGSSLMODE"}  # fmt: skip
         told = {key: self._given[name] for key, name in names.items() if self._given.get(name)}
-        role = sql.Identifier(_ROLE)
+        role = sql.Identifier(ROLE)
         try:
             with psycopg.connect(**told, autocommit=True) as connection:  # type: ignore[arg-type]
-                if not connection.execute("select 1 from pg_roles where rolname = %s", (_ROLE,)).fetchone():
+                if not connection.execute("select 1 from pg_roles where rolname = %s", (ROLE,)).fetchone():
                     connection.execute(sql.SQL("create role {} login").format(role))
                 # Ours to set: a start that was cut short, or another directory, may have made the role.
                 connection.execute(sql.SQL("alter role {} password {}").format(role, sql.Literal(password)))
-                if not connection.execute("select 1 from pg_database where datname = %s", (_ROLE,)).fetchone():
+                if not connection.execute("select 1 from pg_database where datname = %s", (ROLE,)).fetchone():
                     connection.execute(sql.SQL("create database {0} owner {0}").format(role))
                 connection.execute(sql.SQL("revoke connect on database {} from public").format(role))
         except psycopg.Error as error:
             raise AirflowError(
-                f"can't make the database {_ROLE} for Airflow's metadata: {database.reason(error)}. Make it by hand, "
+                f"can't make the database {ROLE} for Airflow's metadata: {database.reason(error)}. Make it by hand, "
                 "and set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgresql+psycopg://… and …_CONN_ASYNC."
             ) from error
 

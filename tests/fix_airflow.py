@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.airflow import DAGS, DBT_PROJECT, PLUGINS
+from simulator.airflow import DBT_PROJECT
+from simulator.airflow_settings import DAGS, PLUGINS
 
 if TYPE_CHECKING:  # pytest loads that module itself, and later
     from fix_database import Database, Servers

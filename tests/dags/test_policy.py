@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from simulator.airflow import DAGS, POOLS
+from simulator.airflow import POOLS
+from simulator.airflow_settings import DAGS
 
 NAMES = sorted(path.stem for path in DAGS.glob("*.py"))
 

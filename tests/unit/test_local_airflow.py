@@ -22,7 +22,7 @@ def local(tmp_path):
 
 def settings(one):
     """Return what it would be told."""
-    return one._settings(one._secrets())
+    return airflow.settings(one._given, one._secrets(), one.directory, one.url)
 
 
 def test_secrets_are_made_once_and_for_their_owner(local):
