@@ -75,9 +75,10 @@ class Held:
     def add(self, reason: Reason, detail: str, readings: int = 1) -> None:
         """Hold back ``readings`` more for ``reason``."""
         found = self._found.get(reason)
-        self._found[reason] = Rejection(
-            reason, detail if found is None else found.detail, readings if found is None else found.readings + readings
-        )
+        if found is None:
+            self._found[reason] = Rejection(reason, detail, readings)
+        else:
+            self._found[reason] = found._replace(readings=found.readings + readings)
 
     def rejections(self) -> list[Rejection]:
         """Return one rejection a reason."""

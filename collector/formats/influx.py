@@ -89,26 +89,30 @@ class InfluxReader:
     def _line(self, text: str, position: int, found: list[Measurement]) -> int:
         """Read the line at ``position``; return where the next one begins."""
         begun = position
+        series = _SERIES.match(text, position)
+        if series is None:
+            return _unread(text, begun, position, "no space behind measurement and tags", found)
+        raw = series[1]
         try:
-            series = _matched(_SERIES, text, position, "no space behind measurement and tags")
-            raw = series[1]
             measurement, device = (_taken_apart if len(raw) <= _LONGEST_KEPT else _take_apart)(raw, self._device_tag)
-            prefix = f"{measurement}/" if self._with_measurement else ""
-            position = series.end()
-            fields: list[tuple[str, float | bool | str, UnusableError | None]] = []
-            comma = ","
-            while comma:
-                field = _matched(_FIELD, text, position, "no field, key=value")
-                key, plain, raw, comma = field.groups()
-                if "\\" in key:
-                    key = _ESCAPED.sub(r"\1", key)
-                fields.append((prefix + key, float(plain), None) if plain is not None else (prefix + key, *_value(raw)))
-                position = field.end()
-            rest = _matched(_TIME, text, position, "something behind the time")
         except UnusableError as error:
-            line = text[begun : _next_line(text, begun)].rstrip("\n")
-            found.append(Measurement("", "", problem=UnusableError(error.reason, f"{error.detail}: {shown(line)}")))
-            return _next_line(text, max(begun, position))
+            return _unread(text, begun, position, error.detail, found)
+        prefix = f"{measurement}/" if self._with_measurement else ""
+        position = series.end()
+        fields: list[tuple[str, float | bool | str, UnusableError | None]] = []
+        comma = ","
+        while comma:
+            field = _FIELD.match(text, position)
+            if field is None:
+                return _unread(text, begun, position, "no field, key=value", found)
+            key, plain, raw, comma = field.groups()
+            if "\\" in key:
+                key = _ESCAPED.sub(r"\1", key)
+            fields.append((prefix + key, float(plain), None) if plain is not None else (prefix + key, *_value(raw)))
+            position = field.end()
+        rest = _TIME.match(text, position)
+        if rest is None:
+            return _unread(text, begun, position, "something behind the time", found)
         instant, other = rest.groups()
         time = None if instant is None else epoch(int(instant), self._precision)
         late = None if other is None else self._no_time(other)
@@ -121,12 +125,11 @@ class InfluxReader:
         return UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {self._precision} is due")
 
 
-def _matched(pattern: re.Pattern[str], text: str, position: int, without: str) -> re.Match[str]:
-    """Return the match at ``position``; raises :class:`UnusableError` that says ``without`` where there is none."""
-    found = pattern.match(text, position)
-    if found is None:
-        raise UnusableError(Reason.MALFORMED, without)
-    return found
+def _unread(text: str, begun: int, position: int, why: str, found: list[Measurement]) -> int:
+    """Hold back the line at ``begun``, read as far as ``position``; return where the next one begins."""
+    line = text[begun : _next_line(text, begun)].rstrip("\n")
+    found.append(Measurement("", "", problem=UnusableError(Reason.MALFORMED, f"{why}: {shown(line)}")))
+    return _next_line(text, position)
 
 
 def _next_line(text: str, position: int) -> int:
