@@ -20,6 +20,12 @@ CORE = ["mosquitto", "timescaledb", "migrate", "collector", "archiver", "access"
 """What brings readings in and shows them; without Airflow, which takes minutes, and without what only looks on."""
 
 
+def started() -> dict[str, bool]:
+    """Return the services that `docker compose up` starts, and whether each lasts: the others end by themselves."""
+    told = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
+    return {name: one["restart"] != "no" for name, one in told.items() if "profiles" not in one}
+
+
 def missing(services: list[str]) -> str | None:
     """Return what keeps ``services`` from running here: the engine, Compose, or images; None: nothing."""
     if shutil.which("docker") is None:
