@@ -126,7 +126,10 @@ def compact_() -> None:
     """Make one file of the several of each hour that is over; no message is lost, whatever kills it."""
     from collector.archive import upkeep  # noqa: PLC0415
 
-    if told := _archive_here():
+    told = _archive()
+    if told is not None and told.url is not None:
+        print("nothing to do: the archive is in an object store, where nothing is replaced")
+    elif told is not None:
         done = upkeep.compact(told.directory, told.file_megabytes * 1_000_000, datetime.now(UTC))
         print(f"compacted {done.files:,} hours with {done.content.messages:,} messages")
         _say_what_is_wrong(done.wrong)
@@ -141,38 +144,38 @@ def verify_(
 
     With --record also what is older and was not recorded yet, or has changed since.
     """
-    from collector.archive import upkeep  # noqa: PLC0415
+    from collector.archive import store, upkeep  # noqa: PLC0415
 
-    if told := _archive_here():
+    if told := _archive():
         now = datetime.now(UTC)
         since = now - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
-        if record:
-            from collector.archive import record as records  # noqa: PLC0415
+        try:
+            where = store.located(told)
+            if record:
+                from collector.archive import record as records  # noqa: PLC0415
 
-            with database.connect(application_name="collector-archive") as connection:
-                seen = upkeep.verify(
-                    told.directory, since, records.known(connection),
-                    lambda hour: records.record(connection, hour, now),
-                )  # fmt: skip
-        else:
-            seen = upkeep.verify(told.directory, since)
+                with database.connect(application_name="collector-archive") as connection:
+                    seen = upkeep.verify(
+                        *where, since, records.known(connection), lambda hour: records.record(connection, hour, now)
+                    )
+            else:
+                seen = upkeep.verify(*where, since)
+        except OSError as error:
+            raise SettingError(f"can't look into the archive, {store.shown(told)}: {error}") from error
         print(f"read {seen.content.messages:,} messages in {seen.files:,} files")
         _say_what_is_wrong(seen.wrong)
 
 
-def _archive_here() -> ArchiveSettings | None:
-    """Return where the archive is, or None, having said so, where there is none on this machine."""
+def _archive() -> ArchiveSettings | None:
+    """Return where the archive is, or None, having said so, where there is none."""
     told = settings.load(ArchiveSettings)
-    if told.url is not None:
-        print("nothing to do: the archive is in an object store, which keeps its files itself")
-    elif not told.directory.is_dir():
+    if told.url is None and not told.directory.is_dir():
         print(f"nothing to do: no archive in {told.directory.absolute()}")
-    else:
-        return told
-    return None
+        return None
+    return told
 
 
-def _say_what_is_wrong(wrong: Mapping[Path, str]) -> None:
+def _say_what_is_wrong(wrong: Mapping[str, str]) -> None:
     for path, reason in wrong.items():
         print(f"{path}: {reason}", file=sys.stderr)
     if wrong:

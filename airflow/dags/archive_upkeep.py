@@ -1,9 +1,10 @@
 """Verify the archive of raw messages, and compact it.
 
-Every night at 03:30 UTC, where there is an archive (`ARCHIVE_DIRECTORY`, by default `archive/`): hours that are over
-and lie in several small files become one file each, then every file of the last two days, and every older one that is
-new, is read to its end, each message of it. How many there are by hour is told to the database (`telemetry.archived`):
-raw readings are dropped only when they are in the archive. Nothing is ever deleted that does not stand in another file.
+Every night at 03:30 UTC, where there is an archive (`ARCHIVE_DIRECTORY`, by default `archive/`, or `ARCHIVE_URL`):
+hours that are over and lie in several small files of a directory become one file each, then every file of the last two
+days, and every older one that is new, is read to its end, each message of it. How many there are by hour is told to the
+database (`telemetry.archived`): raw readings are dropped only when they are in the archive. Nothing is ever deleted
+that does not stand in another file.
 
 ## When it is red
 * **`compact`**: the disk refused, or a file can't be read. The originals are all there; the next night goes on.

@@ -70,10 +70,18 @@ class Objects:
 
 def opened(settings: ArchiveSettings) -> Store:
     """Return the store that the settings name; connects to nothing where the region is known."""
+    return Directory(settings.directory) if settings.url is None else Objects(*located(settings))
+
+
+def located(settings: ArchiveSettings) -> tuple[fs.FileSystem, str]:
+    """Return what the archive can be read by, and where in it that is; connects to nothing where the region is known.
+
+    Raises ``OSError``.
+    """
     if settings.url is None:
-        return Directory(settings.directory)
+        return fs.LocalFileSystem(), str(settings.directory)
     filesystem, root = fs.FileSystem.from_uri(settings.url)
-    return Objects(filesystem, root)
+    return filesystem, root.rstrip("/")
 
 
 def shown(settings: ArchiveSettings) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from collector.archive.messages import SCHEMA, row_groups, writer
 from collector.archive.spool import ArchiveError, synchronise
@@ -44,7 +45,7 @@ class Upkeep:
 
     files: int
     content: Content
-    wrong: dict[Path, str]
+    wrong: dict[str, str]
 
 
 @dataclass
@@ -56,35 +57,37 @@ class Hour:
     size: int
     """Bytes that they take."""
     content: Content
-    wrong: dict[Path, str]
+    wrong: dict[str, str]
 
 
 def verify(
-    directory: Path,
+    filesystem: fs.FileSystem,
+    root: str,
     since: datetime,
     known: Mapping[datetime, tuple[int, int]] | None = None,
     tell: Callable[[Hour], None] = lambda _: None,
 ) -> Upkeep:
     """Read every message of the files of hours that begin at ``since`` or later; ``tell`` gets each hour once read.
 
-    ``known`` says what had been read before, files and their bytes by hour: an earlier hour is read as well where that
-    has changed, and one that has gone is told as one of no files.
+    The archive is at ``root`` of ``filesystem``. ``known`` says what had been read before, files and their bytes by
+    hour: an earlier hour is read as well where that has changed, and one that has gone is told as one of no files.
+    Raises ``OSError`` where the archive as a whole can't be looked into.
     """
     before = {} if known is None else dict(known)
     files, content = 0, Content()
-    wrong: dict[Path, str] = {}
-    for hour, folder in _hours(directory):
-        paths = _files(folder)
-        found = len(paths), sum(path.stat().st_size for path in paths)
+    wrong: dict[str, str] = {}
+    for hour, there in _hours(filesystem, root).items():
+        found = len(there), sum(one.size for one in there)
         changed = before.pop(hour, None) != found and known is not None
         if hour < since and not changed:
             continue
         read = Hour(hour, *found, Content(), {})
-        for path in paths:
+        for one in there:
             try:
-                read.content += sum((_content(batch) for batch in _batches(path, hour)), Content())
+                with filesystem.open_input_file(one.path) as file:
+                    read.content += sum((_content(batch) for batch in _batches(file, hour)), Content())
             except (OSError, ValueError, pa.ArrowException) as error:
-                read.wrong[path] = str(error)
+                read.wrong[one.path] = str(error)
         files, content, wrong = files + read.files, content + read.content, wrong | read.wrong
         tell(read)
     for hour in before:
@@ -100,9 +103,10 @@ def compact(directory: Path, largest: int, now: datetime) -> Upkeep:
     it is. Memory is bounded by a row group. Returns what is in the new files.
     """
     files, content, wrong = 0, Content(), {}
-    for hour, folder in _hours(directory):
+    for hour, there in _hours(fs.LocalFileSystem(), str(directory)).items():
         if hour + timedelta(hours=1) + GRACE > now:
             continue
+        folder = Path(there[0].path).parent
         try:
             _finish(folder)
             old = _files(folder)
@@ -110,7 +114,7 @@ def compact(directory: Path, largest: int, now: datetime) -> Upkeep:
                 content += _merge(folder, hour, old)
                 files += 1
         except (OSError, ValueError, ArchiveError, pa.ArrowException) as error:
-            wrong[folder] = str(error)
+            wrong[str(folder)] = str(error)
     return Upkeep(files, content, wrong)
 
 
@@ -161,20 +165,27 @@ def _made_of(path: Path) -> list[str]:
     return names
 
 
-def _hours(directory: Path) -> Iterable[tuple[datetime, Path]]:
-    for folder in sorted(directory.glob("date=*/hour=*")):
-        text = f"{folder.parent.name.removeprefix('date=')}T{folder.name.removeprefix('hour=')}"
+def _hours(filesystem: fs.FileSystem, root: str) -> dict[datetime, list[fs.FileInfo]]:
+    """Return the files of each hour, in order; those whose names begin with a dot or an underscore are not finished."""
+    found: dict[datetime, list[fs.FileInfo]] = {}
+    # One listing: an object store has no directories, and answers each question in some milliseconds.
+    for one in sorted(filesystem.get_file_info(fs.FileSelector(root, recursive=True)), key=lambda one: one.path):
+        date, hour = one.path.split("/")[-3:-1] if one.path.count("/") > 1 else ("", "")
+        if one.type != fs.FileType.File or one.extension != "parquet" or one.base_name.startswith((".", "_")):
+            continue
         try:
-            yield datetime.strptime(text, "%Y-%m-%dT%H").replace(tzinfo=UTC), folder
+            begins = datetime.strptime(f"{date}/{hour}", "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
         except ValueError:
             continue  # not ours
+        found.setdefault(begins, []).append(one)
+    return found
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith((".", "_")))
 
 
-def _batches(path: Path, hour: datetime) -> Iterator["pa.RecordBatch"]:
+def _batches(path: Path | pa.NativeFile, hour: datetime) -> Iterator["pa.RecordBatch"]:
     """Yield the messages of a file; raises ``ValueError`` where they are not what an archive has in that hour."""
     with pq.ParquetFile(path) as file:
         if not set(SCHEMA.names) <= set(file.schema_arrow.names):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fix_archive import HOUR, message, write
+from pyarrow import fs
 
 from collector.archive import upkeep
 from collector.files.archive_file import Archive
@@ -20,6 +21,11 @@ def three(tmp_path):
     """An hour in three files."""
     return [write(tmp_path, f"20260301T12{n:02}00000000Z-0000000{n}", message(60 * n), message(60 * n + 1, b"\xff\0"))
             for n in range(3)]  # fmt: skip
+
+
+def verify(directory, *more):
+    """Read the archive in a directory."""
+    return upkeep.verify(fs.LocalFileSystem(), str(directory), *more)
 
 
 def left(directory):
@@ -88,20 +94,34 @@ def test_an_hour_that_cannot_be_read_stays(tmp_path, three):
     for n in range(2):
         write(tmp_path, f"20260301T13000000000{n}Z-00000000", message(3600 + n), hour=next_hour)
     done = upkeep.compact(tmp_path, LARGEST, LATER + timedelta(hours=1))
-    assert list(done.wrong) == [three[1].parent]
+    assert list(done.wrong) == [str(three[1].parent)]
     assert done.files == 1
     assert all(path.exists() for path in three)
 
 
 def test_all_is_well(tmp_path, three):
     """Every message of every file is read and counted."""
-    seen = upkeep.verify(tmp_path, HOUR)
+    seen = verify(tmp_path, HOUR)
     assert (seen.files, seen.content.messages, seen.wrong) == (3, 6, {})
+
+
+def test_an_object_store_is_read_as_a_directory_is(tmp_path, three):
+    """What is below the prefix of a bucket is listed and read through its file system; the rest of it is not."""
+    folder = tmp_path / "bucket"
+    for prefix, number in (("raw", 0), ("other", 5)):
+        write(folder / prefix, "20260301T120000000000Z-00000000", message(number), message(number + 1))
+    (folder / "raw" / "date=2026-03-01" / "notes.parquet").write_text("not ours")
+    (folder / "raw" / "date=2026-03-01" / "hour=12" / "_half.parquet").write_text("half")
+    bucket = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    seen = upkeep.verify(bucket, "bucket/raw", HOUR)
+    assert (seen.files, seen.content.messages, seen.wrong) == (1, 2, {})
+    with pytest.raises(OSError, match="nowhere"):
+        upkeep.verify(bucket, "bucket/nowhere", HOUR)
 
 
 def test_older_hours_are_passed_over(tmp_path, three):
     """Only what is new is read, if so wished."""
-    assert upkeep.verify(tmp_path, HOUR + timedelta(hours=1)).files == 0
+    assert verify(tmp_path, HOUR + timedelta(hours=1)).files == 0
 
 
 def flipped(path):
@@ -130,8 +150,8 @@ def moved(path):
 def test_what_is_wrong_is_told_by_file(tmp_path, three, damage):
     """Damage anywhere in a file is found, and the other files are read."""
     damage(three[1])
-    seen = upkeep.verify(tmp_path, HOUR)
-    assert list(seen.wrong) == [three[1]]
+    seen = verify(tmp_path, HOUR)
+    assert list(seen.wrong) == [str(three[1])]
     assert seen.files == 3
 
 
@@ -153,6 +173,6 @@ def test_what_is_new_is_read_whatever_its_age(tmp_path, three):
         ({HOUR: (3, size - 1)}, [(HOUR, 3, 6)]),
         ({HOUR: (3, size), gone: (1, 500)}, [(gone, 0, 0)]),
     ]:
-        upkeep.verify(tmp_path, LATER, known, told.append)
+        verify(tmp_path, LATER, known, told.append)
         assert [(hour.begins, hour.files, hour.content.messages) for hour in told] == expected
         told.clear()
