@@ -2,7 +2,7 @@
 
 Truth is what the broker has acknowledged to the simulator: so many readings must be stored in the end, each once, and
 the accounts balance. Also: how long `docker compose up -d` takes to the first reading in telemetry.reading_1m, and,
-with three collectors, how long readings wait that are published after one of them was killed.
+with three collectors, how long readings wait at most when one of them is killed.
 
     python bench/compose.py                       every service; images must be there
     python bench/compose.py --kill mosquitto      one of them
@@ -87,7 +87,7 @@ def kill(stack: Stack, service: str, seconds: int) -> dict[str, Any]:
 
 
 def scaled(stack: Stack, seconds: int) -> dict[str, Any]:
-    """Three collectors, one of which is killed; return how long what was published after that had to wait."""
+    """Three collectors, one of which is killed for 12 seconds; return how long readings had to wait at most."""
     stack.up("--scale", "collector=3")
     stack.wait_healthy()
     before = settled(stack, -2)["readings"]
@@ -100,22 +100,17 @@ def scaled(stack: Stack, seconds: int) -> dict[str, Any]:
     killed = datetime.now(UTC)
     subprocess.run(["docker", "kill", victim], check=True, capture_output=True, timeout=60)
     time.sleep(12)
-    after = (
-        "select extract(epoch from max(received_at - time))::numeric(9,2), count(*) from telemetry.reading"
-        f" where time > '{killed.isoformat()}' and time < now() - interval '2 s'"
-    )
-    ((longest, count),) = stack.ask(after)
-    expected = stack.ask(
-        f"select (extract(epoch from now() - interval '2 s' - '{killed.isoformat()}'::timestamptz) * 1000)::int"
-    )[0][0]
     subprocess.run(["docker", "start", victim], check=True, capture_output=True, timeout=60)
     acknowledged = published(simulator)
     found = settled(stack, before + acknowledged)
+    # What had been left to the one that was killed would show here as the 12 seconds until it was started again.
+    ((longest,),) = stack.ask(
+        "select extract(epoch from max(received_at - time))::numeric(9,2) from telemetry.reading"
+        f" where time > timestamptz '{killed.isoformat()}' - interval '5 s'"
+    )
     return {
         "collectors_that_brought_readings": int(collectors[0]),
-        "longest_wait_of_readings_published_after_the_kill_seconds": float(longest),
-        "of_them_there_after_12_seconds": int(count),
-        "published_by_then_about": int(expected),
+        "longest_wait_of_a_reading_seconds": float(longest),
         "acknowledged": acknowledged,
         "readings": found["readings"] - before,
         "balanced": found["balanced"],
