@@ -95,6 +95,7 @@ COPY --from=services-venv /opt/venv /opt/venv
 COPY deploy/access/start.py /usr/local/bin/start-access
 ENV COLLECTOR_METRICS_ADDRESS=0.0.0.0 \
     ARCHIVE_METRICS_PORT=9102 \
+    KAFKA_METRICS_PORT=9103 \
     ARCHIVE_DIRECTORY=/var/lib/archive \
     ACCESS_ADDRESS=0.0.0.0 \
     ACCESS_PORT=8080 \

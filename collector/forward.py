@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from collector import service
 from collector.kafka import QOS, RECEIVED, RETAINED, KafkaRefusedError, KafkaTroubles, await_topic
 from collector.message import Message
+from collector.metrics import Endpoint, Gauges, long_held
 from collector.mqtt import MqttSource
 from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
 
@@ -50,6 +51,7 @@ class KafkaSink:
         # Counted apart by the thread that adds and the one that hears from Kafka, so that neither needs a lock.
         self._added = self._added_bytes = self._done = self._done_bytes = 0
         self._delivered: list[Message] = []
+        self._taken = time.monotonic()
         self._ended = threading.Event()
         self.producer = new_producer(self._configuration(settings.client_id), logger=self.troubles)
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
@@ -78,6 +80,11 @@ class KafkaSink:
     def waiting(self) -> int:
         """How many messages Kafka has not acknowledged yet."""
         return self._added - self._done
+
+    @property
+    def held_since(self) -> float | None:
+        """Since when (time.monotonic()) Kafka has taken nothing although something waits; None: nothing does."""
+        return self._taken if self.waiting else None
 
     @property
     def full(self) -> bool:
@@ -153,6 +160,8 @@ class KafkaSink:
 
     def _hand_over(self) -> None:
         delivered, self._delivered = self._delivered, []
+        if delivered or not self.waiting:
+            self._taken = time.monotonic()
         if delivered:
             self._committed(delivered)
             self.forwarded += len(delivered)
@@ -168,6 +177,23 @@ class Forwarder:
         self._source = MqttSource(mqtt, self._settings, self._watch.registry.subscribe)
         self._sink = KafkaSink(kafka, self._settings, self._source.committed)
         self._stopping = threading.Event()
+        shown = Gauges()
+        shown.source("forward", lambda: self._source.connections, lambda: self._source.connected)
+        shown.gauge("forward_messages", "Messages that Kafka has.", lambda: self._sink.forwarded)
+        shown.gauge("forward_unacknowledged_messages", "Messages read that it has not yet.", lambda: self._sink.waiting)
+        shown.gauge("forward_too_large_messages", "Messages that stay with the broker.", lambda: self._sink.left)
+        self._endpoint = Endpoint(
+            shown, self._waiting, settings.metrics_address, kafka.metrics_port, "KAFKA_METRICS_PORT"
+        )
+
+    def _waiting(self) -> list[str]:
+        """Return what keeps it from forwarding."""
+        reasons = []
+        if held := long_held(self._sink.held_since):
+            reasons.append(f"Kafka has taken nothing for {held}")
+        if not self._source.connected:
+            reasons.append("not connected to the broker")
+        return reasons
 
     def stop(self) -> None:
         """End :meth:`run`, in an orderly way; from any thread."""
@@ -176,6 +202,10 @@ class Forwarder:
 
     def run(self) -> bool:
         """Forward until :meth:`stop`; return whether Kafka has all that was read."""
+        with self._endpoint:
+            return self._run()
+
+    def _run(self) -> bool:
         sink = self._sink
         if not await_topic(sink.producer, self._topic, sink.troubles, self._stopping):
             if sink.troubles.refused is not None:

@@ -31,7 +31,23 @@ LONG_HELD_SECONDS = 10.0
 _Answer = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class Metrics:
+class Gauges:
+    """What one program shows of itself."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+    def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """Show what ``value`` returns when it is asked for."""
+        Gauge(name, meaning, registry=self.registry).set_function(value)
+
+    def source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
+        """Show the connection to the broker."""
+        self.gauge(f"{program}_connected", "1 while the source brings messages, else 0.", connected)
+        self.gauge(f"{program}_connections", "How often it has connected since the start.", connections)
+
+
+class Metrics(Gauges):
     """What one program counts, ``collector`` or ``archive``; from any thread.
 
     ``in_hand`` returns how many messages have been read and are not acknowledged, and when the oldest of them arrived
@@ -39,7 +55,7 @@ class Metrics:
     """
 
     def __init__(self, program: str, in_hand: Callable[[], tuple[int, int | None]]) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         self._messages = Counter(
             f"{program}_messages", "Messages whose transaction has committed.", ["outcome"], registry=self.registry
         )
@@ -64,15 +80,6 @@ class Metrics:
             "How long the oldest of them has waited; 0: there is none.",
             lambda: _age(in_hand()[1]),
         )
-
-    def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """Show what ``value`` returns when it is asked for."""
-        Gauge(name, meaning, registry=self.registry).set_function(value)
-
-    def source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
-        """Show the connection to the broker."""
-        self.gauge(f"{program}_connected", "1 while the source brings messages, else 0.", connected)
-        self.gauge(f"{program}_connections", "How often it has connected since the start.", connections)
 
     def wrote(self, messages: Sequence[Message], seconds: float, accounts: Accounts | None = None) -> None:
         """Take note of a write that has made ``messages`` safe; without ``accounts`` they count as archived."""
@@ -125,7 +132,7 @@ class Endpoint:
     """
 
     def __init__(
-        self, metrics: Metrics, waiting: Callable[[], Sequence[str]], address: str, port: int | None, setting: str
+        self, metrics: Gauges, waiting: Callable[[], Sequence[str]], address: str, port: int | None, setting: str
     ) -> None:
         self._metrics = make_wsgi_app(metrics.registry)
         self._waiting = waiting

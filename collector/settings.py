@@ -48,6 +48,12 @@ class KafkaSettings(BaseSettings):
     session_seconds: int = Field(
         45, ge=1, le=1800, description="After so long, others take over the partitions of a collector that vanished."
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port of the forwarder's /metrics, /live and /ready; unset: none is served.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Whether TLS (SSL) and a login (SASL) are used; SASL_SSL across a network."
     )

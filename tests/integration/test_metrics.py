@@ -1,4 +1,4 @@
-"""Metrics and health of ``collector run`` and ``collector archive``, asked for over HTTP as Prometheus does."""
+"""Metrics and health of ``collector run``, ``archive`` and ``forward``, asked for over HTTP as Prometheus does."""
 
 import socket
 import urllib.error
@@ -108,3 +108,23 @@ def test_an_archiver_counts_what_is_safe(broker, collectors, unique, tmp_path):
     assert found["archive_unfinished_files"] == found["archive_unacknowledged_messages"] == 0
     assert 0 < found["archive_disk_free_ratio"] <= 1
     assert asked.get("/ready")[0] == 200
+
+
+def test_a_forwarder_counts_what_kafka_has(own_kafka, broker, collectors, unique):
+    """Messages are counted once Kafka has them; while it takes nothing the forwarder lives and is not ready."""
+    environment = {**broker.environment(), **own_kafka.environment()}
+    asked = Asked(collectors.start(environment, "forward", KAFKA_METRICS_PORT="0"))
+    publish(broker, (f"{unique}/t0", b"1"), (f"{unique}/t1", b"2"))
+    until(lambda: asked.samples().get("forward_messages") == 2)
+    found = asked.samples()
+    assert found["forward_connected"] == found["forward_connections"] == 1
+    assert found["forward_unacknowledged_messages"] == found["forward_too_large_messages"] == 0
+    assert asked.get("/ready")[0] == 200
+    own_kafka.cluster.go_away()
+    publish(broker, (f"{unique}/t0", b"3"))
+    until(lambda: asked.get("/ready")[0] == 503)
+    assert asked.get("/ready")[2].startswith("Kafka has taken nothing for ")
+    assert asked.get("/live")[0] == 200
+    own_kafka.cluster.come_back()
+    until(lambda: asked.get("/ready")[0] == 200)
+    assert asked.samples()["forward_messages"] == 3

@@ -29,7 +29,7 @@ def test_it_is_supervised_and_bounded(service):
     assert told["mem_limit"]
     assert told["pids_limit"]
     assert set(told["logging"]["options"]) == {"max-size", "max-file"}
-    unasked = ONE_SHOT | {"simulator", "forwarder"}  # they end, or serve nothing
+    unasked = ONE_SHOT | {"simulator"}  # they end, or serve nothing
     assert ("test" in told["healthcheck"]) == (name not in unasked)
 
 
