@@ -135,14 +135,17 @@ def test_posting_goes_on_without_the_database(broker, serve):
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
 def test_slow_queries_and_lost_connections(database, role, broker, serve):
     """A query that takes too long is 504; more of a token at once than allowed are 429; connections are renewed."""
-    access = serve({**role, **broker.environment(), "ACCESS_QUERY_SECONDS": "1", "ACCESS_REQUESTS_PER_TOKEN": "1"})
+    access = serve({**role, **broker.environment(), "ACCESS_QUERY_SECONDS": "3", "ACCESS_REQUESTS_PER_TOKEN": "1"})
     assert access.get("/sensors").status_code == 200
     answers = []
     with database.connect(autocommit=False) as connection:
         connection.execute("lock table telemetry.sensor in access exclusive mode")
         slow = threading.Thread(target=lambda: answers.append(access.get("/sensors")))
         slow.start()
-        until(lambda: access.get("/catalog/telemetry.sensor").status_code == 429)
+        # Only once the slow one waits: whoever asks before it would be the one that is allowed.
+        waits = "select count(*) from pg_stat_activity where application_name = 'access' and wait_event_type = 'Lock'"
+        with database.connect() as watcher:
+            until(lambda: watcher.execute(waits).fetchone()[0] == 1)
         refused = access.get("/accounting")
         slow.join()
     assert problem(refused, 429, "too-many")
