@@ -166,15 +166,15 @@ def _made_of(path: Path) -> list[str]:
 
 
 def _hours(filesystem: fs.FileSystem, root: str) -> dict[datetime, list[fs.FileInfo]]:
-    """Return the files of each hour, in order; those whose names begin with a dot or an underscore are not finished."""
+    """Return the files of each hour, in order."""
     found: dict[datetime, list[fs.FileInfo]] = {}
     # One listing: an object store has no directories, and answers each question in some milliseconds.
     for one in sorted(filesystem.get_file_info(fs.FileSelector(root, recursive=True)), key=lambda one: one.path):
-        date, hour = one.path.split("/")[-3:-1] if one.path.count("/") > 1 else ("", "")
-        if one.type != fs.FileType.File or one.extension != "parquet" or one.base_name.startswith((".", "_")):
+        if one.type != fs.FileType.File or not _finished(one.base_name):
             continue
         try:
-            begins = datetime.strptime(f"{date}/{hour}", "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
+            folder = "/".join(one.path.split("/")[-3:-1])
+            begins = datetime.strptime(folder, "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
         except ValueError:
             continue  # not ours
         found.setdefault(begins, []).append(one)
@@ -182,7 +182,12 @@ def _hours(filesystem: fs.FileSystem, root: str) -> dict[datetime, list[fs.FileI
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith((".", "_")))
+    return sorted(path for path in folder.iterdir() if _finished(path.name))
+
+
+def _finished(name: str) -> bool:
+    """Say whether this is a whole file of the archive; readers pass over names with a dot or an underscore too."""
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
 def _batches(path: Path | pa.NativeFile, hour: datetime) -> Iterator["pa.RecordBatch"]:
