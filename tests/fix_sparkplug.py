@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+from fix_formats import ARRIVED, named
+
+from collector.formats.sparkplug import SparkplugFormat
 from collector.formats.sparkplug_payload import Payload
 from collector.formats.sparkplug_types import DataType
+from collector.message import Message, NoReadingError
 
 PAYLOADS = Path(__file__).parent / "payloads"
 FIELDS = {
@@ -18,6 +23,21 @@ FIELDS = {
     "DataSet": "dataset_value",
     "Template": "template_value",
 }
+SECOND = 1_000_000
+AT = 1486144502122
+"""Milliseconds since 1970."""
+ADDRESS = "spBv1.0/Plant A/{}/edge 1"
+NODE, DEVICE = "Plant A/edge 1", "Plant A/edge 1/pump"
+BORN = [
+    {"name": "bdSeq", "dataType": "Int64", "value": 4},
+    {"name": "Node Control/Rebirth", "dataType": "Boolean", "value": False},
+    {"name": "Load", "alias": 0, "dataType": "Int16", "value": -3, "properties": {"engUnit": "%"}},
+]
+DEVICE_BORN = [
+    {"name": "Flow", "alias": 7, "dataType": "Float", "value": 1.5, "properties": {"engUnit": "m³/h", "Quality": 192}},
+    {"name": "Level", "alias": 8, "dataType": "Int32", "value": -70000},
+    {"name": "State", "alias": 9, "dataType": "String", "null": True},
+]
 TYPES = {**{one.name.lower(): int(one) for one in DataType}, "bytes": 17, "template": 19}
 
 
@@ -55,3 +75,44 @@ def requests_rebirth(payload: bytes) -> bool:
     """Say whether ``payload`` is a rebirth request and nothing else."""
     metrics = Payload.FromString(payload).metrics
     return [(one.name, one.boolean_value) for one in metrics] == [("Node Control/Rebirth", True)]
+
+
+class Plant:
+    """A reader, and the messages of one edge node as they arrive, a second after each other."""
+
+    def __init__(self, **options) -> None:
+        self.reader = SparkplugFormat(**options).reader()
+        self.now = ARRIVED
+
+    def send(self, verb: str, metrics: list | None = None, seq: int | None = None, **more):
+        """Read a message of the node, or where the verb begins with D of its device; return the measurements."""
+        self.now += more.pop("after", 1) * SECOND
+        content = {"timestamp": AT, "metrics": metrics or [], **more} | ({} if seq is None else {"seq": seq})
+        topic = ADDRESS.format(verb) + ("/pump" if verb[0] == "D" else "")
+        return named(self.reader.read(Message(topic, encode(content), self.now), {}))
+
+    def ignores(self, verb: str, metrics: list | None = None, seq: int | None = None) -> None:
+        """Read a message that must carry no reading."""
+        with pytest.raises(NoReadingError):
+            self.send(verb, metrics, seq)
+
+    def born(self) -> "Plant":
+        """Send both births, with sequence numbers 0 and 1."""
+        self.send("NBIRTH", BORN, 0)
+        self.send("DBIRTH", DEVICE_BORN, 1)
+        return self
+
+    def asked(self) -> int:
+        """Return how many rebirths have been asked for, each of the node; none of them is kept."""
+        outbox = self.reader.nodes.outbox
+        for one in outbox:
+            assert (one.topic, one.qos, one.retain) == (ADDRESS.format("NCMD"), 0, False)
+            assert requests_rebirth(one.payload)
+        found = len(outbox)
+        outbox.clear()
+        return found
+
+
+def read(topic: str, payload: bytes) -> list:
+    """Read one message with a new reader."""
+    return named(SparkplugFormat().reader().read(Message(topic, payload, ARRIVED), {}))

@@ -1,79 +1,33 @@
-"""Format sparkplug: samples on the wire with what they hold written out by hand, births, aliases, sessions."""
+"""Format sparkplug: samples on the wire with what they hold written out by hand, births and aliases."""
 
 import gzip
-import json
 import struct
 import zlib
 from types import SimpleNamespace
 
 import pytest
-from fix_formats import ARRIVED, holds, named, names_of, sent, values
-from fix_sparkplug import encode, requests_rebirth, sparkplug_sample
+from fix_formats import ARRIVED, holds, names_of, sent, values
+from fix_sparkplug import (
+    ADDRESS,
+    AT,
+    BORN,
+    DEVICE,
+    DEVICE_BORN,
+    NODE,
+    Plant,
+    encode,
+    read,
+    requests_rebirth,
+    sparkplug_sample,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import units
 from collector.formats import sparkplug_payload
 from collector.formats.sparkplug import SparkplugFormat
-from collector.formats.sparkplug_nodes import Nodes, Publication
+from collector.formats.sparkplug_nodes import Nodes
 from collector.message import Message, NoReadingError, Reason, UndecodableError
-
-SECOND = 1_000_000
-AT = 1486144502122
-"""Milliseconds since 1970."""
-ADDRESS = "spBv1.0/Plant A/{}/edge 1"
-NODE, DEVICE = "Plant A/edge 1", "Plant A/edge 1/pump"
-BORN = [
-    {"name": "bdSeq", "dataType": "Int64", "value": 4},
-    {"name": "Node Control/Rebirth", "dataType": "Boolean", "value": False},
-    {"name": "Load", "alias": 0, "dataType": "Int16", "value": -3, "properties": {"engUnit": "%"}},
-]
-DEVICE_BORN = [
-    {"name": "Flow", "alias": 7, "dataType": "Float", "value": 1.5, "properties": {"engUnit": "m³/h", "Quality": 192}},
-    {"name": "Level", "alias": 8, "dataType": "Int32", "value": -70000},
-    {"name": "State", "alias": 9, "dataType": "String", "null": True},
-]
-
-
-class Plant:
-    """A reader, and the messages of one edge node as they arrive, a second after each other."""
-
-    def __init__(self, **options) -> None:
-        self.reader = SparkplugFormat(**options).reader()
-        self.now = ARRIVED
-
-    def send(self, verb: str, metrics: list | None = None, seq: int | None = None, **more):
-        """Read a message of the node, or where the verb begins with D of its device; return the measurements."""
-        self.now += more.pop("after", 1) * SECOND
-        content = {"timestamp": AT, "metrics": metrics or [], **more} | ({} if seq is None else {"seq": seq})
-        topic = ADDRESS.format(verb) + ("/pump" if verb[0] == "D" else "")
-        return named(self.reader.read(Message(topic, encode(content), self.now), {}))
-
-    def ignores(self, verb: str, metrics: list | None = None, seq: int | None = None) -> None:
-        """Read a message that must carry no reading."""
-        with pytest.raises(NoReadingError):
-            self.send(verb, metrics, seq)
-
-    def born(self) -> "Plant":
-        """Send both births, with sequence numbers 0 and 1."""
-        self.send("NBIRTH", BORN, 0)
-        self.send("DBIRTH", DEVICE_BORN, 1)
-        return self
-
-    def asked(self) -> int:
-        """Return how many rebirths have been asked for, each of the node; none of them is kept."""
-        outbox = self.reader.nodes.outbox
-        for one in outbox:
-            assert (one.topic, one.qos, one.retain) == (ADDRESS.format("NCMD"), 0, False)
-            assert requests_rebirth(one.payload)
-        found = len(outbox)
-        outbox.clear()
-        return found
-
-
-def read(topic: str, payload: bytes) -> list:
-    """Read one message with a new reader."""
-    return named(SparkplugFormat().reader().read(Message(topic, payload, ARRIVED), {}))
 
 
 def test_sample_ndata():
@@ -267,17 +221,6 @@ def test_without_any_time():
     assert read(ADDRESS.format("NDATA"), raw)[0].time is None
 
 
-def test_data_without_birth():
-    """Data by alias without a birth is held back as a whole, and a rebirth is asked for, once in a while."""
-    plant = Plant()
-    alias = [{"name": "x", "dataType": "Int8", "value": 1}, {"alias": 7, "field": "float_value", "value": 2.5}]
-    for after, asked in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
-        with pytest.raises(UndecodableError) as caught:
-            plant.send("DDATA", alias, after=after)
-        assert caught.value.rejection.reason is Reason.MISSING_BIRTH
-        assert plant.asked() == asked, after
-
-
 @pytest.mark.parametrize("field", ["int_value", "long_value"])
 def test_integers_of_unknown_type(field):
     """A named integer without a type, which may be negative or not, waits for its birth; other values don't."""
@@ -295,121 +238,6 @@ def test_an_alias_the_birth_lacks():
     assert wrong.problem.reason is Reason.MISSING_BIRTH
     assert (good.quantity, good.value) == ("Flow", 2.0)
     assert plant.asked() == 1
-
-
-def test_sequence_wraps():
-    """255 is followed by 0, which is no gap."""
-    plant = Plant()
-    plant.send("NBIRTH", BORN, 254)
-    plant.send("DBIRTH", DEVICE_BORN, 255)
-    for seq in (0, 1, 2):
-        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], seq)
-    assert plant.asked() == 0
-
-
-@pytest.mark.parametrize("seq", [1, 3, 0, 255])
-def test_gap(seq):
-    """A gap in the sequence asks for a rebirth; the data is read all the same, and counting goes on from it."""
-    plant = Plant().born()
-    data = [{"alias": 7, "field": "float_value", "value": 1.0}]
-    assert plant.send("DDATA", data, seq)
-    assert plant.asked() == 1
-    plant.now += 60 * SECOND
-    assert plant.send("DDATA", data, (seq + 1) % 256)
-    assert plant.asked() == 0
-
-
-def test_device_death_counts():
-    """A device's death is part of the sequence."""
-    plant = Plant().born()
-    plant.ignores("DDEATH", seq=2)
-    plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": 1}], 3)
-    assert plant.asked() == 0
-
-
-def test_death():
-    """After its death a node's data asks for a rebirth, and is read."""
-    plant = Plant().born()
-    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 4}])
-    assert plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 1
-
-
-def test_death_of_an_earlier_session():
-    """A will that comes behind the next birth, with an older bdSeq, kills nobody."""
-    plant = Plant().born()
-    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 3}])
-    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 0
-
-
-def test_device_birth_of_an_earlier_session():
-    """A node's new birth ends its devices' old ones: data before their new ones is held back."""
-    plant = Plant().born()
-    plant.send("NBIRTH", BORN, 0)
-    with pytest.raises(UndecodableError) as caught:
-        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert caught.value.rejection.reason is Reason.MISSING_BIRTH
-    assert plant.asked() == 1
-
-
-def test_device_birth_before_node_birth():
-    """A device's birth without its node's is read, and asks for a rebirth."""
-    plant = Plant()
-    assert plant.send("DBIRTH", DEVICE_BORN, 1)
-    assert plant.asked() == 1
-
-
-def test_no_requests():
-    """An option keeps the reader from asking."""
-    plant = Plant(rebirth=False)
-    plant.send("DBIRTH", DEVICE_BORN, 1)
-    assert plant.asked() == 0
-
-
-def test_decoding_again():
-    """What is decoded again, as the database refused it, is read by the birth of its time, and nothing is asked for."""
-    plant = Plant().born()
-    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
-    message = Message(ADDRESS.format("DDATA") + "/pump", data, plant.now + 1)
-    first = plant.reader.read(message, {})
-    plant.send("NBIRTH", BORN, 0)
-    plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Float", "value": 1.0}], 1)
-    assert plant.reader.read(message, {}) == first
-    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 0
-
-
-def test_replay():
-    """What was held back is read by the birth that came after it."""
-    plant = Plant()
-    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
-    message = Message(ADDRESS.format("DDATA") + "/pump", data, ARRIVED)
-    with pytest.raises(UndecodableError):
-        plant.reader.read(message, {})
-    plant.born()
-    assert sent(named(plant.reader.read(message, {}))) == [(DEVICE, "Flow", 1.0, "m3/h")]
-
-
-def test_births_to_store():
-    """Births wait to be stored, the last of each topic; another reader takes them back, and asks for new ones."""
-    plant = Plant().born()
-    first = plant.reader.nodes.pending()
-    plant.send("DBIRTH", DEVICE_BORN, 2)
-    plant.reader.nodes.saved(first)
-    kept = plant.reader.nodes.pending()
-    assert [one.topic for one in first] == [ADDRESS.format("NBIRTH"), ADDRESS.format("DBIRTH") + "/pump"]
-    assert [one.topic for one in kept] == [ADDRESS.format("DBIRTH") + "/pump"]
-    plant.reader.nodes.saved(kept)
-    assert plant.reader.nodes.pending() == []
-
-    later = Plant()
-    later.now = plant.now
-    for birth in [first[0], kept[0]]:
-        later.reader.nodes.prime(birth)
-    assert values(later.send("DDATA", [{"alias": 7, "field": "float_value", "value": 3.0}], 9)) == {"Flow": 3.0}
-    assert later.asked() == 1
-    assert later.reader.nodes.pending() == []
 
 
 def test_a_bridge_in_front():
@@ -441,42 +269,12 @@ def test_too_large():
         assert caught.value.rejection.reason is Reason.TOO_LARGE
 
 
-def test_nodes_are_forgotten(monkeypatch):
-    """What is known of nodes is bounded: those born longest ago are forgotten first."""
-    monkeypatch.setattr("collector.formats.sparkplug_nodes._MOST_KEPT", 10)
-    reader = SparkplugFormat().reader()
-    birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
-    for number in range(20):
-        reader.read(Message(f"spBv1.0/g/NBIRTH/n{number}", birth, ARRIVED + number), {})
-    data = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
-    assert values(named(reader.read(Message("spBv1.0/g/NDATA/n19", data, ARRIVED + 30), {}))) == {"x": 1.0}
-    with pytest.raises(UndecodableError):
-        reader.read(Message("spBv1.0/g/NDATA/n0", data, ARRIVED + 31), {})
-
-
 @pytest.mark.parametrize("verb", ["NCMD", "DCMD"])
 def test_commands(verb):
     """Commands carry no reading, and have no say in the session."""
     plant = Plant().born()
     plant.ignores(verb, [{"name": "x", "dataType": "Int8", "value": 1}])
     assert plant.asked() == 0
-
-
-def test_states():
-    """States of host applications carry no reading; the own one is put right when it says offline."""
-    online = Publication("spBv1.0/STATE/me", b'{"online":true,"timestamp":5}', 1, retain=True)
-    reader = SparkplugFormat().reader()
-    reader.nodes.online = online
-    for topic, payload, answer in (
-        ("spBv1.0/STATE/other", b'{"online":false,"timestamp":5}', []),
-        ("spBv1.0/STATE/me", online.payload, []),
-        ("spBv1.0/STATE/me", b"OFFLINE", []),
-        ("spBv1.0/STATE/me", b"", []),
-        ("spBv1.0/STATE/me", json.dumps({"online": False, "timestamp": 4}).encode(), [online]),
-    ):
-        with pytest.raises(NoReadingError):
-            reader.read(Message(topic, payload, ARRIVED), {})
-        assert list(reader.nodes.outbox) == answer
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""What is remembered of Sparkplug's edge nodes: births, sequence numbers, deaths, and what is asked for."""
+
+import json
+
+import pytest
+from fix_formats import ARRIVED, named, sent, values
+from fix_sparkplug import (
+    ADDRESS,
+    AT,
+    BORN,
+    DEVICE,
+    DEVICE_BORN,
+    SECOND,
+    Plant,
+    encode,
+)
+
+from collector.formats.sparkplug import SparkplugFormat
+from collector.formats.sparkplug_nodes import Publication
+from collector.message import Message, NoReadingError, Reason, UndecodableError
+
+
+def test_data_without_birth():
+    """Data by alias without a birth is held back as a whole, and a rebirth is asked for, once in a while."""
+    plant = Plant()
+    alias = [{"name": "x", "dataType": "Int8", "value": 1}, {"alias": 7, "field": "float_value", "value": 2.5}]
+    for after, asked in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
+        with pytest.raises(UndecodableError) as caught:
+            plant.send("DDATA", alias, after=after)
+        assert caught.value.rejection.reason is Reason.MISSING_BIRTH
+        assert plant.asked() == asked, after
+
+
+def test_sequence_wraps():
+    """255 is followed by 0, which is no gap."""
+    plant = Plant()
+    plant.send("NBIRTH", BORN, 254)
+    plant.send("DBIRTH", DEVICE_BORN, 255)
+    for seq in (0, 1, 2):
+        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], seq)
+    assert plant.asked() == 0
+
+
+@pytest.mark.parametrize("seq", [1, 3, 0, 255])
+def test_gap(seq):
+    """A gap in the sequence asks for a rebirth; the data is read all the same, and counting goes on from it."""
+    plant = Plant().born()
+    data = [{"alias": 7, "field": "float_value", "value": 1.0}]
+    assert plant.send("DDATA", data, seq)
+    assert plant.asked() == 1
+    plant.now += 60 * SECOND
+    assert plant.send("DDATA", data, (seq + 1) % 256)
+    assert plant.asked() == 0
+
+
+def test_device_death_counts():
+    """A device's death is part of the sequence."""
+    plant = Plant().born()
+    plant.ignores("DDEATH", seq=2)
+    plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": 1}], 3)
+    assert plant.asked() == 0
+
+
+def test_death():
+    """After its death a node's data asks for a rebirth, and is read."""
+    plant = Plant().born()
+    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 4}])
+    assert plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 1
+
+
+def test_death_of_an_earlier_session():
+    """A will that comes behind the next birth, with an older bdSeq, kills nobody."""
+    plant = Plant().born()
+    plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 3}])
+    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 0
+
+
+def test_device_birth_of_an_earlier_session():
+    """A node's new birth ends its devices' old ones: data before their new ones is held back."""
+    plant = Plant().born()
+    plant.send("NBIRTH", BORN, 0)
+    with pytest.raises(UndecodableError) as caught:
+        plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert caught.value.rejection.reason is Reason.MISSING_BIRTH
+    assert plant.asked() == 1
+
+
+def test_device_birth_before_node_birth():
+    """A device's birth without its node's is read, and asks for a rebirth."""
+    plant = Plant()
+    assert plant.send("DBIRTH", DEVICE_BORN, 1)
+    assert plant.asked() == 1
+
+
+def test_no_requests():
+    """An option keeps the reader from asking."""
+    plant = Plant(rebirth=False)
+    plant.send("DBIRTH", DEVICE_BORN, 1)
+    assert plant.asked() == 0
+
+
+def test_decoding_again():
+    """What is decoded again, as the database refused it, is read by the birth of its time, and nothing is asked for."""
+    plant = Plant().born()
+    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
+    message = Message(ADDRESS.format("DDATA") + "/pump", data, plant.now + 1)
+    first = plant.reader.read(message, {})
+    plant.send("NBIRTH", BORN, 0)
+    plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Float", "value": 1.0}], 1)
+    assert plant.reader.read(message, {}) == first
+    plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
+    assert plant.asked() == 0
+
+
+def test_replay():
+    """What was held back is read by the birth that came after it."""
+    plant = Plant()
+    data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
+    message = Message(ADDRESS.format("DDATA") + "/pump", data, ARRIVED)
+    with pytest.raises(UndecodableError):
+        plant.reader.read(message, {})
+    plant.born()
+    assert sent(named(plant.reader.read(message, {}))) == [(DEVICE, "Flow", 1.0, "m3/h")]
+
+
+def test_births_to_store():
+    """Births wait to be stored, the last of each topic; another reader takes them back, and asks for new ones."""
+    plant = Plant().born()
+    first = plant.reader.nodes.pending()
+    plant.send("DBIRTH", DEVICE_BORN, 2)
+    plant.reader.nodes.saved(first)
+    kept = plant.reader.nodes.pending()
+    assert [one.topic for one in first] == [ADDRESS.format("NBIRTH"), ADDRESS.format("DBIRTH") + "/pump"]
+    assert [one.topic for one in kept] == [ADDRESS.format("DBIRTH") + "/pump"]
+    plant.reader.nodes.saved(kept)
+    assert plant.reader.nodes.pending() == []
+
+    later = Plant()
+    later.now = plant.now
+    for birth in [first[0], kept[0]]:
+        later.reader.nodes.prime(birth)
+    assert values(later.send("DDATA", [{"alias": 7, "field": "float_value", "value": 3.0}], 9)) == {"Flow": 3.0}
+    assert later.asked() == 1
+    assert later.reader.nodes.pending() == []
+
+
+def test_nodes_are_forgotten(monkeypatch):
+    """What is known of nodes is bounded: those born longest ago are forgotten first."""
+    monkeypatch.setattr("collector.formats.sparkplug_nodes._MOST_KEPT", 10)
+    reader = SparkplugFormat().reader()
+    birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
+    for number in range(20):
+        reader.read(Message(f"spBv1.0/g/NBIRTH/n{number}", birth, ARRIVED + number), {})
+    data = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
+    assert values(named(reader.read(Message("spBv1.0/g/NDATA/n19", data, ARRIVED + 30), {}))) == {"x": 1.0}
+    with pytest.raises(UndecodableError):
+        reader.read(Message("spBv1.0/g/NDATA/n0", data, ARRIVED + 31), {})
+
+
+def test_states():
+    """States of host applications carry no reading; the own one is put right when it says offline."""
+    online = Publication("spBv1.0/STATE/me", b'{"online":true,"timestamp":5}', 1, retain=True)
+    reader = SparkplugFormat().reader()
+    reader.nodes.online = online
+    for topic, payload, answer in (
+        ("spBv1.0/STATE/other", b'{"online":false,"timestamp":5}', []),
+        ("spBv1.0/STATE/me", online.payload, []),
+        ("spBv1.0/STATE/me", b"OFFLINE", []),
+        ("spBv1.0/STATE/me", b"", []),
+        ("spBv1.0/STATE/me", json.dumps({"online": False, "timestamp": 4}).encode(), [online]),
+    ):
+        with pytest.raises(NoReadingError):
+            reader.read(Message(topic, payload, ARRIVED), {})
+        assert list(reader.nodes.outbox) == answer
