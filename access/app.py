@@ -21,7 +21,7 @@ from access.metrics import Metrics
 from access.problems import ProblemError
 from access.settings import AccessSettings
 from access.tokens import TokenFile
-from timescale.settings import MqttSettings
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from timescale.settings import MqttSettings
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

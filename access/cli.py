@@ -9,10 +9,10 @@ import typer
 from access import settings as configuration
 from access import tokens
 from access.tokens import NAME, SCOPES, TokenFile
-from timescale import logs
-from timescale.command import new_app, option, run
-from timescale.errors import SettingError
-from timescale.settings import load
+from core import logs
+from core.console import new_app, option, run
+from core.errors import SettingError
+from core.settings import load
 
 app = new_app("HTTP: reads what is stored, takes readings.")
 token = new_app("Who may ask: bearer tokens. Only their hashes are kept, in ACCESS_TOKENS_FILE.")

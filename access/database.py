@@ -11,7 +11,7 @@ from psycopg import errors, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from access.problems import ProblemError
-from timescale.database import PARAMETERS, reason
+from core.database import PARAMETERS, reason
 
 Row = tuple[Any, ...]
 Query = sql.SQL | sql.Composed

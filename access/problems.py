@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 MEDIA_TYPE = "application/problem+json"
 

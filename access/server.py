@@ -14,8 +14,8 @@ from access import app
 from access.problems import ServeError
 from access.settings import AccessSettings
 from access.tokens import TokenFile
-from timescale.errors import SettingError
-from timescale.settings import MqttSettings
+from core.errors import SettingError
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from typing import Self, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from timescale.errors import SettingError
-from timescale.settings import DatabaseSettings, MqttSettings, mistakes
+from core.errors import SettingError
+from core.settings import DatabaseSettings, MqttSettings, mistakes
 
 DEVICE = "{device_id}"
 """What stands for the device in ACCESS_PUBLISH_TOPIC."""

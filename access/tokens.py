@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 SCOPES = {
     "read": "every GET of data",

@@ -28,9 +28,9 @@ from typing import Any
 from broker_kill import Device, Reader, version
 from rig import Rig, machine, rig
 
+from core.settings import MqttSettings, load
 from simulator.broker import LocalBroker, executable
 from simulator.publisher import Publisher
-from timescale.settings import MqttSettings, load
 
 RESULTS = Path(__file__).parent / "results"
 MEMBERS = ("a", "b", "c")

@@ -9,8 +9,8 @@ from collector.formats.sparkplug import SparkplugFormat, SparkplugReader
 from collector.formats.sparkplug_nodes import Nodes
 from collector.message import Message
 from collector.registry import Registry
-from timescale import database
-from timescale.errors import SettingError
+from core import database
+from core.errors import SettingError
 
 _WRITE = """
 insert into telemetry.birth as b (topic, received_at, payload) values (%s, %s, %s)

@@ -10,16 +10,16 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import births, quarantine, registry, service, settings, tables
+from collector import births, quarantine, registry, service, settings
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.mqtt import MqttSource
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.sparkplug_host import SparkplugHost
 from collector.writer import Writer
-from timescale import database, logs
-from timescale.command import new_app, option, run
-from timescale.errors import SettingError
+from core import database, logs, tables
+from core.console import new_app, option, run
+from core.errors import SettingError
 
 app = new_app("Brings readings into the warehouse.")
 

@@ -20,7 +20,7 @@ from confluent_kafka import Message as Record
 from collector.message import Message
 from collector.mqtt import Sink
 from collector.settings import CollectorSettings, KafkaSettings
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 log = structlog.get_logger()
 

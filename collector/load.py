@@ -13,7 +13,7 @@ from pathlib import Path
 
 from collector import register, registry
 from collector.batch import Accounts, Batch, Decode
-from collector.files import archive_file, chunk, layout, options, progress
+from collector.files import archive_file, chunk, layout, options
 from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
 from collector.files.messages import batches
@@ -30,8 +30,8 @@ from collector.registry import Registry, Sensor
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.writer import Writer
-from timescale import database, logs
-from timescale.errors import SettingError
+from core import database, logs, progress
+from core.errors import SettingError
 
 READINGS = 50_000
 """Readings in a transaction, about."""
@@ -52,7 +52,7 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     """Load ``paths``; return the exit status: 0 all were loaded, 1 at least one was not, or not to its end.
 
     Rows that can't become readings are in the quarantine and change nothing about the status. Raises
-    :class:`~timescale.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
+    :class:`~core.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
     load waits for it.
     """
     archived = list(dict.fromkeys(path for path in paths if form is None and archive_file.is_archive(path)))
@@ -233,7 +233,7 @@ def load(
     delimiter: str | None,
     settings: CollectorSettings,
 ) -> int:
-    """Check the options, then :func:`run`; raises :class:`~timescale.errors.SettingError` with nothing touched."""
+    """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` with nothing touched."""
     known = registry.load(settings.registry)
     chosen = options.parse(known, sensor, columns, timezone, time_unit, delimiter)
     return run(paths, form, chosen, settings, known)

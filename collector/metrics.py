@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 
 from collector.batch import Accounts
 from collector.message import Message
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
 from collector.share import Inheritance, ShareGroup
 from collector.sparkplug_host import SparkplugHost
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 log = structlog.get_logger()
 

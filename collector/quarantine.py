@@ -11,8 +11,8 @@ from collector.batch import Batch, Decode
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.roster import UnregisteredError
 from collector.writer import Writer
-from timescale import database
-from timescale.errors import WarehouseError
+from core import database
+from core.errors import WarehouseError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_A_TIME = 1000

@@ -24,7 +24,7 @@ from collector.fleets import Fleet, Route, Routes, Sensor
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.known import FORMATS
 from collector.topics import Pattern
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 __all__ = ["FieldsFormat", "Fleet", "Quantity", "Registry", "Sensor", "load", "parse"]
 

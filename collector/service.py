@@ -23,8 +23,8 @@ from collector.pipeline import Pipeline
 from collector.settings import CollectorSettings
 from collector.sparkplug_host import SparkplugHost
 from collector.writer import Writer
-from timescale import database
-from timescale.errors import DatabaseError, SettingError
+from core import database
+from core.errors import DatabaseError, SettingError
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from timescale.settings import DatabaseSettings, MqttSettings, load, mistakes
+from core.settings import DatabaseSettings, MqttSettings, load, mistakes
 
 __all__ = [
     "ArchiveSettings",

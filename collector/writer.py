@@ -16,8 +16,8 @@ from collector import late, register
 from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.births import Births
 from collector.message import Message, Reason, Rejection
-from timescale import database
-from timescale.errors import DatabaseError
+from core import database
+from core.errors import DatabaseError
 
 log = structlog.get_logger()
 

@@ -9,12 +9,12 @@ import structlog
 import typer
 import typer.core
 
+from core import console
+from core.console import option
+from core.database import connect
+from core.errors import WarehouseError
 from quality import contracts
 from quality.errors import ScanError
-from timescale import command
-from timescale.command import option
-from timescale.database import connect
-from timescale.errors import WarehouseError
 
 _WRONG_COMMAND_LINE = 2
 
@@ -31,7 +31,7 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
 
 
-app = command.new_app("The quality of what is stored: scan it, look at what was found.")
+app = console.new_app("The quality of what is stored: scan it, look at what was found.")
 app.info.cls = _Commands
 
 Contracts = Annotated[
@@ -94,4 +94,4 @@ def _not_a_warning() -> Iterator[None]:
 
 def main() -> None:
     """Run the console command."""
-    command.run(app, "quality")
+    console.run(app, "quality")

@@ -1,6 +1,6 @@
 """A scan that could not be made, and people who could not be told."""
 
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 
 class ScanError(WarehouseError):

@@ -12,10 +12,10 @@ from datetime import datetime
 import structlog
 from psycopg.rows import dict_row
 
+from core.database import Connection, wrapped
 from quality.errors import NotifyError, ScanError
 from quality.event import Event
 from quality.notifiers import Notifier
-from timescale.database import Connection, wrapped
 
 log = structlog.get_logger()
 

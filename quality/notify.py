@@ -2,13 +2,13 @@
 
 import structlog
 
+from core.database import connect
+from core.errors import WarehouseError
+from core.settings import load
 from quality import incidents
 from quality.event import Event
 from quality.notifiers import configured
 from quality.settings import QualitySettings
-from timescale.database import connect
-from timescale.errors import WarehouseError
-from timescale.settings import load
 
 __all__ = ["Event", "tell"]
 

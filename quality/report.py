@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from core.database import Connection, wrapped
 from quality.result import number, table
-from timescale.database import Connection, wrapped
 
 TREND = 12
 """So many scans of a contract, the newest last, make its trend."""

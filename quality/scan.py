@@ -13,13 +13,13 @@ import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
+from core.database import Connection, connect, reason
+from core.settings import load
 from quality import contracts, incidents, soda, store
 from quality.errors import ScanError
 from quality.notifiers import configured
 from quality.result import Result, Scan, Word, contract_error
 from quality.settings import QualitySettings
-from timescale.database import Connection, connect, reason
-from timescale.settings import load
 
 __all__ = ["Scan", "scan"]
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.database import Connection
 from quality.errors import ScanError
 from quality.result import Word
-from timescale.database import Connection
 
 
 @contextmanager

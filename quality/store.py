@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from core.database import Connection, wrapped
 from quality import incidents
 from quality.result import CONTRACT, Scan, contract_error, prefix
-from timescale.database import Connection, wrapped
 
 
 def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str | None, keep_days: int) -> None:

@@ -24,11 +24,11 @@ from typing import IO, Any, Self
 import psycopg
 from psycopg import sql
 
+from core import database
+from core.errors import WarehouseError
 from simulator.airflow_settings import DAGS, ROLE, ROOT, USER, password_file, settings
 from simulator.broker import HOST, free_port, write_private
 from simulator.child import Child, StoppedError, beside
-from timescale import database
-from timescale.errors import WarehouseError
 
 POOLS = ROOT / "airflow" / "pools.json"
 DBT_PROJECT = ROOT / "dbt_project"

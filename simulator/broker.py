@@ -33,7 +33,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 Kind = Literal["mosquitto", "nats"]
 

@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 
 class ChildError(WarehouseError):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from collector import registry as registries
-from simulator import airflow, demo, faults, play, runner, settings, spans
-from timescale import command
+from core import console, durations
+from core.console import option
+from core.errors import SettingError
+from simulator import airflow, demo, faults, play, runner, settings
 from timescale.binaries import Choice
-from timescale.command import option
-from timescale.errors import SettingError
 
-app = command.new_app("Plays the sensors of the registry: publishes what they would measure to an MQTT broker.")
+app = console.new_app("Plays the sensors of the registry: publishes what they would measure to an MQTT broker.")
 
 _MOST_PER_SECOND = 1000  # payloads carry milliseconds: more readings would fall on the same times
 
@@ -39,9 +39,9 @@ def run(
     """Publish readings with QoS 1 until told to stop (Ctrl-C, SIGTERM, --duration, --once)."""
     mistakes = _Mistakes()
     environment = mistakes.collect("", settings.load)
-    past = mistakes.collect("--history: ", lambda: spans.seconds(history) if history else 0.0)
+    past = mistakes.collect("--history: ", lambda: durations.seconds(history) if history else 0.0)
     step = mistakes.collect("--history-interval: ", lambda: _positive(history_interval))
-    live = mistakes.collect("--duration: ", lambda: spans.seconds(duration) if duration else float("inf"))
+    live = mistakes.collect("--duration: ", lambda: durations.seconds(duration) if duration else float("inf"))
     if rate is not None and not 0 < rate <= _MOST_PER_SECOND:
         mistakes.add(f"--rate {rate:g}: between 0 and {_MOST_PER_SECOND} readings a second; for more, add --sensors")
     if form not in {"wide", "narrow"}:
@@ -168,11 +168,11 @@ class _Mistakes:
 
 
 def _positive(text: str) -> float:
-    if (found := spans.seconds(text)) > 0:
+    if (found := durations.seconds(text)) > 0:
         return found
     raise ValueError("must be more than nothing: write one like 60s")
 
 
 def main() -> None:
     """Run the command."""
-    command.run(app, "simulator")
+    console.run(app, "simulator")

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from collector import registry as registries
+from core import database
+from core.database import Connection
+from core.errors import WarehouseError
 from simulator import play, runner, summary
 from simulator.access import LocalAccess
 from simulator.airflow import LocalAirflow
@@ -30,10 +33,7 @@ from simulator.play import Player
 from simulator.publisher import Publisher
 from simulator.settings import Settings
 from simulator.settings import load as load_settings
-from timescale import database
 from timescale.binaries import Choice
-from timescale.database import Connection
-from timescale.errors import WarehouseError
 from timescale.server import LocalServer
 
 HISTORY_SECONDS = 24 * 3600.0

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from collector.registry import FieldsFormat, Sensor
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 Form = Literal["wide", "narrow"]
 Value = float | bool | str

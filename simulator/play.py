@@ -9,9 +9,9 @@ from typing import Any
 
 from collector import registry as registries
 from collector.registry import FieldsFormat, Registry, Sensor
+from core.errors import SettingError
 from simulator import chance, signals
 from simulator.payloads import Form, Message, Sample, message
-from timescale.errors import SettingError
 
 SLOWEST_SECONDS = 1800.0
 """Sensors that report less often come from files and are played only when named."""

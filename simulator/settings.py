@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collector.settings import MqttSettings
 from collector.settings import mistakes as lines
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 
 class SimulatorSettings(BaseSettings):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from collector.registry import Quantity, Sensor
+from core.errors import SettingError
 from simulator import chance
-from timescale.errors import SettingError
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR

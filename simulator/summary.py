@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from core.database import Connection
+from core.errors import WarehouseError
 from simulator.payloads import message
 from simulator.play import Player
 from simulator.publisher import Publisher
-from timescale.database import Connection
-from timescale.errors import WarehouseError
 
 _PROBES = 5
 

@@ -12,8 +12,8 @@ from typing import get_args
 import psycopg
 import pytest
 
+from core.errors import SettingError
 from timescale.binaries import Edition, find_binaries
-from timescale.errors import SettingError
 from timescale.migrate import migrate
 from timescale.server import LocalServer
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 SHARED = Path("/var/lib/sensor-warehouse")
 """Where root puts what the server's account can't reach in place, as below a directory with mode 0700."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from psycopg import sql
 
+from core.database import Connection, connect, wrapped
+from core.errors import DatabaseError
 from timescale import clients, migrate
-from timescale.database import Connection, connect, wrapped
-from timescale.errors import DatabaseError
 from timescale.scripts import HERE
 from timescale.scripts import run as run_script
 

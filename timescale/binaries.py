@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 Edition = Literal["timescaledb", "postgresql"]
 Choice = Literal["auto", "timescaledb", "postgresql"]

@@ -11,28 +11,29 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from timescale import backup, command, logins, retention
+from core import console
+from core.database import connect
+from core.errors import DatabaseError, SettingError
+from timescale import backup, logins, retention
 from timescale.binaries import Choice
-from timescale.database import connect
-from timescale.errors import DatabaseError, SettingError
 from timescale.migrate import Migration, edition, head
 from timescale.migrate import migrate as run_migrations
 from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
 from timescale.status import show
 from timescale.status import status as read_status
 
-app = command.new_app("The database: run it locally, migrate it, look at it.")
+app = console.new_app("The database: run it locally, migrate it, look at it.")
 
 
 @app.command()
 def serve(
-    data: Annotated[Path, command.option("--data", help="Directory for the data; made when new.")] = DEFAULT_DATA,
+    data: Annotated[Path, console.option("--data", help="Directory for the data; made when new.")] = DEFAULT_DATA,
     port: Annotated[
         int | None,
-        command.option("--port", min=1, max=65535, help=f"TCP port; without it {DEFAULT_PORT}, or a free one."),
+        console.option("--port", min=1, max=65535, help=f"TCP port; without it {DEFAULT_PORT}, or a free one."),
     ] = None,
     choice: Annotated[
-        Choice, command.option("--edition", help="auto takes TimescaleDB Community where it is installed.")
+        Choice, console.option("--edition", help="auto takes TimescaleDB Community where it is installed.")
     ] = "auto",
 ) -> None:
     """Run a local database server on 127.0.0.1 until Ctrl-C or SIGTERM.
@@ -86,8 +87,8 @@ def logins_() -> None:
 
 @app.command()
 def status(
-    exact: Annotated[bool, command.option("--exact", help="Count the readings instead of estimating.")] = False,  # noqa: FBT002
-    as_json: Annotated[bool, command.option("--json", help="For machines: one JSON document.")] = False,  # noqa: FBT002
+    exact: Annotated[bool, console.option("--exact", help="Count the readings instead of estimating.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, console.option("--json", help="For machines: one JSON document.")] = False,  # noqa: FBT002
 ) -> None:
     """Show how the database is: edition, size, rows, means, jobs, accounts, quarantine.
 
@@ -105,7 +106,7 @@ def status(
 
 @app.command("retention")
 def retention_(
-    dry_run: Annotated[bool, command.option("--dry-run", help="Only show what would go, and what is held.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, console.option("--dry-run", help="Only show what would go, and what is held.")] = False,  # noqa: FBT002
 ) -> None:
     """Drop raw readings older than TIMESCALE_RETENTION_DAYS that wait for nothing; say what the others wait for.
 
@@ -144,7 +145,7 @@ def backup_(
 @app.command("restore")
 def restore_(
     source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="What `timescale backup` wrote.")],
-    no_owner: Annotated[bool, command.option("--no-owner", help="All is to be the login's that restores.")] = False,  # noqa: FBT002
+    no_owner: Annotated[bool, console.option("--no-owner", help="All is to be the login's that restores.")] = False,  # noqa: FBT002
 ) -> None:
     """Restore a backup into the database that PG* name, which must be empty: means, policies and grants included."""
     done = backup.restore(source, owners=not no_owner)
@@ -166,4 +167,4 @@ def describe(done: Migration) -> str:
 
 def main() -> None:
     """Run the console command."""
-    command.run(app, "timescale")
+    console.run(app, "timescale")

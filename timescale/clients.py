@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from core.errors import DatabaseError
 from timescale.binaries import client_places
-from timescale.errors import DatabaseError
 
 _SECONDS = 10.0
 """Time between two lines where there is no terminal."""

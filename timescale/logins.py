@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from timescale.database import Connection, connect, wrapped
-from timescale.errors import SettingError
+from core.database import Connection, connect, wrapped
+from core.errors import SettingError
 from timescale.secret import weakness
 
 

@@ -10,9 +10,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from core.database import Connection, connect, wrapped
+from core.errors import DatabaseError, SettingError
 from timescale.binaries import Choice, Edition
-from timescale.database import Connection, connect, wrapped
-from timescale.errors import DatabaseError, SettingError
 from timescale.retention import Retention, read_retention
 from timescale.scripts import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from timescale.database import Connection, wrapped
-from timescale.errors import SettingError
+from core.database import Connection, wrapped
+from core.errors import SettingError
 
 SOURCES = ("mqtt", "kafka")
 """Sources of the accounts whose messages an archive can hold: what was loaded from files is in those files."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import psycopg
 from alembic import context
 
+from core.database import Connection
+from core.errors import DatabaseError
 from timescale.binaries import Edition
-from timescale.database import Connection
-from timescale.errors import DatabaseError
 
 HERE = Path(__file__).parent
 VERSION_SCHEMA = "telemetry"

@@ -16,9 +16,9 @@ from typing import Self, get_args
 
 import psycopg
 
+from core.errors import DatabaseError, SettingError
 from timescale.account import account
 from timescale.binaries import Binaries, Choice, Edition, built_with, find_binaries
-from timescale.errors import DatabaseError, SettingError
 
 __all__ = ["Binaries", "LocalServer", "find_binaries"]
 

@@ -9,8 +9,8 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
+from core.database import Connection, wrapped
 from timescale.binaries import Edition
-from timescale.database import Connection, wrapped
 from timescale.migrate import edition, head, revision
 from timescale.retention import Retention, Span, lines, spans
 

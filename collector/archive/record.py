@@ -6,7 +6,7 @@ The archiver itself knows no database, so that nothing there can touch it; docs/
 from datetime import datetime, timedelta
 
 from collector.archive.upkeep import GRACE, Hour
-from timescale.database import Connection, wrapped
+from core.database import Connection, wrapped
 
 _RECORD = """
 insert into telemetry.archived (hour, messages, files, size_bytes, verified_at)

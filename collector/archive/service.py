@@ -17,7 +17,7 @@ from collector.metrics import Endpoint, Metrics, long_held
 from collector.mqtt import MqttSource
 from collector.service import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 log = structlog.get_logger()
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from collector.archive.messages import SCHEMA, batch
 from collector.message import Message
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 HOUR = 3_600_000_000
 """Microseconds."""

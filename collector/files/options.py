@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from collector.registry import Registry, Sensor
-from timescale.errors import SettingError, WarehouseError
+from core.errors import SettingError, WarehouseError
 
 
 class FileError(WarehouseError):

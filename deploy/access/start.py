@@ -6,9 +6,9 @@ import sys
 
 from access.settings import AccessSettings
 from access.tokens import Token, TokenFile, digest
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
+from core.settings import load
 from timescale.secret import weakness
-from timescale.settings import load
 
 NAME = "prometheus"
 

@@ -14,9 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from core.errors import SettingError
 from simulator.broker import executable
 from timescale.binaries import find_binaries
-from timescale.errors import SettingError
 
 ROOT = Path(__file__).parents[2]
 SIMULATOR = Path(sysconfig.get_path("scripts")) / "simulator"

@@ -15,7 +15,7 @@ from collector import load
 from collector.files.archive_file import Archive
 from collector.message import Message
 from collector.settings import CollectorSettings
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 
 @pytest.fixture

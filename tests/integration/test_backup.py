@@ -11,9 +11,9 @@ import pytest
 from fix_database import Database, Servers, point_to
 from fix_marts import Marts
 
+from core.database import connect
+from core.errors import DatabaseError
 from timescale import backup, cli, clients
-from timescale.database import connect
-from timescale.errors import DatabaseError
 from timescale.migrate import migrate
 
 TABLES = """

@@ -251,8 +251,8 @@ def test_database_away(warehouse):
     away.set()
 
     def connect():
-        from timescale import database
-        from timescale.errors import DatabaseError
+        from core import database
+        from core.errors import DatabaseError
 
         if away.is_set():
             raise DatabaseError("away")

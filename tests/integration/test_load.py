@@ -17,7 +17,7 @@ from fix_collector import PROGRAM, until
 from collector import load
 from collector.files.options import Form, TimeUnit
 from collector.settings import CollectorSettings
-from timescale.errors import DatabaseError, SettingError
+from core.errors import DatabaseError, SettingError
 
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ambient_temperature.csv"
@@ -53,7 +53,7 @@ def settings(tmp_path) -> CollectorSettings:
 @pytest.fixture(autouse=True)
 def unconfigured(monkeypatch):
     """Leave the log as it is: configured by a load in this process it would outlive the standard error of its test."""
-    monkeypatch.setattr("timescale.logs.configure", lambda: None)
+    monkeypatch.setattr("core.logs.configure", lambda: None)
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import structlog
 from fix_certificates import make_authority, make_certificate
 
+from core.settings import load
 from quality import incidents
 from quality.event import Event
 from quality.notifiers import MailNotifier
 from quality.settings import QualitySettings
-from timescale.settings import load
 
 EVENT = Event(key="k", title="t1 temperature: silent sensors")
 SECRET = "not-to-be-told"

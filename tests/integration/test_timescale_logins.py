@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from fix_database import point_to
 
+from core.errors import SettingError
 from timescale import logins
-from timescale.errors import SettingError
 from timescale.migrate import migrate
 
 OWNER = "harbour-9-lantern"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fix_database import Database
 
-from timescale.database import connect
+from core.database import connect
 
 Reading = tuple[datetime, int, float]
 LEVELS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fix_database import Database, point_to
 
+from core.errors import DatabaseError, SettingError
 from timescale import migrate
-from timescale.errors import DatabaseError, SettingError
 from timescale.server import LocalServer
 
 UNCOMMENTED = """

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from core.errors import DatabaseError, SettingError
 from timescale import account
-from timescale.errors import DatabaseError, SettingError
 from timescale.server import LocalServer
 
 AS_ROOT = os.geteuid() == 0
@@ -203,7 +203,7 @@ def test_an_ordinary_user_runs_it_as_himself(available):
 import encodings.idna, os, sys
 from pathlib import Path
 from timescale.server import LocalServer
-import timescale.database
+import core.database
 os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})
 with LocalServer(Path(".local/postgres"), sys.argv[1], 0) as server:
     print(Path("/proc", str(server._process.pid)).stat().st_uid, server.data.stat().st_uid)

@@ -11,7 +11,7 @@ from access import cursor, forms, times
 from access.asked import Between, CyclesAsked, QualityDaysAsked, ReadingsAsked
 from access.problems import ProblemError
 from access.settings import AccessSettings, load
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 INSTANTS = st.integers(0, 7_258_118_400_000_000).map(times.at)

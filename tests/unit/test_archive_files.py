@@ -27,7 +27,7 @@ from collector.files.archive_file import Archive, is_archive
 from collector.files.options import FileError
 from collector.message import Message
 from collector.settings import ArchiveSettings, load
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 NOON = 1_772_366_400_000_000
 """2026-03-01 12:00 UTC, in microseconds since 1970."""

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from collector.settings import CollectorSettings, KafkaSettings, load
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 SECRET = "correct-horse-battery"
 

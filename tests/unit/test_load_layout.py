@@ -9,7 +9,7 @@ from collector import registry
 from collector.files import layout, options
 from collector.files.csv_file import CsvFile
 from collector.files.options import FileError, Form, Options
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 REGISTRY = registry.parse(
     json.dumps(

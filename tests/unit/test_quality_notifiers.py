@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import SettingError
+from core.settings import load
 from quality.event import Event
 from quality.notifiers import MailNotifier, configured, subject
 from quality.settings import QualitySettings
-from timescale.errors import SettingError
-from timescale.settings import load
 
 MAIL = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "wh@example.org", "MAIL_TO": "a@example.org,b@example.org"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from collector import registry, topics
 from collector.registry import RegistryError, parse
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 ROOT = Path(registry.__file__).parents[1]
 

@@ -8,7 +8,7 @@ import pytest
 from fix_collector import PROGRAM, registry_text
 
 from collector.settings import CollectorSettings, MqttSettings, load
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 SECRET = "correct-horse-battery"
 

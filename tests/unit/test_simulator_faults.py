@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from collector import registry
+from core.errors import SettingError
 from simulator import faults, play
 from simulator.faults import Faults, Spec
-from timescale.errors import SettingError
 
 START = 1_780_000_000.0
 

@@ -9,9 +9,9 @@ import pytest
 
 from collector import registry
 from collector.registry import FieldsFormat
+from core.errors import SettingError
 from simulator import payloads
 from simulator.payloads import Sample
-from timescale.errors import SettingError
 
 WHEN = datetime(2023, 3, 28, 20, 4, 22, tzinfo=UTC).timestamp()
 

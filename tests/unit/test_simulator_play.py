@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from collector import registry
-from simulator import play, spans
+from core import durations
+from core.errors import SettingError
+from simulator import play
 from simulator.summary import Accounts, Summary
-from timescale.errors import SettingError
 
 FILE = Path(__file__).parents[2] / "sensors.json"
 START = 1_780_000_000.0
@@ -106,14 +107,14 @@ def test_batches_hold_all_samples(found):
 )
 def test_lengths_of_time(text, seconds):
     """Lengths of time are read with their units."""
-    assert spans.seconds(text) == seconds
+    assert durations.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "-1s", "1 hour", "1e3s", "nan"])
 def test_wrong_lengths_of_time(text):
     """What is no length of time is refused with an example."""
     with pytest.raises(ValueError, match="write one like"):
-        spans.seconds(text)
+        durations.seconds(text)
 
 
 def summary(**changes):

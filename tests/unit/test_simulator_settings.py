@@ -2,8 +2,8 @@
 
 import pytest
 
+from core.errors import SettingError
 from simulator import settings
-from timescale.errors import SettingError
 
 
 @pytest.fixture(autouse=True)

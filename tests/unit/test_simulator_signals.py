@@ -10,8 +10,8 @@ import pytest
 
 from collector import registry
 from collector.registry import Quantity
+from core.errors import SettingError
 from simulator import signals
-from timescale.errors import SettingError
 
 START = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 DAY = 86_400

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import SettingError
 from timescale import binaries
-from timescale.errors import SettingError
 
 
 def installation(folder: Path, version: str = "17.2", *, extension: bool = False, community: bool = False) -> Path:

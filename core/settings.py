@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from timescale.errors import SettingError
+from core.errors import SettingError
 
 if TYPE_CHECKING:  # those that speak to no broker need not import it
     from paho.mqtt.client import Client

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from dotenv import load_dotenv
 
-from timescale.errors import WarehouseError
+from core.errors import WarehouseError
 
 
 def new_app(about: str) -> typer.Typer:

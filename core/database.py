@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from timescale.errors import DatabaseError
+from core.errors import DatabaseError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -1,0 +1,1 @@
+"""The kernel that every part uses: errors, settings, logs, console output, durations, database connections."""
