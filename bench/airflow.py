@@ -28,8 +28,8 @@ from pathlib import Path
 import psutil
 from rig import machine
 
-from simulator.airflow import DBT_PROJECT, LocalAirflow
-from simulator.child import beside
+from local_services.airflow import DBT_PROJECT, LocalAirflow
+from local_services.child_process import beside
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "airflow.json"

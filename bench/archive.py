@@ -31,8 +31,8 @@ from collector.archive.spool import Segment, Spool
 from collector.archive.store import Directory
 from collector.files.archive_file import Archive
 from collector.message import Message
+from local_services.broker import LocalBroker
 from simulator import play
-from simulator.broker import LocalBroker
 
 RESULTS = Path(__file__).parent / "results"
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"

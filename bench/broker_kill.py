@@ -38,7 +38,7 @@ from typing import Any
 
 from rig import machine
 
-from simulator.broker import HOST, BrokerSettings, LocalBroker, executable, sqlite_plugin
+from local_services.broker import HOST, BrokerSettings, LocalBroker, executable, sqlite_plugin
 
 RESULTS = Path(__file__).parent / "results"
 DEVICES = 10

@@ -29,7 +29,7 @@ from broker_kill import Device, Reader, version
 from rig import Rig, machine, rig
 
 from core.settings import MqttSettings, load
-from simulator.broker import LocalBroker, executable
+from local_services.broker import LocalBroker, executable
 from simulator.publisher import Publisher
 
 RESULTS = Path(__file__).parent / "results"

@@ -32,8 +32,8 @@ import psutil
 import psycopg
 from rig import machine
 
+from local_services.database_server import LocalServer
 from timescale.migrate import migrate
-from timescale.server import LocalServer
 
 RESULTS = Path(__file__).parent / "results"
 PROJECT = Path(__file__).parent.parent / "dbt_project"

@@ -18,9 +18,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import psycopg
 
-from simulator.broker import BrokerSettings, LocalBroker
+from local_services.broker import BrokerSettings, LocalBroker
+from local_services.database_server import LocalServer
 from timescale import migrate
-from timescale.server import LocalServer
 
 SENSORS = 100
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

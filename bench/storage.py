@@ -41,9 +41,9 @@ from collector.batch import HEADER, ROW, TRAILER, Batch
 from collector.decoder import Decoder
 from collector.message import Message
 from collector.register import synchronise
+from local_services.database_server import LocalServer
 from simulator import play
 from timescale.migrate import migrate
-from timescale.server import LocalServer
 
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
 TYPES = ("thermostat", "motor")

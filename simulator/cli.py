@@ -12,8 +12,9 @@ from collector import registry as registries
 from core import console, durations
 from core.console import option
 from core.errors import SettingError
-from simulator import airflow, demo, faults, play, runner, settings
-from timescale.binaries import Choice
+from local_services import airflow
+from local_services.postgres_binaries import Choice
+from simulator import demo, faults, play, runner, settings
 
 app = console.new_app("Plays the sensors of the registry: publishes what they would measure to an MQTT broker.")
 

@@ -23,18 +23,18 @@ from collector import registry as registries
 from core import database
 from core.database import Connection
 from core.errors import WarehouseError
+from local_services.access_server import LocalAccess
+from local_services.airflow import LocalAirflow
+from local_services.broker import LocalBroker, write_private
+from local_services.child_process import Child, StoppedError
+from local_services.database_server import LocalServer
+from local_services.postgres_binaries import Choice
 from simulator import play, runner, summary
-from simulator.access import LocalAccess
-from simulator.airflow import LocalAirflow
-from simulator.broker import LocalBroker, write_private
-from simulator.child import Child, StoppedError
 from simulator.payloads import message
 from simulator.play import Player
 from simulator.publisher import Publisher
 from simulator.settings import Settings
 from simulator.settings import load as load_settings
-from timescale.binaries import Choice
-from timescale.server import LocalServer
 
 HISTORY_SECONDS = 24 * 3600.0
 EXAMPLE = Path("docs/examples/ambient_temperature.csv")

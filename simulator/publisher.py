@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from collector.settings import MqttSettings
-from simulator.broker import BrokerError
+from local_services.broker import BrokerError
 
 _LONGEST_PAUSE = 15.0
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from local_services.broker import BrokerError
 from simulator import play
-from simulator.broker import BrokerError
 from simulator.faults import Faults, Spec
 from simulator.payloads import Form, Message, Sample
 from simulator.publisher import Publisher

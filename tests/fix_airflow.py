@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.airflow import DBT_PROJECT
-from simulator.airflow_settings import DAGS, PLUGINS
+from local_services.airflow import DBT_PROJECT
+from local_services.airflow_settings import DAGS, PLUGINS
 
 if TYPE_CHECKING:  # pytest loads that module itself, and later
     from fix_database import Database, Servers

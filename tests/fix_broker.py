@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulator.broker import BrokerSettings, LocalBroker, executable
+from local_services.broker import BrokerSettings, LocalBroker, executable
 
 # nats sends what was not acknowledged again after this time only: its default of 30 s is as long as tests wait.
 SETTINGS = BrokerSettings(ack_wait_seconds=3)

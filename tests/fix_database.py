@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from core.errors import SettingError
-from timescale.binaries import Edition, find_binaries
+from local_services.database_server import LocalServer
+from local_services.postgres_binaries import Edition, find_binaries
 from timescale.migrate import migrate
-from timescale.server import LocalServer
 
 EDITIONS = get_args(Edition)
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from fix_database import EDITIONS, Database, Servers, point_to
 
-from timescale.binaries import Edition
+from local_services.postgres_binaries import Edition
 
 PROJECT = Path(__file__).parent.parent / "dbt_project"
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from core import console
 from core.database import connect
 from core.errors import DatabaseError, SettingError
+from local_services.database_server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
+from local_services.postgres_binaries import Choice
 from timescale import backup, logins, retention
-from timescale.binaries import Choice
 from timescale.migrate import Migration, edition, head
 from timescale.migrate import migrate as run_migrations
-from timescale.server import DEFAULT_DATA, DEFAULT_PORT, LocalServer
 from timescale.status import show
 from timescale.status import status as read_status
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import DatabaseError
-from timescale.binaries import client_places
+from local_services.postgres_binaries import client_places
 
 _SECONDS = 10.0
 """Time between two lines where there is no terminal."""

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from core.database import Connection, connect, wrapped
 from core.errors import DatabaseError, SettingError
-from timescale.binaries import Choice, Edition
+from local_services.postgres_binaries import Choice, Edition
 from timescale.retention import Retention, read_retention
 from timescale.scripts import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 

@@ -8,7 +8,7 @@ from alembic import context
 
 from core.database import Connection
 from core.errors import DatabaseError
-from timescale.binaries import Edition
+from local_services.postgres_binaries import Edition
 
 HERE = Path(__file__).parent
 VERSION_SCHEMA = "telemetry"

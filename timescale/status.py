@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.database import Connection, wrapped
-from timescale.binaries import Edition
+from local_services.postgres_binaries import Edition
 from timescale.migrate import edition, head, revision
 from timescale.retention import Retention, Span, lines, spans
 

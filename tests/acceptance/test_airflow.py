@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simulator.airflow_settings import DAGS
+from local_services.airflow_settings import DAGS
 
 # Whichever test is first waits for the start, a build and a scan.
 pytestmark = pytest.mark.timeout(1200)

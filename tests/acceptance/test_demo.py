@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from core.errors import SettingError
-from simulator.broker import executable
-from timescale.binaries import find_binaries
+from local_services.broker import executable
+from local_services.postgres_binaries import find_binaries
 
 ROOT = Path(__file__).parents[2]
 SIMULATOR = Path(sysconfig.get_path("scripts")) / "simulator"

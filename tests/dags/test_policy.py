@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from simulator.airflow import POOLS
-from simulator.airflow_settings import DAGS
+from local_services.airflow import POOLS
+from local_services.airflow_settings import DAGS
 
 NAMES = sorted(path.stem for path in DAGS.glob("*.py"))
 

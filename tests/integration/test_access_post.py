@@ -16,7 +16,7 @@ from fix_http import PROGRAM, Access, login, problem
 
 from access.database import Database as Pool
 from access.tokens import TokenFile, issue
-from simulator.broker import LocalBroker, free_port
+from local_services.broker import LocalBroker, free_port
 
 TIME = "2026-03-01T12:00:0{}Z"
 

@@ -9,8 +9,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from simulator import broker as brokers
-from simulator.broker import BrokerError, LocalBroker
+from local_services import broker as brokers
+from local_services.broker import BrokerError, LocalBroker
 
 KINDS = [
     pytest.param(kind, marks=pytest.mark.skipif(brokers.executable(kind) is None, reason=f"{kind} is not installed"))

@@ -15,7 +15,7 @@ from fix_marts import PROJECT, Marts
 
 from collector.register import synchronise
 from collector.registry import load
-from simulator.broker import LocalBroker
+from local_services.broker import LocalBroker
 
 ROOT = PROJECT.parent
 RESOURCES = ("model", "snapshot", "source")

@@ -185,7 +185,7 @@ def test_shared_subscription(database, broker, collectors, publisher, unique):
 
 def test_default_broker_window_does_not_throttle(database, tmp_path, collectors, unique):
     """A broker that allows 20 unacknowledged messages gets its acknowledgements at once, not once a timer tick."""
-    from simulator.broker import BrokerSettings, LocalBroker
+    from local_services.broker import BrokerSettings, LocalBroker
 
     with LocalBroker(tmp_path / "narrow", settings=BrokerSettings(max_inflight=20)) as narrow:
         collectors.start(narrow.environment())

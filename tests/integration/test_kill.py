@@ -9,7 +9,7 @@ import pytest
 from fix_collector import until
 from fix_publish import Publisher
 
-from simulator.broker import BrokerSettings, LocalBroker, executable, sqlite_plugin
+from local_services.broker import BrokerSettings, LocalBroker, executable, sqlite_plugin
 from timescale.migrate import migrate
 
 pytestmark = pytest.mark.kill

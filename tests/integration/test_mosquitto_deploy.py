@@ -15,7 +15,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from fix_collector import until
 
-from simulator.broker import HOST, answers, executable, free_port, sqlite_plugin
+from local_services.broker import HOST, answers, executable, free_port, sqlite_plugin
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "mosquitto"
 USERS = ("collector", "archiver", "access", "simulator", "forwarder", "devices")

@@ -12,7 +12,7 @@ from fix_database import Servers, point_to
 from ruamel.yaml import YAML
 
 from collector.message import Message
-from timescale.binaries import find_binaries
+from local_services.postgres_binaries import find_binaries
 from timescale.migrate import migrate
 
 ROOT = Path(__file__).parents[2]

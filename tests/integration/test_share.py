@@ -11,7 +11,7 @@ from fix_publish import Publisher
 from psycopg import errors
 
 from collector.writer import Writer
-from simulator.broker import BrokerSettings, LocalBroker, executable
+from local_services.broker import BrokerSettings, LocalBroker, executable
 
 pytestmark = [
     pytest.mark.skipif(executable("mosquitto") is None, reason="mosquitto is not installed: no shared subscriptions"),

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from collector import registry as registries
 from collector.settings import MqttSettings
-from simulator.broker import BrokerError, LocalBroker
+from local_services.broker import BrokerError, LocalBroker
 from simulator.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import pytest
 from fix_database import Database, point_to
 
 from core.errors import DatabaseError, SettingError
+from local_services.database_server import LocalServer
 from timescale import migrate
-from timescale.server import LocalServer
 
 UNCOMMENTED = """
     with schemas as (

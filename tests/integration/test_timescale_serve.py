@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from core.errors import DatabaseError, SettingError
-from timescale import account
-from timescale.server import LocalServer
+from local_services import unix_account
+from local_services.database_server import LocalServer
 
 AS_ROOT = os.geteuid() == 0
 
@@ -108,7 +108,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(available, server_fold
         taken = other.getsockname()[1]
         with pytest.raises(DatabaseError, match=f"port {taken} is taken"):
             LocalServer(server_folder / "data", available, taken).start()
-        monkeypatch.setattr("timescale.server.DEFAULT_PORT", taken)
+        monkeypatch.setattr("local_services.database_server.DEFAULT_PORT", taken)
         with LocalServer(server_folder / "data", available) as server:
             assert server.port != taken
             connect(server).close()
@@ -202,7 +202,7 @@ def test_an_ordinary_user_runs_it_as_himself(available):
     program = f"""
 import encodings.idna, os, sys
 from pathlib import Path
-from timescale.server import LocalServer
+from local_services.database_server import LocalServer
 import core.database
 os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})
 with LocalServer(Path(".local/postgres"), sys.argv[1], 0) as server:
@@ -227,7 +227,7 @@ def test_root_reaches_round_its_own_closed_directories(available, tmp_path, monk
     """Below a directory with mode 0700 data and programs move to where the server's account gets, and it stays 0700."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    monkeypatch.setattr(account, "SHARED", server_folder)
+    monkeypatch.setattr(unix_account, "SHARED", server_folder)
     with LocalServer(closed / "data", available, 0) as server:
         assert server.data.is_relative_to(server_folder)
         connect(server).close()
@@ -239,14 +239,14 @@ def test_root_reaches_round_its_own_closed_directories(available, tmp_path, monk
 @pytest.mark.skipif(not AS_ROOT, reason="only root must lend the server another account")
 def test_programs_below_a_closed_directory_are_copied_once(tmp_path, monkeypatch, server_folder):
     """The account gets a whole copy that it can run, and the second start takes the same."""
-    monkeypatch.setattr(account, "SHARED", server_folder)
+    monkeypatch.setattr(unix_account, "SHARED", server_folder)
     (tmp_path / "lib").mkdir(mode=0o700)
     (tmp_path / "bin").mkdir(mode=0o700)
     program = tmp_path / "bin" / "postgres"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o700)
     tmp_path.chmod(0o700)
-    lent = account.account()
+    lent = unix_account.account()
     copied = lent.programs(tmp_path / "bin")
     assert copied.is_relative_to(server_folder)
     assert lent.reaches(copied / "postgres")

@@ -11,7 +11,7 @@ import pytest
 from fix_certificates import make_authority, make_certificate
 from fix_collector import until
 
-from simulator.broker import HOST, LocalBroker, executable, free_port
+from local_services.broker import HOST, LocalBroker, executable, free_port
 
 # What is held here is between collector and broker: one edition of the database is enough.
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from simulator.airflow_settings import DAGS
+from local_services.airflow_settings import DAGS
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from simulator import airflow
-from simulator.airflow import AirflowError, LocalAirflow, UnansweredError
-from simulator.child import StoppedError
+from local_services import airflow
+from local_services.airflow import AirflowError, LocalAirflow, UnansweredError
+from local_services.child_process import StoppedError
 
 WAREHOUSE = {"PGHOST": "127.0.0.1", "PGPORT": "5433", "PGUSER": "me", "PGPASSWORD": "secret", "PGDATABASE": "warehouse"}
 

