@@ -13,9 +13,9 @@ from psycopg import sql
 
 from core.database import Connection, connect, wrapped
 from core.errors import DatabaseError
-from timescale import clients, migrate
-from timescale.scripts import HERE
-from timescale.scripts import run as run_script
+from timescale import migrate, pg_tools
+from timescale.sql_files import HERE
+from timescale.sql_files import run as run_script
 
 _JOBS = min(4, os.cpu_count() or 1)
 
@@ -59,14 +59,14 @@ def backup(target: Path, *, folder: bool) -> int:
         migrate.edition(connection)
         major = connection.info.server_version // 10_000
         (tables,) = connection.execute(_TABLES).fetchall()[0]
-    program = clients.find("pg_dump", major)
+    program = pg_tools.find("pg_dump", major)
     part = target.with_name(f".{target.name}.part")
     _remove(part)
     form = ["--format=directory", f"--jobs={_JOBS}"] if folder else ["--format=custom"]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with clients.progress("backup", tables) as step:
-            clients.run([program, "--no-password", *form, "--file", part], step)
+        with pg_tools.progress("backup", tables) as step:
+            pg_tools.run([program, "--no-password", *form, "--file", part], step)
         part.rename(target)
     except OSError as error:
         raise DatabaseError(f"{target} can't be written: {error.strerror or error}") from error
@@ -84,7 +84,7 @@ def restore(source: Path, *, owners: bool = True) -> Restored:
     """
     with connect(application_name="timescale-restore") as connection, wrapped("restore"):
         name, major = connection.info.dbname, connection.info.server_version // 10_000
-        program = clients.find("pg_restore", major)
+        program = pg_tools.find("pg_restore", major)
         about = describe(source, program)
         _check(connection, about, major, owners=owners)
         made = _make_roles(connection, about.grantees)
@@ -96,8 +96,8 @@ def restore(source: Path, *, owners: bool = True) -> Restored:
         options.append(f"--jobs={_JOBS}")
     _switch(about, "pre")
     try:
-        with clients.progress("restore", about.tables) as step:
-            clients.run([program, *options, source], step)
+        with pg_tools.progress("restore", about.tables) as step:
+            pg_tools.run([program, *options, source], step)
     except BaseException as error:
         with contextlib.suppress(DatabaseError):
             _switch(about, "post")

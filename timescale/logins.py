@@ -11,7 +11,7 @@ from psycopg import sql
 
 from core.database import Connection, connect, wrapped
 from core.errors import SettingError
-from timescale.secret import weakness
+from timescale.weak_secrets import weakness
 
 
 @dataclass(frozen=True)

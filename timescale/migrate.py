@@ -14,7 +14,7 @@ from core.database import Connection, connect, wrapped
 from core.errors import DatabaseError, SettingError
 from local_services.postgres_binaries import Choice, Edition
 from timescale.retention import Retention, read_retention
-from timescale.scripts import HERE, VERSION_SCHEMA, VERSION_TABLE, define
+from timescale.sql_files import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 
 _LOCK = 7233911046158836
 """Key of the advisory lock that keeps two migrations apart; any number that nobody else uses."""

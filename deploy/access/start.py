@@ -8,7 +8,7 @@ from access.settings import AccessSettings
 from access.tokens import Token, TokenFile, digest
 from core.errors import WarehouseError
 from core.settings import load
-from timescale.secret import weakness
+from timescale.weak_secrets import weakness
 
 NAME = "prometheus"
 

@@ -13,7 +13,7 @@ from fix_marts import Marts
 
 from core.database import connect
 from core.errors import DatabaseError
-from timescale import backup, cli, clients
+from timescale import backup, cli, pg_tools
 from timescale.migrate import migrate
 
 TABLES = """
@@ -139,7 +139,7 @@ def test_what_comes_back_is_what_was_there(kept, target, run, form, monkeypatch)
         yield seen.append
         assert len(seen) == tables
 
-    monkeypatch.setattr(clients, "progress", progress)
+    monkeypatch.setattr(pg_tools, "progress", progress)
     status, out, err = run("restore", str(kept.backups[form]))
     assert (status, err) == (0, "")
     assert out.startswith(f"restored {len(seen)} tables; ")
@@ -268,14 +268,14 @@ def test_a_server_that_does_not_fit_is_refused(kept, target, run, monkeypatch, c
 
 def test_a_missing_or_older_program_is_named(monkeypatch):
     """Without a pg_dump as new as the server the message says which is needed, and how to get it."""
-    monkeypatch.setattr(clients, "client_places", lambda _: [])
+    monkeypatch.setattr(pg_tools, "client_places", lambda _: [])
     with pytest.raises(DatabaseError, match=r"pg_dump of PostgreSQL 17 or newer.*none is here.*postgresql-client-17"):
-        clients.find("pg_dump", 17)
+        pg_tools.find("pg_dump", 17)
     echo = Path("/bin/echo")
-    monkeypatch.setattr(clients, "client_places", lambda _: [echo])
+    monkeypatch.setattr(pg_tools, "client_places", lambda _: [echo])
     monkeypatch.setattr(
         subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "pg_dump (PostgreSQL) 15.2\n", "")
     )
     with pytest.raises(DatabaseError, match="only those of 15 are here"):
-        clients.find("pg_dump", 17)
-    assert clients.find("pg_dump", 14) == echo
+        pg_tools.find("pg_dump", 17)
+    assert pg_tools.find("pg_dump", 14) == echo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from timescale.secret import weakness
+from timescale.weak_secrets import weakness
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"

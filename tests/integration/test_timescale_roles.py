@@ -14,7 +14,7 @@ from fix_marts import Marts
 
 from quality.scan import scan
 from timescale.migrate import migrate
-from timescale.scripts import HERE
+from timescale.sql_files import HERE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 ROLES = ["collector_writer", "transformer", "quality_scanner", "bi_reader", "data_scientist", "access_api"]

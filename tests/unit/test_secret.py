@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from timescale.secret import weakness
+from timescale.weak_secrets import weakness
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from timescale.scripts import VERSION_SCHEMA, VERSION_TABLE
+from timescale.sql_files import VERSION_SCHEMA, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

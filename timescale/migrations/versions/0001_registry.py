@@ -1,6 +1,6 @@
 """The registry: sensors and their series."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0001"
 down_revision = None

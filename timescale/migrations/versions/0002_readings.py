@@ -1,6 +1,6 @@
 """The readings."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0002"
 down_revision = "0001"

@@ -1,6 +1,6 @@
 """Means per minute, hour and day."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0003"
 down_revision = "0002"

@@ -1,6 +1,6 @@
 """Quarantine and accounts."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0004"
 down_revision = "0003"

@@ -1,6 +1,6 @@
 """How long raw readings are kept."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0005"
 down_revision = "0004"

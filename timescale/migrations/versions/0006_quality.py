@@ -1,6 +1,6 @@
 """Results of quality scans."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0006"
 down_revision = "0005"

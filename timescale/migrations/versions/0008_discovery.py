@@ -1,6 +1,6 @@
 """Sensors that are registered as they appear."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0008"
 down_revision = "0007"

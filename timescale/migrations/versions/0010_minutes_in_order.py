@@ -1,6 +1,6 @@
 """Old minutes in the order of their series."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0010"
 down_revision = "0009"

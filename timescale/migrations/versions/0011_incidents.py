@@ -1,6 +1,6 @@
 """Incidents: what quality scans and failed tasks told people about."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0011"
 down_revision = "0010"

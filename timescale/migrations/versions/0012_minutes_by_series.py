@@ -1,6 +1,6 @@
 """Minutes divided by series."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0012"
 down_revision = "0011"

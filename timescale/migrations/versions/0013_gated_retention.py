@@ -1,6 +1,6 @@
 """Gated retention: what is in the archive, and what must have happened before raw readings go."""
 
-from timescale.scripts import migration
+from timescale.sql_files import migration
 
 revision = "0013"
 down_revision = "0012"
