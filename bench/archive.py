@@ -32,7 +32,7 @@ from collector.archive.store import Directory
 from collector.files.archive_file import Archive
 from collector.message import Message
 from local_services.broker import LocalBroker
-from simulator import play
+from simulator import schedule
 
 RESULTS = Path(__file__).parent / "results"
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
@@ -48,13 +48,13 @@ def arrivals(sensors: int | None, seconds: float) -> list[Message]:
     broker and a subscriber on one network take, and the noise that the times of arrival must be stored with.
     """
     text = SENSORS_JSON.read_bytes()
-    known = registries.parse(text if sensors is None else play.enlarged(text, sensors).encode())
-    players = play.players(play.choose(known, None, []), 1, None)
+    known = registries.parse(text if sensors is None else schedule.enlarged(text, sensors).encode())
+    players = schedule.players(schedule.choose(known, None, []), 1, None)
     noise = random.Random(1)
     begin = BEGIN.timestamp()
     found = [
         (round(one.due * 1e6) + round(1_000 * noise.lognormvariate(0, 0.5)), one.topic, one.payload)
-        for one in play.messages(play.live(players, begin, begin + seconds), "wide", 1)
+        for one in schedule.messages(schedule.live(players, begin, begin + seconds), "wide", 1)
     ]
     found.sort()
     return [Message(topic, payload, received) for received, topic, payload in found]

@@ -42,7 +42,7 @@ from collector.decoder import Decoder
 from collector.message import Message
 from collector.register import synchronise
 from local_services.database_server import LocalServer
-from simulator import play
+from simulator import schedule
 from timescale.migrate import migrate
 
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
@@ -104,12 +104,12 @@ class Fleet:
     def arrivals(self, start: datetime, end: datetime) -> list[Message]:
         """Return what the sensors publish from ``start`` to before ``end``, in order of arrival."""
         known = registries.parse(self.registry)
-        players = play.players(play.choose(known, None, list(self.names)), 1, 1 / self.interval)
+        players = schedule.players(schedule.choose(known, None, list(self.names)), 1, 1 / self.interval)
         noise = random.Random(start.timestamp())
         median = math.log(1000 * self.delay)
         found = [
             Message(one.topic, one.payload, round(one.due * 1e6) + round(noise.lognormvariate(median, 0.5)))
-            for one in play.messages(play.live(players, start.timestamp(), end.timestamp()), "wide", 1)
+            for one in schedule.messages(schedule.live(players, start.timestamp(), end.timestamp()), "wide", 1)
         ]
         return sorted(found, key=lambda message: message.received)
 
@@ -126,9 +126,9 @@ class Fleet:
 
 def fleet(case: Case, delay: float) -> Fleet:
     """Return thermostats and motors, two to one, as many as ``case`` has."""
-    own = play.played(registries.parse(SENSORS_JSON.read_bytes()))
+    own = schedule.played(registries.parse(SENSORS_JSON.read_bytes()))
     times = math.ceil(case.sensors / sum(one.type in TYPES for one in own))
-    text = play.enlarged(SENSORS_JSON.read_bytes(), times * len(own)).encode()
+    text = schedule.enlarged(SENSORS_JSON.read_bytes(), times * len(own)).encode()
     names = [one.sensor_id for one in registries.parse(text).sensors if one.type in TYPES]
     return Fleet(text, tuple(names[: case.sensors]), case.interval, delay)
 

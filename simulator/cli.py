@@ -14,7 +14,7 @@ from core.console import option
 from core.errors import SettingError
 from local_services import airflow
 from local_services.postgres_binaries import Choice
-from simulator import demo, faults, play, runner, settings
+from simulator import demo, faults, runner, schedule, settings
 
 app = console.new_app("Plays the sensors of the registry: publishes what they would measure to an MQTT broker.")
 
@@ -52,13 +52,13 @@ def run(
     if sensors is not None and sensor:
         mistakes.add("--sensors and --sensor: give one of them")
     registry = environment and mistakes.collect("", lambda: registries.load(environment.registry))
-    chosen = registry and mistakes.collect("", lambda: play.choose(registry, sensors, sensor or []))
+    chosen = registry and mistakes.collect("", lambda: schedule.choose(registry, sensors, sensor or []))
     spec = faults.Spec()
     if fault is not None and registry:
         known = [one.sensor_id for one in chosen or registry.sensors]
         spec = mistakes.collect("", lambda: faults.parse(fault, known)) or spec
     seeded = seed if seed is not None else environment.simulator.seed if environment else 1
-    players = chosen and mistakes.collect("", lambda: play.players(chosen, seeded, rate))
+    players = chosen and mistakes.collect("", lambda: schedule.players(chosen, seeded, rate))
     mistakes.check()
     assert environment
     assert players
@@ -92,7 +92,7 @@ def registry(
         text = path.read_bytes()
     except OSError as error:
         raise SettingError(f"can't read the registry {path}: {error.strerror}. Set COLLECTOR_REGISTRY.") from error
-    sys.stdout.write(play.enlarged(text, sensors, str(path)))
+    sys.stdout.write(schedule.enlarged(text, sensors, str(path)))
 
 
 @app.command("demo")

@@ -29,10 +29,10 @@ from local_services.broker import LocalBroker, write_private
 from local_services.child_process import Child, StoppedError
 from local_services.database_server import LocalServer
 from local_services.postgres_binaries import Choice
-from simulator import play, runner, summary
+from simulator import demo_summary, runner, schedule
 from simulator.payloads import message
-from simulator.play import Player
 from simulator.publisher import Publisher
+from simulator.schedule import Player
 from simulator.settings import Settings
 from simulator.settings import load as load_settings
 
@@ -113,11 +113,11 @@ class Demo:
             self._load_example()
             live = self._go_live(connection, players, collector)
             self._until(access.is_ready, "the HTTP interface", serving, pause=0.1)
-            delay = summary.measure_delay(connection, publisher, players[0])
+            delay = demo_summary.measure_delay(connection, publisher, players[0])
             minute = begin_filling.replace(second=0, microsecond=0)
             where = f"{broker.kind} on 127.0.0.1:{broker.port}"
             edition = f"{server.binaries} on 127.0.0.1:{server.port}"
-            result = summary.summarise(connection, players, minute, delay, edition, where)
+            result = demo_summary.summarise(connection, players, minute, delay, edition, where)
             print(
                 f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server, access)}"
             )
@@ -215,13 +215,13 @@ class Demo:
             raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
 
     def _read_registry(self, path: Path) -> list[Player]:
-        sensors = play.choose(registries.load(path), None, [])
-        return play.players(sensors, self._seed, None)
+        sensors = schedule.choose(registries.load(path), None, [])
+        return schedule.players(sensors, self._seed, None)
 
     def _players(self) -> list[Player]:
         """Return what is played; a wanted number of sensors makes a registry of its own."""
         if self._options.sensors is not None:
-            text = play.enlarged(self._registry.read_bytes(), self._options.sensors, str(self._registry))
+            text = schedule.enlarged(self._registry.read_bytes(), self._options.sensors, str(self._registry))
             self._registry = self._directory / "sensors.json"
             self._registry.write_text(text)
             self._environment["COLLECTOR_REGISTRY"] = os.environ["COLLECTOR_REGISTRY"] = str(self._registry)
@@ -237,7 +237,7 @@ class Demo:
         def known() -> bool:
             publisher.publish(probe.topic, probe.payload, self._stopped)
             publisher.drain(5)
-            return summary.stored(connection, players[0], first.seconds)
+            return demo_summary.stored(connection, players[0], first.seconds)
 
         self._until(known, "the collector", collector, pause=0.1)
         self._say(f"24 h of history of {len(players)} sensors …")
@@ -247,10 +247,10 @@ class Demo:
         )
         mine = load_settings()
         runner.run(plan, Settings(mine.mqtt, mine.simulator, self._registry), self._stopped)
-        last = list(play.history(players, end - step, end, step))[-len(players) :]
+        last = list(schedule.history(players, end - step, end, step))[-len(players) :]
         self._until(
             lambda: all(
-                summary.stored(connection, player, sample.seconds) for player, sample in zip(players, last, strict=True)
+                demo_summary.stored(connection, player, sample.seconds) for player, sample in zip(players, last, strict=True)
             ),
             "the history in SQL", collector,
         )  # fmt: skip
@@ -280,7 +280,7 @@ class Demo:
 
     def _watch(self, connection: Connection, *children: Child | LocalAirflow) -> None:
         """Print a line now and then until somebody ends it; raises when one of ``children`` has ended."""
-        before = summary.accounts(connection)
+        before = demo_summary.accounts(connection)
         while True:
             end = time.monotonic() + _LINE_SECONDS
             while time.monotonic() < end:
@@ -289,7 +289,7 @@ class Demo:
                 for child in children:
                     child.check()
                 time.sleep(0.1)
-            now = summary.accounts(connection)
+            now = demo_summary.accounts(connection)
             rate = (now.stored - before.stored) / _LINE_SECONDS
             state = "balanced" if now.balanced else "NOT BALANCED"
             self._say(f"{now.stored:,} readings stored, {rate:,.1f} a second; accounts {state}")

@@ -17,7 +17,7 @@ import orjson
 
 from core import durations
 from core.errors import SettingError
-from simulator import chance
+from simulator import random_source
 from simulator.payloads import Message, Sample, Value
 
 RATES = ("lost", "duplicate", "late", "out-of-order", "out-of-range", "malformed")
@@ -204,7 +204,7 @@ class Faults:
     def _malformed(self, message: Message) -> Message:
         if not self._befalls("malformed", message.sensor_id, message.due):
             return message
-        draw = chance.uniform(self._salt("kind", message.sensor_id), round(message.due * 1000))
+        draw = random_source.uniform(self._salt("kind", message.sensor_id), round(message.due * 1000))
         kind = MALFORMED[int(draw * len(MALFORMED))]
         self.tally["malformed"] += 1
         self.tally[f"malformed:{kind}"] += 1
@@ -212,12 +212,12 @@ class Faults:
 
     def _befalls(self, fault: str, sensor_id: str, seconds: float) -> bool:
         rate = self.spec.rates.get(fault, 0.0)
-        return rate > 0 and chance.uniform(self._salt(fault, sensor_id), round(seconds * 1000)) < rate
+        return rate > 0 and random_source.uniform(self._salt(fault, sensor_id), round(seconds * 1000)) < rate
 
     def _salt(self, fault: str, sensor_id: str) -> int:
         salt = self._salts.get((fault, sensor_id))
         if salt is None:
-            salt = self._salts[fault, sensor_id] = chance.key(self._seed, "fault", fault, sensor_id)
+            salt = self._salts[fault, sensor_id] = random_source.key(self._seed, "fault", fault, sensor_id)
         return salt
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from local_services.broker import BrokerError
-from simulator import play
+from simulator import schedule
 from simulator.faults import Faults, Spec
 from simulator.payloads import Form, Message, Sample
 from simulator.publisher import Publisher
@@ -25,7 +25,7 @@ _LINE_SECONDS = 10.0
 class Plan:
     """What is to be played. Lengths are in seconds; ``history`` 0 is none, ``duration`` infinite has no end."""
 
-    players: list[play.Player]
+    players: list[schedule.Player]
     history: float = 0.0
     history_interval: float = 60.0
     duration: float = float("inf")
@@ -53,22 +53,22 @@ def run(plan: Plan, settings: Settings, stopped: Callable[[], bool]) -> Result:
     damage = Faults(plan.faults, plan.seed, start - plan.history)
 
     def stream(samples: Iterable[Sample]) -> Iterator[Message]:
-        return damage.messages(play.messages(damage.samples(samples), plan.form, plan.batch))
+        return damage.messages(schedule.messages(damage.samples(samples), plan.form, plan.batch))
 
     with Publisher(settings.mqtt, settings.simulator.window, say=_say) as publisher:
         if not publisher.connect(stopped):
             return Result(0, 0, damage.tally)
         if plan.history:
             begin = start - plan.history
-            size = play.history_size(plan.players, begin, start, plan.history_interval)
-            past = play.history(plan.players, begin, start, plan.history_interval)
+            size = schedule.history_size(plan.players, begin, start, plan.history_interval)
+            past = schedule.history(plan.players, begin, start, plan.history_interval)
             with _progress(size) as advance:
                 _publish(stream(advance(sample for sample in past if not stopped())), publisher, stopped)
                 publisher.drain()
         if plan.duration > 0 and not stopped():
             # Live begins where the past ended, so that what went by while we filled it is not missing.
             end = time.time() + plan.duration
-            _publish(stream(_paced(play.live(plan.players, start, end), publisher, stopped)), publisher, stopped)
+            _publish(stream(_paced(schedule.live(plan.players, start, end), publisher, stopped)), publisher, stopped)
         publisher.drain(10.0 if stopped() else 60.0)
         result = Result(publisher.published, publisher.acknowledged, damage.tally)
     if publisher.waiting:

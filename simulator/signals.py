@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from collector.registry import Quantity, Sensor
 from core.errors import SettingError
-from simulator import chance
+from simulator import random_source
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -97,14 +97,14 @@ def _range(quantity: Quantity) -> tuple[float, float]:
 
 
 def _noise(sensor: Sensor, name: str, seed: int) -> Curve:
-    own = chance.key(seed, sensor.sensor_id, name, "noise")
-    return lambda seconds: chance.noise(own, round(seconds * 1000))
+    own = random_source.key(seed, sensor.sensor_id, name, "noise")
+    return lambda seconds: random_source.noise(own, round(seconds * 1000))
 
 
 def _climate(sensor: Sensor, seed: int) -> Curve:
     """Return the outdoor temperature of the sensor's site in degrees Celsius; one curve for the whole site."""
-    site = chance.key(seed, "site", sensor.site)
-    weather, front = chance.key(site, "weather"), chance.key(site, "front")
+    site = random_source.key(seed, "site", sensor.site)
+    weather, front = random_source.key(site, "weather"), random_source.key(site, "front")
     latitude = 45.0 if sensor.latitude is None else sensor.latitude
     noon_shift = (sensor.longitude or 0.0) * 240  # the sun moves one degree in 240 s
     yearly = math.copysign(0.18 * min(abs(latitude), 60), latitude)
@@ -113,7 +113,9 @@ def _climate(sensor: Sensor, seed: int) -> Curve:
     def at(seconds: float) -> float:
         season = -math.cos(2 * math.pi * (seconds / _YEAR - 0.055))  # coldest about 20 January in the north
         daily = math.cos(2 * math.pi * ((seconds + noon_shift) / _DAY - 15 / 24))  # warmest at 15:00 by the sun
-        slow = 2.5 * chance.wander(weather, seconds, 3 * _DAY) + 0.8 * chance.wander(front, seconds, 9 * _HOUR)
+        slow = 2.5 * random_source.wander(weather, seconds, 3 * _DAY) + 0.8 * random_source.wander(
+            front, seconds, 9 * _HOUR
+        )
         return mean + yearly * season + 4.5 * daily + slow
 
     return at
@@ -131,8 +133,8 @@ def _temperature(sensor: Sensor, name: str, seed: int) -> Curve | None:
     if convert is None:
         return None
     climate, noise = _climate(sensor, seed), _noise(sensor, name, seed)
-    own = chance.key(seed, sensor.sensor_id, name)
-    offset = 2 * chance.uniform(own, 0) - 1
+    own = random_source.key(seed, sensor.sensor_id, name)
+    offset = 2 * random_source.uniform(own, 0) - 1
     # Indoors: two fifths of what happens outside, about a comfortable mean.
     return lambda seconds: convert(13 + offset + 0.4 * climate(seconds) + 0.04 * noise(seconds))
 
@@ -141,10 +143,10 @@ def _humidity(sensor: Sensor, name: str, seed: int) -> Curve | None:
     if sensor.quantities[name].unit != "%":
         return None
     climate, noise = _climate(sensor, seed), _noise(sensor, name, seed)
-    own = chance.key(seed, sensor.sensor_id, name)
+    own = random_source.key(seed, sensor.sensor_id, name)
     # Air that warms without taking up water gets drier by about 3 % of its relative humidity a kelvin.
     return lambda seconds: (
-        75 - 1.6 * climate(seconds) + 3 * chance.wander(own, seconds, 2 * _DAY) + 0.3 * noise(seconds)
+        75 - 1.6 * climate(seconds) + 3 * random_source.wander(own, seconds, 2 * _DAY) + 0.3 * noise(seconds)
     )
 
 
@@ -155,12 +157,14 @@ def _pressure(sensor: Sensor, name: str, seed: int) -> Curve | None:
     factor = _FROM_HECTOPASCAL.get(sensor.quantities[name].unit)
     if factor is None:
         return None
-    site = chance.key(seed, "pressure", sensor.site)
-    front = chance.key(site, "front")
+    site = random_source.key(seed, "pressure", sensor.site)
+    front = random_source.key(site, "front")
     noise = _noise(sensor, name, seed)
 
     def at(seconds: float) -> float:
-        drift = 14 * chance.wander(site, seconds, 4 * _DAY) + 3 * chance.wander(front, seconds, 0.7 * _DAY)
+        drift = 14 * random_source.wander(site, seconds, 4 * _DAY) + 3 * random_source.wander(
+            front, seconds, 0.7 * _DAY
+        )
         tide = 1.1 * math.cos(4 * math.pi * (seconds / _DAY - 10 / 24))  # maxima at 10 and 22 o'clock
         return factor * (1013.25 + drift + tide + 0.06 * noise(seconds))
 
@@ -170,27 +174,29 @@ def _pressure(sensor: Sensor, name: str, seed: int) -> Curve | None:
 def _heart_rate(sensor: Sensor, name: str, seed: int) -> Curve | None:
     if sensor.quantities[name].unit not in {"/min", "{beats}/min", "{beat}/min"}:
         return None
-    own = chance.key(seed, sensor.sensor_id, name)
+    own = random_source.key(seed, sensor.sensor_id, name)
     noise = _noise(sensor, name, seed)
-    rest = 56 + 12 * chance.uniform(own, 0)
+    rest = 56 + 12 * random_source.uniform(own, 0)
     slot = 3 * _HOUR
     ramp, recovery = 180.0, 420.0
 
     def activity(seconds: float) -> float:
         """Return the effort, 0 to 1: at most one activity of 20 to 60 minutes in each three hours."""
         turn = int(seconds // slot)
-        draws = chance.key(own, turn)
-        if chance.uniform(draws, 0) > 0.6:  # noqa: PLR2004 - three of five slots are active
+        draws = random_source.key(own, turn)
+        if random_source.uniform(draws, 0) > 0.6:  # noqa: PLR2004 - three of five slots are active
             return 0.0
-        length = 1200 + 2400 * chance.uniform(draws, 1)
-        begin = turn * slot + chance.uniform(draws, 2) * (slot - length - recovery)
+        length = 1200 + 2400 * random_source.uniform(draws, 1)
+        begin = turn * slot + random_source.uniform(draws, 2) * (slot - length - recovery)
         rise = min(max((seconds - begin) / ramp, 0), 1)
         fall = min(max((seconds - begin - length) / recovery, 0), 1)
         smooth = rise * rise * (3 - 2 * rise) * (1 - fall * fall * (3 - 2 * fall))
-        return smooth * (0.5 + 0.5 * chance.uniform(draws, 3))
+        return smooth * (0.5 + 0.5 * random_source.uniform(draws, 3))
 
     def at(seconds: float) -> float:
-        calm = rest + 4 * math.cos(2 * math.pi * (seconds / _DAY - 16 / 24)) + 3 * chance.wander(own, seconds, 300)
+        calm = (
+            rest + 4 * math.cos(2 * math.pi * (seconds / _DAY - 16 / 24)) + 3 * random_source.wander(own, seconds, 300)
+        )
         return calm + 95 * activity(seconds) + 1.2 * noise(seconds)
 
     return at
@@ -206,20 +212,20 @@ class _Motor:
         quantity = sensor.quantities[name]
         low = 0.0 if quantity.minimum is None else quantity.minimum
         high = low + 30.0 if quantity.maximum is None else quantity.maximum
-        self._own = chance.key(seed, sensor.sensor_id, name)
+        self._own = random_source.key(seed, sensor.sensor_id, name)
         self._noise = _noise(sensor, name, seed)
-        self.base = low + (0.39 + 0.02 * chance.uniform(self._own, 0)) * (high - low)
-        self.rise = (0.09 + 0.02 * chance.uniform(self._own, 1)) * (high - low)
+        self.base = low + (0.39 + 0.02 * random_source.uniform(self._own, 0)) * (high - low)
+        self.rise = (0.09 + 0.02 * random_source.uniform(self._own, 1)) * (high - low)
         self.noise = 0.004 * (high - low)
-        self.period = 180 + 120 * chance.uniform(self._own, 2)
-        self.duty = 0.35 + 0.1 * chance.uniform(self._own, 3)
+        self.period = 180 + 120 * random_source.uniform(self._own, 2)
+        self.duty = 0.35 + 0.1 * random_source.uniform(self._own, 3)
 
     def cycle(self, number: int) -> tuple[float, float, float]:
         """Return start, end (seconds) and level of the ``number``-th cycle since 1970; cycles never touch."""
-        draws = chance.key(self._own, number)
-        start = (number + 0.1 * chance.uniform(draws, 0)) * self.period
-        duration = self.period * self.duty * (0.9 + 0.2 * chance.uniform(draws, 1))
-        level = self.base + self.rise * (0.9 + 0.2 * chance.uniform(draws, 2))
+        draws = random_source.key(self._own, number)
+        start = (number + 0.1 * random_source.uniform(draws, 0)) * self.period
+        duration = self.period * self.duty * (0.9 + 0.2 * random_source.uniform(draws, 1))
+        level = self.base + self.rise * (0.9 + 0.2 * random_source.uniform(draws, 2))
         # Whole milliseconds: the truth is what it says after any conversion, too.
         return round(start, 3), round(start + duration, 3), level
 
@@ -243,11 +249,12 @@ def _wander(sensor: Sensor, name: str, seed: int) -> Curve:
     if high is None:
         high = low + 100.0
     middle, half = (low + high) / 2, (high - low) / 2
-    own = chance.key(seed, sensor.sensor_id, name)
-    fine = chance.key(own, "fine")
+    own = random_source.key(seed, sensor.sensor_id, name)
+    fine = random_source.key(own, "fine")
     # At most nine tenths of the way to a bound.
     return lambda seconds: (
-        middle + half * (0.7 * chance.wander(own, seconds, 2 * _HOUR) + 0.2 * chance.wander(fine, seconds, 600))
+        middle
+        + half * (0.7 * random_source.wander(own, seconds, 2 * _HOUR) + 0.2 * random_source.wander(fine, seconds, 600))
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from fix_readings import write
 
 from collector import registry
-from simulator import play
+from simulator import schedule
 
 ROOT = Path(__file__).parents[2]
 NOISE = "20 + mod(n * 7, 13) / 10.0"
@@ -117,9 +117,9 @@ def test_every_simulated_sensor_that_freezes_is_told_within_a_quarter_of_an_hour
     Of the day that is played the barometer, which shows tenths of a hectopascal, reads the same for 17 minutes once.
     """
     now, then, quarter = time.time(), 1_790_000_000.0, 900.0
-    sensors = play.choose(registry.load(ROOT / "sensors.json"), None, [])
+    sensors = schedule.choose(registry.load(ROOT / "sensors.json"), None, [])
     readings, made = [], {}
-    for player in play.players(sensors, 8, 1.0):
+    for player in schedule.players(sensors, 8, 1.0):
         ((name, signal),) = player.signals.items()
         past = [(then - second, signal.at(then - second)) for second in range(26 * 3600, 0, -60)]
         for end, freezes in (("goes on", False), ("freezes", True)):

@@ -10,7 +10,7 @@ import pytest
 
 from collector import registry
 from collector.settings import MqttSettings
-from simulator import faults, play
+from simulator import faults, schedule
 from simulator.faults import Faults
 from simulator.publisher import Publisher
 
@@ -29,12 +29,12 @@ def sensors(tmp_path, unique):
 
 def test_tally_equals_accounts(database, broker, sensors, unique):
     """Lost, duplicated, late, disordered, implausible and malformed messages each end up where they must, by count."""
-    players = play.players(play.played(registry.load(sensors)), 1, None)
-    samples = list(play.history(players, START, START + 2 * 3600, 60.0))
+    players = schedule.players(schedule.played(registry.load(sensors)), 1, None)
+    samples = list(schedule.history(players, START, START + 2 * 3600, 60.0))
 
     def damaged(rates):
         damage = Faults(faults.Spec(rates=rates), 1, START)
-        return list(damage.messages(play.messages(damage.samples(samples), "wide", 1))), damage.tally
+        return list(damage.messages(schedule.messages(damage.samples(samples), "wide", 1))), damage.tally
 
     messages, tally = damaged(dict.fromkeys(faults.RATES, 0.05))
     whole, _ = damaged({"out-of-range": 0.05})

@@ -10,7 +10,7 @@ import pytest
 
 from collector import registry
 from core.errors import SettingError
-from simulator import faults, play
+from simulator import faults, schedule
 from simulator.faults import Faults, Spec
 
 START = 1_780_000_000.0
@@ -20,19 +20,19 @@ START = 1_780_000_000.0
 def players():
     """Return players of the product's own sensors."""
     found = registry.load(Path(__file__).parents[2] / "sensors.json")
-    return play.players(play.played(found), 1, None)
+    return schedule.players(schedule.played(found), 1, None)
 
 
 @pytest.fixture(scope="module")
 def whole(players):
     """Return 2000 seconds of all players' samples, before any fault."""
-    return list(play.history(players, START, START + 2000, 1.0))
+    return list(schedule.history(players, START, START + 2000, 1.0))
 
 
 def damaged(whole, spec, seed=1):
     """Return the messages of ``whole`` after faults, and the tally."""
     damage = Faults(spec, seed, START)
-    return list(damage.messages(play.messages(damage.samples(whole), "wide", 1))), damage.tally
+    return list(damage.messages(schedule.messages(damage.samples(whole), "wide", 1))), damage.tally
 
 
 def values(messages, sensor_id):
@@ -45,7 +45,7 @@ def values(messages, sensor_id):
 def test_no_faults_change_nothing(whole):
     """Without faults the stream passes unchanged."""
     messages, tally = damaged(whole, Spec())
-    assert messages == list(play.messages(whole, "wide", 1))
+    assert messages == list(schedule.messages(whole, "wide", 1))
     assert tally == {"samples": 12_000, "messages": 12_000, "out": 12_000}
 
 

@@ -9,8 +9,8 @@ import pytest
 from collector import registry
 from core import durations
 from core.errors import SettingError
-from simulator import play
-from simulator.summary import Accounts, Summary
+from simulator import schedule
+from simulator.demo_summary import Accounts, Summary
 
 FILE = Path(__file__).parents[2] / "sensors.json"
 START = 1_780_000_000.0
@@ -24,63 +24,63 @@ def found():
 
 def test_file_loaded_sensors_are_not_played(found):
     """A sensor that reports hourly comes from files; it is played only when named."""
-    assert "office-1" not in {sensor.sensor_id for sensor in play.choose(found, None, [])}
-    assert [sensor.sensor_id for sensor in play.choose(found, None, ["office-1"])] == ["office-1"]
+    assert "office-1" not in {sensor.sensor_id for sensor in schedule.choose(found, None, [])}
+    assert [sensor.sensor_id for sensor in schedule.choose(found, None, ["office-1"])] == ["office-1"]
 
 
 def test_first_so_many(found):
     """A count takes the first sensors of the registry."""
-    assert [sensor.sensor_id for sensor in play.choose(found, 2, [])] == ["thermostat-1", "thermostat-2"]
+    assert [sensor.sensor_id for sensor in schedule.choose(found, 2, [])] == ["thermostat-1", "thermostat-2"]
 
 
 def test_unknown_sensors_are_all_named(found):
     """Names that are not in the registry are told together."""
     with pytest.raises(SettingError, match=r"a, b; it has .*motor-1"):
-        play.choose(found, None, ["a", "motor-1", "b"])
+        schedule.choose(found, None, ["a", "motor-1", "b"])
 
 
 def test_too_many_sensors_name_the_mend(found):
     """More sensors than the registry has is refused with the command that makes a larger one."""
     with pytest.raises(SettingError, match=r"simulator registry --sensors 100 > many.json"):
-        play.choose(found, 100, [])
+        schedule.choose(found, 100, [])
 
 
 @pytest.mark.parametrize("count", [1, 6, 7, 40])
 def test_enlarged_registry_is_valid(count):
     """A registry made for any number of sensors is valid, has that many to play, and keeps the file-loaded ones."""
-    made = registry.parse(play.enlarged(FILE.read_bytes(), count).encode())
-    assert len(play.played(made)) == count
+    made = registry.parse(schedule.enlarged(FILE.read_bytes(), count).encode())
+    assert len(schedule.played(made)) == count
     assert made.sensors[-1].sensor_id == "office-1"
     assert len({sensor.topic for sensor in made.sensors}) == count + 1
 
 
 def test_enlarged_registry_begins_with_the_original(found):
     """The original sensors stay as they are, so that their series continue."""
-    made = registry.parse(play.enlarged(FILE.read_bytes(), 20).encode())
-    assert made.sensors[:6] == tuple(play.played(found))
+    made = registry.parse(schedule.enlarged(FILE.read_bytes(), 20).encode())
+    assert made.sensors[:6] == tuple(schedule.played(found))
 
 
 def test_enlarged_registry_avoids_taken_names():
     """A number that an existing sensor has already is passed over."""
     document = json.loads(FILE.read_text())
     document["sensors"][1]["sensor_id"] = "thermostat-1-0002"
-    made = registry.parse(play.enlarged(json.dumps(document).encode(), 20).encode())
-    assert len(play.played(made)) == 20
+    made = registry.parse(schedule.enlarged(json.dumps(document).encode(), 20).encode())
+    assert len(schedule.played(made)) == 20
 
 
 def test_history_has_every_sensor_at_every_step(found):
     """History covers its time in whole steps, the start included and the end not."""
-    players = play.players(play.played(found), 1, None)
-    samples = list(play.history(players, START, START + 600, 60.0))
-    assert len(samples) == play.history_size(players, START, START + 600, 60.0) == 60
+    players = schedule.players(schedule.played(found), 1, None)
+    samples = list(schedule.history(players, START, START + 600, 60.0))
+    assert len(samples) == schedule.history_size(players, START, START + 600, 60.0) == 60
     assert all(sample.seconds % 60 == 0 and START <= sample.seconds < START + 600 for sample in samples)
 
 
 @pytest.mark.parametrize("rate", [None, 3.0, 1000.0])
 def test_live_is_in_order_and_without_repetition(found, rate):
     """Live samples come in order of time, at the asked rate, never twice at one millisecond of a sensor."""
-    players = play.players(play.played(found), 1, rate)
-    samples = list(play.live(players, START, START + 4))
+    players = schedule.players(schedule.played(found), 1, rate)
+    samples = list(schedule.live(players, START, START + 4))
     assert all(first.seconds <= second.seconds for first, second in itertools.pairwise(samples))
     assert len(samples) == len(players) * 4 * (rate or 1)
     assert len({(sample.sensor.sensor_id, sample.seconds) for sample in samples}) == len(samples)
@@ -88,16 +88,16 @@ def test_live_is_in_order_and_without_repetition(found, rate):
 
 def test_restart_continues_the_same_samples(found):
     """A second run that begins later gives just what the first one gave from there on."""
-    players = play.players(play.played(found), 1, 7.0)
-    whole = list(play.live(players, START, START + 10))
-    later = list(play.live(play.players(play.played(found), 1, 7.0), START + 4, START + 10))
+    players = schedule.players(schedule.played(found), 1, 7.0)
+    whole = list(schedule.live(players, START, START + 10))
+    later = list(schedule.live(schedule.players(schedule.played(found), 1, 7.0), START + 4, START + 10))
     assert later == [sample for sample in whole if sample.seconds >= START + 4]
 
 
 def test_batches_hold_all_samples(found):
     """Batching loses nothing: full batches first, what is left over at the end."""
-    players = play.players(play.played(found), 1, None)
-    messages = list(play.messages(play.live(players, START, START + 25), "wide", 10))
+    players = schedule.players(schedule.played(found), 1, None)
+    messages = list(schedule.messages(schedule.live(players, START, START + 25), "wide", 10))
     assert sum(message.readings for message in messages) == 150
     assert {message.readings for message in messages} == {10, 5}
 

@@ -10,7 +10,7 @@ from typing import Any
 from collector import registry as registries
 from collector.registry import FieldsFormat, Registry, Sensor
 from core.errors import SettingError
-from simulator import chance, signals
+from simulator import random_source, signals
 from simulator.payloads import Form, Message, Sample, message
 
 SLOWEST_SECONDS = 1800.0
@@ -80,7 +80,7 @@ def players(sensors: Iterable[Sensor], seed: int, rate: float | None) -> list[Pl
                 mistakes.append(f"  {error}")
         interval = 1 / rate if rate else _interval(sensor)
         # Each sensor has its own moment within the second, as real ones do: the load comes evenly.
-        share = chance.uniform(chance.key(seed, sensor.sensor_id, "phase"), 0)
+        share = random_source.uniform(random_source.key(seed, sensor.sensor_id, "phase"), 0)
         phase = int(share * interval * 1000) / 1000
         made.append(Player(sensor, curves, interval, phase))
     if mistakes:

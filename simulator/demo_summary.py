@@ -10,8 +10,8 @@ from typing import Any
 from core.database import Connection
 from core.errors import WarehouseError
 from simulator.payloads import message
-from simulator.play import Player
 from simulator.publisher import Publisher
+from simulator.schedule import Player
 
 _PROBES = 5
 
