@@ -13,9 +13,9 @@ import typer
 from collector import births, quarantine, registry, service, settings
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
-from collector.mqtt import MqttSource
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
-from collector.sparkplug_host import SparkplugHost
+from collector.sources.mqtt import MqttSource
+from collector.sources.sparkplug_host import SparkplugHost
 from collector.writer import Writer
 from core import database, logs, tables
 from core.console import new_app, option, run
@@ -84,7 +84,7 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     logs.configure()
     if source is Source.KAFKA:
         with _kafka_needed():
-            from collector.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
+            from collector.sources.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
         sys.exit(service.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
     host = SparkplugHost(told.collector.sparkplug_host_id)
     sys.exit(

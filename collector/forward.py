@@ -13,11 +13,11 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from collector import service
-from collector.kafka import QOS, RECEIVED, RETAINED, KafkaRefusedError, KafkaTroubles, await_topic
 from collector.message import Message
 from collector.metrics import Endpoint, Gauges, long_held
-from collector.mqtt import MqttSource
 from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
+from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaRefusedError, KafkaTroubles, await_topic
+from collector.sources.mqtt import MqttSource
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ _GIVEN_UP = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF00
 
 
 class KafkaSink:
-    """Puts messages on a topic in the order they come; a :class:`collector.mqtt.Sink`.
+    """Puts messages on a topic in the order they come; a :class:`collector.sources.mqtt.Sink`.
 
     ``committed`` is called with those that all in-sync replicas have, from a thread of the sink's own. Memory is
     bounded by ``full``; librdkafka tries for as long as the cluster is away, so a message fails only for good.

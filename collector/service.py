@@ -18,10 +18,10 @@ from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.metrics import Endpoint, Metrics, long_held
-from collector.mqtt import Sink
 from collector.pipeline import Pipeline
 from collector.settings import CollectorSettings
-from collector.sparkplug_host import SparkplugHost
+from collector.sources.mqtt import Sink
+from collector.sources.sparkplug_host import SparkplugHost
 from collector.writer import Writer
 from core import database
 from core.errors import DatabaseError, SettingError
@@ -109,7 +109,7 @@ class RegistryWatch:
 
 
 class Source(Protocol):
-    """Where messages come from: :class:`collector.mqtt.MqttSource`, :class:`collector.kafka.KafkaSource`."""
+    """Where messages come from: :class:`collector.sources.mqtt.MqttSource`, :class:`collector.sources.kafka.KafkaSource`."""
 
     subscribe: tuple[str, ...]
     """The registry's topic filters; replaced when the registry changes."""

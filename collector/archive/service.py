@@ -14,9 +14,9 @@ from collector.archive.finisher import Finisher
 from collector.archive.sink import SpoolSink
 from collector.archive.spool import HOUR, Spool
 from collector.metrics import Endpoint, Metrics, long_held
-from collector.mqtt import MqttSource
 from collector.service import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
+from collector.sources.mqtt import MqttSource
 from core.errors import SettingError
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ import pytest
 from fix_collector import until
 from fix_kafka import PARTITIONS, KafkaTopic
 
-from collector.kafka import KafkaSource
 from collector.settings import CollectorSettings, KafkaSettings
+from collector.sources.kafka import KafkaSource
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FETCH, OFFSET_COMMIT = 1, 8
@@ -195,8 +195,8 @@ def test_database_away(database, kafka, start, unique):
 
 def test_pausing_loses_and_repeats_nothing(kafka, unique, monkeypatch):
     """Partitions that are paused and resumed again and again bring each record once."""
-    monkeypatch.setattr("collector.kafka._PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr("collector.kafka._MOST_RECORDS", 100)
+    monkeypatch.setattr("collector.sources.kafka._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("collector.sources.kafka._MOST_RECORDS", 100)
 
     class Slow:
         """A sink that is full after 500 records, until it has been asked a few times."""

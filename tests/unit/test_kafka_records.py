@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from collector.kafka import KafkaRefusedError, KafkaSource, KafkaTroubles, message_of
 from collector.settings import CollectorSettings, KafkaSettings
+from collector.sources.kafka import KafkaRefusedError, KafkaSource, KafkaTroubles, message_of
 
 HEADER = "mqtt-topic"
 CREATE_TIME = 1
@@ -248,8 +248,8 @@ def test_lost_partitions_are_not_committed():
 
 def test_partitions_assigned_while_paused_are_paused(monkeypatch):
     """While the sink is full, a partition that comes is paused too, and all are resumed together."""
-    monkeypatch.setattr("collector.kafka._PATIENCE_SECONDS", 0)
-    monkeypatch.setattr("collector.kafka._POLL_SECONDS", 0)
+    monkeypatch.setattr("collector.sources.kafka._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("collector.sources.kafka._POLL_SECONDS", 0)
     sink = _FakeSink()
     consumer, _, _ = drive(
         lambda c: c.assign(0),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import MQTT_LOG_ERR
 from paho.mqtt.enums import MQTTErrorCode
 
-from collector.mqtt_client import RECEIVE_BYTES, BulkClient
+from collector.sources.mqtt_bulk_client import RECEIVE_BYTES, BulkClient
 
 PINGRESP = b"\xd0\x00"
 

@@ -1,6 +1,6 @@
 """Members of a share group: who is lost, and whose it is to inherit."""
 
-from collector.share import SILENCE_SECONDS, STAGGER_SECONDS, Members
+from collector.sources.mqtt_takeover import SILENCE_SECONDS, STAGGER_SECONDS, Members
 
 FILTERS = ("$share/group/sensors/#",)
 LATER = SILENCE_SECONDS + 0.1

@@ -21,8 +21,8 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.message import Message
-from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
+from collector.sources.mqtt_bulk_client import BulkClient
 
 log = structlog.get_logger()
 

@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka import Message as Record
 
 from collector.message import Message
-from collector.mqtt import Sink
 from collector.settings import CollectorSettings, KafkaSettings
+from collector.sources.mqtt import Sink
 from core.errors import WarehouseError
 
 log = structlog.get_logger()

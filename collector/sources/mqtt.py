@@ -17,10 +17,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from collector.formats.sparkplug_nodes import Publication
 from collector.message import Message
-from collector.mqtt_client import BulkClient
 from collector.settings import CollectorSettings, MqttSettings
-from collector.share import Inheritance, ShareGroup
-from collector.sparkplug_host import SparkplugHost
+from collector.sources.mqtt_bulk_client import BulkClient
+from collector.sources.mqtt_takeover import Inheritance, ShareGroup
+from collector.sources.sparkplug_host import SparkplugHost
 from core.errors import WarehouseError
 
 log = structlog.get_logger()
