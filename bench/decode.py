@@ -32,7 +32,7 @@ from rig import machine
 
 from collector import registry
 from collector.decoder import Decoder
-from collector.formats.sparkplug_payload import Payload
+from collector.formats.sparkplug.payload import Payload
 from collector.message import Message, NoReadingError, UndecodableError
 from collector.roster import UnregisteredError
 

@@ -28,9 +28,9 @@ from rig import machine
 
 from collector import registry, units
 from collector.decoder import Decoder
-from collector.formats.known import FORMATS, Format
 from collector.formats.measurement import Reader
-from collector.formats.sparkplug_payload import Payload
+from collector.formats.sparkplug.payload import Payload
+from collector.formats.supported import FORMATS, Format
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.roster import UnregisteredError
 

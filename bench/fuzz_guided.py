@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["collector"]):
     import fuzz
 
     from collector import units
-    from collector.formats.known import FORMATS
+    from collector.formats.supported import FORMATS
     from collector.message import Message
 
 LARGEST = 4_096

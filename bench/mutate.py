@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from google.protobuf.message import DecodeError
 
-from collector.formats.sparkplug_payload import Payload
+from collector.formats.sparkplug.payload import Payload
 from collector.message import Message
 
 

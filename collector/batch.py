@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collector.formats.values import date
+from collector.formats.scalars import date
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 from collector.roster import Discovery, UnregisteredError
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from collector.entries import UNSTORABLE
 from collector.formats.measurement import FormatOptions, Reader
-from collector.formats.sparkplug import SparkplugFormat, SparkplugReader
-from collector.formats.sparkplug_nodes import Nodes
+from collector.formats.sparkplug.nodes import Nodes
+from collector.formats.sparkplug.reader import SparkplugFormat, SparkplugReader
 from collector.message import Message
 from collector.registry import Registry
 from core import database

@@ -7,7 +7,7 @@ from collector import topics, units
 from collector.entries import Quantity, SensorEntry, SensorType
 from collector.fleets import Fleet, Sensor
 from collector.formats.fields_options import FieldsFormat
-from collector.formats.known import Format
+from collector.formats.supported import Format
 from collector.topics import Pattern, Template
 
 _WHICH = (

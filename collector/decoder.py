@@ -9,7 +9,7 @@ from collector.fleets import Fleet, Sensor
 from collector.formats.fields import FieldsDecoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
-from collector.formats.values import UnusableError
+from collector.formats.scalars import UnusableError
 from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry import Registry

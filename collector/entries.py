@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from collector import topics, units
 from collector.formats.fields_options import FieldsFormat, Pointer
-from collector.formats.known import Format
+from collector.formats.supported import Format
 from collector.topics import Pattern, Template
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")

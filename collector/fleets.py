@@ -8,8 +8,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from collector.entries import UNSTORABLE, Member, Quantity
-from collector.formats.known import Format
-from collector.formats.values import UnusableError, shown
+from collector.formats.scalars import UnusableError, shown
+from collector.formats.supported import Format
 from collector.message import Reason
 from collector.topics import Pattern, Template
 
@@ -62,7 +62,7 @@ class Fleet:
         """Return the sensor that ``topic``, with what its placeholders stand for, and ``device`` name.
 
         ``device`` is what the payload calls it, empty where it doesn't. Raises
-        :class:`~collector.formats.values.UnusableError` where there is none.
+        :class:`~collector.formats.scalars.UnusableError` where there is none.
         """
         device = device or names.get("sensor", "")
         if not device:

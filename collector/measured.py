@@ -8,9 +8,9 @@ from typing import Any
 from collector import units
 from collector.entries import Quantity
 from collector.fleets import Sensor
+from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
 from collector.formats.measurement import FormatOptions, Measured, Reader
-from collector.formats.tree import SMALL, Place, Tree, TreeReader, members, places
-from collector.formats.values import EXACT, UnusableError, check_time, number, shown
+from collector.formats.scalars import EXACT, UnusableError, check_time, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

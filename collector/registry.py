@@ -22,7 +22,7 @@ from collector.checks import Mistake, between, step
 from collector.entries import NAME, NAME_MEND, Filter, Quantity, RegistryFile, SensorEntry, SensorType
 from collector.fleets import Fleet, Route, Routes, Sensor
 from collector.formats.fields_options import FieldsFormat
-from collector.formats.known import FORMATS
+from collector.formats.supported import FORMATS
 from collector.topics import Pattern
 from core.errors import SettingError
 

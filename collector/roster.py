@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from collector.fleets import Sensor
-from collector.formats.values import UnusableError, shown
+from collector.formats.scalars import UnusableError, shown
 from collector.message import Reason
 from collector.registry import Registry
 
@@ -33,7 +33,7 @@ class Roster:
         self._owners |= {one.sensor_id: None for one in registry.sensors}
 
     def check(self, sensor: Sensor) -> None:
-        """Raise :class:`~collector.formats.values.UnusableError` where ``sensor`` can't be one."""
+        """Raise :class:`~collector.formats.scalars.UnusableError` where ``sensor`` can't be one."""
         owner = self._owners.get(sensor.sensor_id, ())
         if owner == ():
             if self.full:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from fix_formats import ARRIVED, named
 
-from collector.formats.sparkplug import SparkplugFormat
-from collector.formats.sparkplug_payload import Payload
-from collector.formats.sparkplug_types import DataType
+from collector.formats.sparkplug.payload import Payload
+from collector.formats.sparkplug.reader import SparkplugFormat
+from collector.formats.sparkplug.types import DataType
 from collector.message import Message, NoReadingError
 
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.files.rows import EXACT, NUMBER
-from collector.formats.values import LARGEST
+from collector.formats.scalars import LARGEST
 
 Column: TypeAlias = Any
 """A ``pyarrow.Array``; its published type hints lack half of the methods used here."""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from collector.files.layout import Layout
 from collector.files.sources import Source, Sources
 from collector.formats import json_payload
-from collector.formats.values import UnusableError, boolean, check_time, epoch, iso8601, number, shown
+from collector.formats.scalars import UnusableError, boolean, check_time, epoch, iso8601, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.values import UnusableError, iso8601
+from collector.formats.scalars import UnusableError, iso8601
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _OTHER_EVENTS = frozenset(("join", "ack", "txack", "log", "location", "integration", "error", "down", "tx", "rx"))
@@ -50,7 +50,7 @@ class ChirpstackReader:
         event = message.topic.rpartition("/")[2]
         if event in _OTHER_EVENTS:
             raise NoReadingError(f"event {event}")
-        document = tree.load_object(message.payload)
+        document = json_tree.load_object(message.payload)
         info = document.get("deviceInfo")
         if type(info) is not dict:
             info = document  # version 3
@@ -62,7 +62,7 @@ class ChirpstackReader:
         return [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
 
     def _uplink(self, document: dict[str, Any]) -> Values:
-        found: Values = [(name, value, None) for name, value in tree.leaves(_decoded(document))]
+        found: Values = [(name, value, None) for name, value in json_tree.leaves(_decoded(document))]
         receptions = document.get("rxInfo") if self._radio else None
         for index, one in enumerate(receptions if type(receptions) is list else ()):
             if type(one) is dict:
@@ -82,7 +82,7 @@ def _decoded(document: dict[str, Any]) -> dict[str, Any]:
     decoded = document.get("object")
     text = document.get("objectJSON")
     if decoded is None and type(text) is str and text:  # version 3 with its own JSON encoding
-        decoded = tree.load_object(text.encode("utf-8", "replace"))
+        decoded = json_tree.load_object(text.encode("utf-8", "replace"))
     return decoded if type(decoded) is dict else {}
 
 

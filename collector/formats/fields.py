@@ -14,7 +14,7 @@ from collector.fleets import Sensor
 from collector.formats import json_payload
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.json_payload import MISSING, ROUNDED
-from collector.formats.values import (
+from collector.formats.scalars import (
     EPOCH,
     EXACT,
     LONGEST_TIME,

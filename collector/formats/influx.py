@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.values import UnusableError, epoch, shown
+from collector.formats.scalars import UnusableError, epoch, shown
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 # All repeats are possessive: a line is read once, however it is made.

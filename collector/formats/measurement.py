@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from collector.formats.values import UnusableError
+from collector.formats.scalars import UnusableError
 from collector.message import Message
 
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
-from collector.formats.clock import ARRIVAL, Moment, moment
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.values import UnusableError, shown
+from collector.formats.message_time import ARRIVAL, Moment, moment
+from collector.formats.scalars import UnusableError, shown
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _FRAMES = frozenset([None, "ua-keyframe", "ua-deltaframe"])
@@ -65,7 +65,7 @@ class OpcuaPubsubReader:
         if message.payload.startswith(_GZIP):
             raise UndecodableError(Reason.MALFORMED, "compressed with gzip; set the publisher's encoding to plain JSON")
         found: list[Measurement] = []
-        for document in _objects(tree.load(message.payload)):
+        for document in _objects(json_tree.load(message.payload)):
             self._document(document, found)
         if not found:
             raise NoReadingError("no values: metadata, an event, a sign of life, or bad quality throughout")
@@ -130,7 +130,7 @@ class OpcuaPubsubReader:
             if type(value) is dict and "Body" in value and "Type" in value:  # a Variant in reversible encoding
                 value, kind = value["Body"], value["Type"]
             if type(value) is dict or type(value) is list:
-                leaves = tree.leaves(value, f"{name}/")
+                leaves = json_tree.leaves(value, f"{name}/")
             else:
                 leaves = [] if value is None else [(name, value)]
             for leaf, scalar in leaves:

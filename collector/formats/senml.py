@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.values import UnusableError, epoch, shown
+from collector.formats.scalars import UnusableError, epoch, shown
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 VERSION = 10
@@ -77,7 +77,7 @@ class SenmlReader:
 
     def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        pack = tree.load(message.payload)
+        pack = json_tree.load(message.payload)
         found: list[Measurement] = []
         base: dict[str, Any] = {}
         for record in pack if type(pack) is list else [pack]:  # many send a record alone, without its list

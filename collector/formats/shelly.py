@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
-from collector.formats.clock import if_set, moment
+from collector.formats import json_tree
+from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.tree import Tree
+from collector.formats.message_time import if_set, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
@@ -49,15 +49,15 @@ class ShellyReader:
 
     def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
-        return tree.all_measurements(self.trees(message, names))
+        return json_tree.all_measurements(self.trees(message, names))
 
     def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:
-        """Return the trees in ``message``; see :class:`~collector.formats.tree.TreeReader`."""
+        """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         levels = ["", *message.topic.split("/")]
         above, last = levels[-2:]
         if last == "rpc" and above == "events":
             self._check("rpc")
-            return [_notification(tree.load_object(message.payload))]
+            return [_notification(json_tree.load_object(message.payload))]
         if last in _SILENT or above in _SILENT:
             raise NoReadingError("presence, a command or an event")
         if above == "status":
@@ -80,7 +80,7 @@ def _notification(frame: dict[str, Any]) -> Tree:
 
 
 def _component(payload: bytes) -> dict[str, Any]:
-    status = tree.load(payload)
+    status = json_tree.load(payload)
     if status is None:
         raise NoReadingError("null")
     if type(status) is not dict:
@@ -90,7 +90,7 @@ def _component(payload: bytes) -> dict[str, Any]:
 
 def _generation_1(payload: bytes, last: str, below: str | None) -> Tree:
     """Return what a topic of generation 1 holds; ``below``: the topic below the device's own."""
-    document = tree.load_or_text(payload)
+    document = json_tree.load_or_text(payload)
     if type(document) is dict:
         if last == "info":
             when = if_set(moment(document.pop("unixtime", None), "s"))

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field
 
-from collector.formats import tree
-from collector.formats.clock import ARRIVAL, Moment, if_set, moment
+from collector.formats import json_tree
+from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.tree import Tree
+from collector.formats.message_time import ARRIVAL, Moment, if_set, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
@@ -68,10 +68,10 @@ class TasmotaReader:
 
     def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
-        return tree.all_measurements(self.trees(message, names))
+        return json_tree.all_measurements(self.trees(message, names))
 
     def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:  # noqa: ARG002 - the topic's end says all
-        """Return the trees in ``message``; see :class:`~collector.formats.tree.TreeReader`."""
+        """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
             raise NoReadingError(f"{kind[:60]} holds no reading")

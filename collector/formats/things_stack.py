@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.values import UnusableError, iso8601, shown
+from collector.formats.scalars import UnusableError, iso8601, shown
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _OTHER_EVENTS = (
@@ -75,7 +75,7 @@ class ThingsStackReader:
 
     def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        document = tree.load_object(message.payload)
+        document = json_tree.load_object(message.payload)
         uplink = document.get("uplink_message")
         if type(uplink) is not dict:
             for event in _OTHER_EVENTS:
@@ -91,7 +91,9 @@ class ThingsStackReader:
         if self._normalized:
             _add_normalized(uplink.get("normalized_payload"), device, time, problem, found)
         elif type(payload := uplink.get("decoded_payload")) is dict:
-            found += [Measurement(name, value, time, None, device, problem) for name, value in tree.leaves(payload)]
+            found += [
+                Measurement(name, value, time, None, device, problem) for name, value in json_tree.leaves(payload)
+            ]
         if self._radio:
             found += [Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)]
         if not found:
@@ -126,7 +128,7 @@ def _add_normalized(
         own, wrong = _parsed(item["time"]) if item.get("time") is not None else (time, problem)
         found += [
             Measurement(name, value, own, _NORMALIZED_UNITS.get(name), device, wrong)
-            for name, value in tree.leaves(item)
+            for name, value in json_tree.leaves(item)
             if name != "time"
         ]
 

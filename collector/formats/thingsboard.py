@@ -8,10 +8,10 @@ an object of these by device.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from collector.formats import tree
-from collector.formats.clock import ARRIVAL, Moment, moment
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.values import UnusableError, shown
+from collector.formats.message_time import ARRIVAL, Moment, moment
+from collector.formats.scalars import UnusableError, shown
 from collector.message import Message, NoReadingError, Reason
 
 _SILENT = frozenset(["attributes", "connect", "disconnect", "rpc", "claim", "provision", "response", "request"])
@@ -36,7 +36,7 @@ class ThingsboardReader:
         levels = message.topic.split("/")
         if not _SILENT.isdisjoint(levels[-3:]):
             raise NoReadingError("attributes, a connection or a call")
-        document = tree.load(message.payload)
+        document = json_tree.load(message.payload)
         found: list[Measurement] = []
         if type(document) is dict and ("gateway" in levels or ("devices" not in levels and _by_device(document))):
             for device, telemetry in document.items():
@@ -61,7 +61,7 @@ def _measurements(telemetry: Any, device: str) -> list[Measurement]:
     for record in telemetry if type(telemetry) is list else (telemetry,):
         values, when = _record(record)
         if type(values) is dict:
-            found += tree.measurements(values, "", when, device)
+            found += json_tree.measurements(values, "", when, device)
         else:
             problem = UnusableError(Reason.MALFORMED, f"{shown(values)} where an object of keys and values is due")
             found.append(Measurement("", 0, when[0], None, device, problem))

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from collector.formats import tree
-from collector.formats.clock import ARRIVAL, moment
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.message_time import ARRIVAL, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["availability", "set", "get"])
@@ -48,7 +48,7 @@ class Zigbee2mqttReader:
             raise NoReadingError("about Zigbee2MQTT itself")
         if not _SILENT.isdisjoint(levels[-2:]):
             raise NoReadingError("availability or a command")
-        document = tree.load_or_text(message.payload)
+        document = json_tree.load_or_text(message.payload)
         below = names.get("#", "")
         if type(document) is not dict:
             return [_attribute(document, names.get("quantity") or below)]
@@ -57,7 +57,7 @@ class Zigbee2mqttReader:
         when = ARRIVAL if self._arrival else moment(last_seen, "iso8601" if type(last_seen) is str else "ms")
         # Under a pattern that ends in #, what it stands for is the rest of a friendly name with slashes.
         device = f"{names['sensor']}/{below}" if below and "sensor" in names else below
-        found = tree.measurements(document, "", when, device)
+        found = json_tree.measurements(document, "", when, device)
         if not found:
             raise NoReadingError("holds no value")
         return found

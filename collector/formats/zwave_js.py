@@ -7,9 +7,9 @@ The topic's rest below the node names the quantity: ``sensor_multilevel/endpoint
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from collector.formats import tree
-from collector.formats.clock import ARRIVAL, Moment, moment
+from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement
+from collector.formats.message_time import ARRIVAL, Moment, moment
 from collector.message import Message, NoReadingError
 
 _GATEWAY = frozenset(["_CLIENTS", "_EVENTS"])
@@ -72,12 +72,12 @@ class ZwaveJsReader:
         quantity = names.get("quantity") or names.get("#") or last
         if last == "set" or quantity in _NODE or not _GATEWAY.isdisjoint(levels) or levels[-2:] == ["driver", "status"]:
             raise NoReadingError("about the gateway or a node, or a command")
-        value, unit, (time, problem) = _value(tree.load_or_text(message.payload))
+        value, unit, (time, problem) = _value(json_tree.load_or_text(message.payload))
         if value is None:
             raise NoReadingError("no value")
         if type(value) is not dict and type(value) is not list:
             return [Measurement(quantity, value, time, unit, "", problem)]
-        found = tree.measurements(value, f"{quantity}/", (time, problem))
+        found = json_tree.measurements(value, f"{quantity}/", (time, problem))
         if not found:
             raise NoReadingError("no value")
         return found

@@ -15,7 +15,7 @@ import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collector.formats.sparkplug_nodes import Publication
+from collector.formats.sparkplug.nodes import Publication
 from collector.message import Message
 from collector.settings import CollectorSettings, MqttSettings
 from collector.sources.mqtt_bulk_client import BulkClient

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from collector.formats.sparkplug_nodes import NAMESPACE, Nodes, Publication
+from collector.formats.sparkplug.nodes import NAMESPACE, Nodes, Publication
 
 
 class SparkplugHost:

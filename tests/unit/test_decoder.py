@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from collector import registry
 from collector.decoder import Decoder
-from collector.formats.known import FORMATS
+from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.tree import Tree
-from collector.formats.values import UnusableError
+from collector.formats.scalars import UnusableError
+from collector.formats.supported import FORMATS
 from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry import Sensor

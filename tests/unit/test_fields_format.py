@@ -14,7 +14,7 @@ from collector import registry
 from collector.decoder import Decoder
 from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder
-from collector.formats.values import shown
+from collector.formats.scalars import shown
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
 
 SECOND = 1_000_000

@@ -24,9 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import units
-from collector.formats import sparkplug_payload
-from collector.formats.sparkplug import SparkplugFormat
-from collector.formats.sparkplug_nodes import Nodes
+from collector.formats.sparkplug.nodes import Nodes
+from collector.formats.sparkplug.reader import SparkplugFormat, payload
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 
@@ -311,7 +310,7 @@ def test_names_that_are_no_text():
 
 def test_units():
     """The units that spellings stand for are UCUM codes."""
-    for code in sparkplug_payload._UCUM.values():
+    for code in payload._UCUM.values():
         assert units.check(code)
 
 

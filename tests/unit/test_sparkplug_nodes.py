@@ -15,8 +15,8 @@ from fix_sparkplug import (
     encode,
 )
 
-from collector.formats.sparkplug import SparkplugFormat
-from collector.formats.sparkplug_nodes import Publication
+from collector.formats.sparkplug.nodes import Publication
+from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 
@@ -148,7 +148,7 @@ def test_births_to_store():
 
 def test_nodes_are_forgotten(monkeypatch):
     """What is known of nodes is bounded: those born longest ago are forgotten first."""
-    monkeypatch.setattr("collector.formats.sparkplug_nodes._MOST_KEPT", 10)
+    monkeypatch.setattr("collector.formats.sparkplug.nodes._MOST_KEPT", 10)
     reader = SparkplugFormat().reader()
     birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
     for number in range(20):

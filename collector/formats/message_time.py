@@ -3,7 +3,7 @@
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from collector.formats.values import UnusableError, epoch, iso8601
+from collector.formats.scalars import UnusableError, epoch, iso8601
 
 Moment = tuple[int | None, UnusableError | None]
 """``Measurement.time`` and ``Measurement.problem``."""

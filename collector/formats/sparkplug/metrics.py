@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.formats.measurement import Measured
-from collector.formats.sparkplug_payload import check_quality, has, unit_of, which
-from collector.formats.sparkplug_types import AS_THEY_ARE, DataType, by_type
-from collector.formats.values import UnusableError, shown
+from collector.formats.scalars import UnusableError, shown
+from collector.formats.sparkplug.payload import check_quality, has, unit_of, which
+from collector.formats.sparkplug.types import AS_THEY_ARE, DataType, by_type
 from collector.message import Reason, UndecodableError
 
 BDSEQ = "bdSeq"
@@ -47,7 +47,7 @@ class Birth:
 def born(payload: Any, raw: bytes, received: int, device: str) -> tuple[Birth, list[Measured], bool]:
     """Return the birth in ``payload``, its measurements, and whether some lack what it doesn't say.
 
-    ``payload`` and ``raw`` are as :func:`collector.formats.sparkplug_payload.parse` returns them. Raises
+    ``payload`` and ``raw`` are as :func:`collector.formats.sparkplug.payload.parse` returns them. Raises
     :class:`UndecodableError` where its metrics are too many to remember.
     """
     if len(payload.metrics) > _MOST_METRICS:

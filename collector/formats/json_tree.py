@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from collector.formats import json_payload
-from collector.formats.clock import ARRIVAL, Moment
 from collector.formats.measurement import Measurement, Reader
-from collector.formats.values import UnusableError
+from collector.formats.message_time import ARRIVAL, Moment
+from collector.formats.scalars import UnusableError
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 LONGEST_PREFIX = 200

@@ -10,7 +10,7 @@ from collector.formats.influx import InfluxFormat
 from collector.formats.opcua_pubsub import OpcuaPubsubFormat
 from collector.formats.senml import SenmlFormat
 from collector.formats.shelly import ShellyFormat
-from collector.formats.sparkplug import SparkplugFormat
+from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.formats.tasmota import TasmotaFormat
 from collector.formats.things_stack import ThingsStackFormat
 from collector.formats.thingsboard import ThingsboardFormat

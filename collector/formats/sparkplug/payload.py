@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from collector.formats.values import UnusableError
+from collector.formats.scalars import UnusableError
 from collector.message import Reason, UndecodableError
 
 _PACKAGE = "org.eclipse.tahu.protobuf"

@@ -1,7 +1,7 @@
 """Format ``sparkplug``: Sparkplug B 3.0 (https://sparkplug.eclipse.org/specification/).
 
 Edge nodes and their devices say in *births* which metrics they have; *data* may then name a metric by a number, its
-alias, and leave its type out. So births must be known, which is what :class:`collector.formats.sparkplug_nodes.Nodes`
+alias, and leave its type out. So births must be known, which is what :class:`collector.formats.sparkplug.nodes.Nodes`
 is for. Data that can't be read without one is held back as ``missing_birth`` and can be replayed once it came.
 """
 
@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import Field
 
 from collector.formats.measurement import FormatOptions, Measured
-from collector.formats.sparkplug_metrics import Birth, born, told
-from collector.formats.sparkplug_nodes import Nodes, place
-from collector.formats.sparkplug_payload import parse
-from collector.formats.values import shown
+from collector.formats.scalars import shown
+from collector.formats.sparkplug.metrics import Birth, born, told
+from collector.formats.sparkplug.nodes import Nodes, place
+from collector.formats.sparkplug.payload import parse
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _BIRTHS = ("NBIRTH", "DBIRTH")

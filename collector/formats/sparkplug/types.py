@@ -6,7 +6,7 @@ Section numbers are those of the specification, version 3.0 (https://sparkplug.e
 from enum import IntEnum
 from typing import Any
 
-from collector.formats.values import UnusableError, shown
+from collector.formats.scalars import UnusableError, shown
 from collector.message import Reason
 
 

@@ -13,10 +13,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from collector.formats.sparkplug_metrics import BDSEQ, Birth, born
-from collector.formats.sparkplug_payload import Payload, parse
-from collector.formats.sparkplug_types import DataType
-from collector.formats.values import shown
+from collector.formats.scalars import shown
+from collector.formats.sparkplug.metrics import BDSEQ, Birth, born
+from collector.formats.sparkplug.payload import Payload, parse
+from collector.formats.sparkplug.types import DataType
 from collector.message import Message, Reason, UndecodableError
 
 NAMESPACE = "spBv1.0"

@@ -1,0 +1,1 @@
+"""Format ``sparkplug``: Sparkplug B (payloads, metrics, node sessions)."""
