@@ -30,11 +30,11 @@ from fuzz import ARRIVED, registry_of, samples
 from mutate import Sample
 from rig import machine
 
-from collector import registry
 from collector.decoder import Decoder
 from collector.formats.sparkplug.payload import Payload
 from collector.message import Message, NoReadingError, UndecodableError
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import sensors_file
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 0.004
@@ -84,7 +84,7 @@ def fields(readings: int) -> tuple[Decoder, Message]:
     """Return a decoder and one message of the product's own kind with so many readings."""
     entry = {"sensor_id": "t1", "type": "t", "site": "s", "area": "a", "topic": "s/t1"}
     kind = {"quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}}}
-    known = registry.parse(orjson.dumps({"subscribe": ["s/#"], "types": {"t": kind}, "sensors": [entry]}))
+    known = sensors_file.parse(orjson.dumps({"subscribe": ["s/#"], "types": {"t": kind}, "sensors": [entry]}))
     items = [
         {"device_id": "t1", "timestamp": f"2026-11-22T08:00:{n:02}.123Z", "temperature": 20 + n / 10, "tag": "T"}
         for n in range(readings)
@@ -95,7 +95,7 @@ def fields(readings: int) -> tuple[Decoder, Message]:
 
 def prepared(sample: Sample) -> tuple[Decoder, int] | None:
     """Return a decoder that knows the sensors of ``sample`` and how many readings it finds; None: it finds none."""
-    decoder, numbers = Decoder(registry.parse(registry_of([sample])), {}), count(1)
+    decoder, numbers = Decoder(sensors_file.parse(registry_of([sample])), {}), count(1)
     message = Message(sample.topic, sample.payload, ARRIVED)
     with suppress(NoReadingError, UndecodableError):
         for _ in range(3):

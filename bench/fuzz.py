@@ -26,13 +26,14 @@ from mutate import Mutator, Sample
 from pydantic import TypeAdapter
 from rig import machine
 
-from collector import registry, units
+from collector import units
 from collector.decoder import Decoder
 from collector.formats.measurement import Reader
 from collector.formats.sparkplug.payload import Payload
 from collector.formats.supported import FORMATS, Format
 from collector.message import Message, NoReadingError, Reason, UndecodableError
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import sensors_file
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -140,7 +141,7 @@ class Bench:
         self.escapes: list[Escape] = []
         self._options = TypeAdapter(Format)
         self._forms = [only] if only else [name for name in FORMATS if name != "fields"]
-        self._registry = registry.parse(registry_of(found))
+        self._registry = sensors_file.parse(registry_of(found))
         self.renew()
 
     def renew(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from collector.formats.scalars import date
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
-from collector.roster import Discovery, UnregisteredError
+from collector.registry.discovery import Discovery, UnregisteredError
 
 Decode = Callable[[Message], Decoded]
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from collector.entries import UNSTORABLE
 from collector.formats.measurement import FormatOptions, Reader
 from collector.formats.sparkplug.nodes import Nodes
 from collector.formats.sparkplug.reader import SparkplugFormat, SparkplugReader
 from collector.message import Message
-from collector.registry import Registry
+from collector.registry.schema import UNSTORABLE
+from collector.registry.sensors_file import Registry
 from core import database
 from core.errors import SettingError
 

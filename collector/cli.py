@@ -10,9 +10,10 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import births, quarantine, registry, service, settings
+from collector import births, quarantine, service, settings
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
+from collector.registry.sensors_file import sensors_file
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.sources.mqtt import MqttSource
 from collector.sources.sparkplug_host import SparkplugHost
@@ -40,7 +41,7 @@ class Configuration(NamedTuple):
     mqtt: MqttSettings
     kafka: KafkaSettings
     archive: ArchiveSettings
-    registry: registry.Registry
+    sensors_file: sensors_file.Registry
 
 
 def _configuration(*, decodes: bool = False) -> Configuration:
@@ -51,7 +52,7 @@ def _configuration(*, decodes: bool = False) -> Configuration:
     kafka = _found(mistakes, lambda: settings.load(KafkaSettings))
     archive = _found(mistakes, lambda: settings.load(ArchiveSettings))
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
-    sensors = _found(mistakes, lambda: registry.load(collector.registry)) if collector else None
+    sensors = _found(mistakes, lambda: sensors_file.load(collector.registry.sensors_file)) if collector else None
     if decodes and collector and sensors:
         _found(mistakes, lambda: births.check(sensors, collector.share_group))
     if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from collector.entries import Quantity
-from collector.fleets import Fleet, Sensor
 from collector.formats.fields import FieldsDecoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.formats.scalars import UnusableError
 from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
-from collector.registry import Registry
-from collector.roster import Discovery, Roster, UnregisteredError
+from collector.registry.discovery import Discovery, Roster, UnregisteredError
+from collector.registry.schema import Quantity
+from collector.registry.sensors import Fleet, Sensor
+from collector.registry.sensors_file import Registry
 
 _Route = Callable[[Message], Decoded]
 
@@ -28,7 +28,7 @@ class Decoder:
     """Decodes messages by a registry.
 
     ``series_ids`` maps (sensor_id, quantity) to series_id, and ``discovered`` are the sensors that fleets have shown
-    so far, as :func:`collector.register.synchronise` returns both; there may be ``max_discovered`` of them.
+    so far, as :func:`collector.registry.sync.synchronise` returns both; there may be ``max_discovered`` of them.
     ``readers`` are those of the decoder before this one: what a format remembers of earlier messages outlives a change
     of the registry.
     """
@@ -62,7 +62,7 @@ class Decoder:
         """Return what ``message`` holds.
 
         Raises :class:`UndecodableError` or :class:`NoReadingError`; and, where it is the first of a fleet's sensor or
-        of a quantity, :class:`~collector.roster.UnregisteredError`. Nothing else.
+        of a quantity, :class:`~collector.registry.discovery.UnregisteredError`. Nothing else.
         """
         route = self._routes.get(message.topic) or self._opened.get(message.topic) or self._open(message.topic)
         if not message.payload:

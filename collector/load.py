@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from collector import register, registry
 from collector.batch import Accounts, Batch, Decode
 from collector.files import archive_file, chunk, layout, options
 from collector.files.archive_file import Archive
@@ -26,7 +25,7 @@ from collector.files.sources import Sources
 from collector.formats.fields_options import FieldsFormat
 from collector.lanes import Lanes
 from collector.message import Message
-from collector.registry import Registry, Sensor
+from collector.registry.sensors_file import Registry, Sensor, sensors_file, sync
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.writer import Writer
@@ -68,7 +67,7 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
         for writer in (*rows, *messages):
             stack.callback(writer.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
-            done = register.synchronise(rows[0].connection(), known)
+            done = sync.synchronise(rows[0].connection(), known)
         opener = Opener(
             known.not_before(done.oldest),
             done.series_ids,
@@ -234,6 +233,6 @@ def load(
     settings: CollectorSettings,
 ) -> int:
     """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` with nothing touched."""
-    known = registry.load(settings.registry)
+    known = sensors_file.load(settings.registry)
     chosen = options.parse(known, sensor, columns, timezone, time_unit, delimiter)
     return run(paths, form, chosen, settings, known)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from collector import units
-from collector.entries import Quantity
-from collector.fleets import Sensor
 from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
 from collector.formats.measurement import FormatOptions, Measured, Reader
 from collector.formats.scalars import EXACT, UnusableError, check_time, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
+from collector.registry.schema import Quantity
+from collector.registry.sensors import Sensor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_DEVICES = 20_000

@@ -9,7 +9,7 @@ import psycopg
 
 from collector.batch import Batch, Decode
 from collector.message import Message, NoReadingError, Reason, UndecodableError
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
 from collector.writer import Writer
 from core import database
 from core.errors import WarehouseError

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import births, register, registry, units
+from collector import births, units
 from collector.batch import Accounts
 from collector.births import Births
 from collector.decoder import Decoder
@@ -19,6 +19,7 @@ from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.metrics import Endpoint, Metrics, long_held
 from collector.pipeline import Pipeline
+from collector.registry.sensors_file import sensors_file, sync
 from collector.settings import CollectorSettings
 from collector.sources.mqtt import Sink
 from collector.sources.sparkplug_host import SparkplugHost
@@ -41,7 +42,7 @@ class RegistryWatch:
         self.path = settings.registry
         self._settings = settings
         self._seen = self._stamp()  # before reading, so that a change in between is seen
-        self.registry = registry.load(self.path)
+        self.registry = sensors_file.load(self.path)
         self._looked = time.monotonic()
         self._pending = False
         self._synchronised = self._looked
@@ -62,7 +63,7 @@ class RegistryWatch:
 
     def synchronise(self, connection: database.Connection) -> Decoder:
         """Write the registry to the database; return the decoder for it."""
-        done = register.synchronise(connection, self.registry)
+        done = sync.synchronise(connection, self.registry)
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
@@ -98,7 +99,7 @@ class RegistryWatch:
             return pending
         self._seen = stamp
         try:
-            found = registry.load(self.path)
+            found = sensors_file.load(self.path)
             births.check(found, self._settings.share_group)
         except SettingError as error:
             log.error("registry has mistakes; the one in force stays", mistakes=str(error))  # noqa: TRY400 - no traceback

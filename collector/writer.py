@@ -12,10 +12,11 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import late, register
+from collector import late
 from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.births import Births
 from collector.message import Message, Reason, Rejection
+from collector.registry.sensors_file import sync
 from core import database
 from core.errors import DatabaseError
 
@@ -120,7 +121,7 @@ class Writer:
             # Over a connection of its own: what a decoder has been told must not go with a transaction that fails.
             self._aside = self._connect()
             try:
-                count = register.discover(self._aside, list(batch.unregistered.values()))
+                count = sync.discover(self._aside, list(batch.unregistered.values()))
             finally:
                 self._aside.close()
             log.info("discovered", series=count)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from collector.registry import FieldsFormat, Sensor
+from collector.registry.sensors_file import FieldsFormat, Sensor
 from core.errors import SettingError
 
 Form = Literal["wide", "narrow"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from collector.registry import Quantity, Sensor
+from collector.registry.sensors_file import Quantity, Sensor
 from core.errors import SettingError
 from simulator import random_source
 

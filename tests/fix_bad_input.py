@@ -3,9 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from collector import registry
 from collector.message import Message, Reason
-from collector.registry import Registry
+from collector.registry.sensors_file import Registry, sensors_file
 
 NOW = 1_772_366_400_000_000
 """When the messages arrive: 2026-03-01 12:00 UTC, in microseconds since 1970."""
@@ -38,7 +37,7 @@ class Bad:
 
 def probes(prefix: str = "plant") -> Registry:
     """Return the registry of :func:`probes_text`."""
-    return registry.parse(probes_text(prefix))
+    return sensors_file.parse(probes_text(prefix))
 
 
 def probes_text(prefix: str = "plant") -> bytes:

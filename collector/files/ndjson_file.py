@@ -12,7 +12,7 @@ from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder, fields_format
 from collector.formats.fields_options import FieldsFormat
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
-from collector.registry import Sensor
+from collector.registry.sensors_file import Sensor
 
 _BLOCK = 1_000_000
 _LONGEST = 16_000_000

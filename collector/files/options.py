@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
-from collector.registry import Registry, Sensor
+from collector.registry.sensors_file import Registry, Sensor
 from core.errors import SettingError, WarehouseError
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.registry import Sensor
+from collector.registry.sensors_file import Sensor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from collector import units
-from collector.entries import Quantity
-from collector.fleets import Sensor
 from collector.formats import json_payload
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.json_payload import MISSING, ROUNDED
@@ -27,6 +25,8 @@ from collector.formats.scalars import (
     shown,
 )
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
+from collector.registry.schema import Quantity
+from collector.registry.sensors import Sensor
 
 _DEVICE_TYPES = (str, int, float)
 _NUMBERS = frozenset((int, float))

@@ -15,8 +15,8 @@ from fix_http import Access, login, problem, validated
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from collector.register import synchronise
-from collector.registry import load
+from collector.registry.sensors_file import load
+from collector.registry.sync import synchronise
 
 ROOT = Path(__file__).parents[2]
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, Bad, probes, wide
 
-from collector import register
 from collector.batch import Accounts, Batch
 from collector.decoder import Decoder
 from collector.message import Message
+from collector.registry.sensors_file import sync
 from collector.writer import Writer
 
 
@@ -50,7 +50,7 @@ class Warehouse:
 def warehouse(database):
     """A writer to an empty database that knows two sensors."""
     writer, found = Writer("mqtt", "test"), probes()
-    decoder = Decoder(found, register.synchronise(writer.connection(), found).series_ids)
+    decoder = Decoder(found, sync.synchronise(writer.connection(), found).series_ids)
     with database.connect() as connection:
         yield Warehouse(writer, decoder, connection)
     writer.close()

@@ -13,8 +13,8 @@ from fix_collector import until
 from fix_http import Access, login, validated
 from fix_marts import PROJECT, Marts
 
-from collector.register import synchronise
-from collector.registry import load
+from collector.registry.sensors_file import load
+from collector.registry.sync import synchronise
 from local_services.broker import LocalBroker
 
 ROOT = PROJECT.parent

@@ -9,11 +9,12 @@ import pytest
 from fix_collector import until
 from fix_publish import Publisher
 
-from collector import quarantine, register, registry
+from collector import quarantine
 from collector.batch import Batch
 from collector.decoder import Decoder
 from collector.message import Message
 from collector.pipeline import Pipeline
+from collector.registry.sensors_file import sensors_file, sync
 from collector.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -34,9 +35,9 @@ def document(topic: str = "f/{area}/{sensor}", **more) -> dict:
     return {"subscribe": ["f/#"], "types": {"probe": kind}, "sensors": [entry]}
 
 
-def parse(found: dict) -> registry.Registry:
+def parse(found: dict) -> sensors_file.Registry:
     """Return the registry that ``found`` is."""
-    return registry.parse(json.dumps(found).encode())
+    return sensors_file.parse(json.dumps(found).encode())
 
 
 def message(topic: str, second: int = 0, **values) -> Message:
@@ -57,7 +58,7 @@ class Warehouse:
         """Return the decoder of a collector that starts now."""
         found = parse(self.document)
         with self.database.connect() as connection:
-            done = register.synchronise(connection, found)
+            done = sync.synchronise(connection, found)
         return Decoder(found.not_before(done.oldest), done.series_ids, done.discovered, **more)
 
     def write(self, decoder: Decoder, *messages: Message) -> None:

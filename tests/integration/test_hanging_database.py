@@ -5,10 +5,10 @@ import time
 from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
-from collector import register
 from collector.decoder import Decoder
 from collector.message import Message
 from collector.pipeline import Pipeline
+from collector.registry.sensors_file import sync
 from collector.writer import Writer
 
 
@@ -16,7 +16,7 @@ def test_stop_breaks_off_a_write_that_hangs(database):
     """Stopping while the database holds a write for ever ends in time, with nothing stored and nothing committed."""
     writer, committed = Writer("mqtt", "test"), []
     found = probes()
-    decode = Decoder(found, register.synchronise(writer.connection(), found).series_ids).decode
+    decode = Decoder(found, sync.synchronise(writer.connection(), found).series_ids).decode
     with database.connect(autocommit=False) as blocker, database.connect() as watcher:
         blocker.execute("lock table telemetry.intake")
         pipeline = Pipeline(writer, decode, committed=committed.append, max_messages=10, max_bytes=1_000_000)

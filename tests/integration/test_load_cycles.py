@@ -13,7 +13,7 @@ import pytest
 from fix_marts import Marts
 from fix_readings import Reading, write
 
-from collector import registry
+from collector.registry.sensors_file import sensors_file
 from simulator import signals
 from simulator.signals import LoadCycle
 
@@ -62,13 +62,13 @@ HELD = {
 
 
 @pytest.fixture(scope="module")
-def motor() -> registry.Sensor:
+def motor() -> sensors_file.Sensor:
     """The product's own motor."""
-    found = registry.load(Path(__file__).parents[2] / "sensors.json")
+    found = sensors_file.load(Path(__file__).parents[2] / "sensors.json")
     return next(sensor for sensor in found.sensors if sensor.sensor_id == "motor-1")
 
 
-def measured(motor: registry.Sensor, disturbance: Disturbance) -> Iterator[tuple[datetime, float]]:
+def measured(motor: sensors_file.Sensor, disturbance: Disturbance) -> Iterator[tuple[datetime, float]]:
     """Yield what reaches the collector of one motor, in the order of time."""
     chance = random.Random(disturbance.seed)
     signal = signals.signal(motor, "voltage", disturbance.seed)
@@ -138,7 +138,7 @@ def pass_time(marts: Marts) -> None:
 
 
 @pytest.fixture(scope="module")
-def story(marts: Marts, motor: registry.Sensor) -> Story:
+def story(marts: Marts, motor: sensors_file.Sensor) -> Story:
     """Six motors report in three parts: shuffled, some readings late, for two of them a whole hour."""
     story = Story(marts)
     marts.run("path:models/staging", *REGISTRY, *MODELS)
@@ -183,7 +183,7 @@ def plausible_times(story: Story, name: str) -> list[datetime]:
     return [time for time, value in story.readings[name] if 0 <= value <= MAXIMUM]
 
 
-def truth(motor: registry.Sensor, name: str, times: list[datetime], least: int) -> list[LoadCycle]:
+def truth(motor: sensors_file.Sensor, name: str, times: list[datetime], least: int) -> list[LoadCycle]:
     """Return a motor's real cycles of which at least so many readings came."""
     cycles = signals.motor_load_cycles(motor, "voltage", MOTORS[name].seed, times[0], times[-1])
     return [

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector import register, registry
 from collector.batch import Batch
 from collector.decoder import Decoder
 from collector.message import Message
+from collector.registry.sensors_file import sensors_file, sync
 from collector.writer import Writer
 
 BEGIN = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)
 RECEIVED = int((BEGIN + timedelta(days=2)).timestamp() * 1e6)
-REGISTRY = registry.parse(
+REGISTRY = sensors_file.parse(
     json.dumps(
         {
             "subscribe": ["p/#"],
@@ -42,7 +42,7 @@ payload = st.one_of(
 message = st.builds(
     lambda name, body: Message(f"p/{name}", body, RECEIVED), st.sampled_from(["a", "b", "stranger"]), payload
 )
-FLEET = registry.parse(
+FLEET = sensors_file.parse(
     json.dumps(
         {
             "subscribe": ["p/#"],
@@ -64,7 +64,7 @@ def start(database) -> tuple[Writer, Decoder]:
         connection.execute("truncate telemetry.intake, telemetry.quarantine")
         if database.edition == "postgresql":
             connection.execute("truncate telemetry.rollup_1m, telemetry.rollup_1h, telemetry.rollup_1d")
-        series = register.synchronise(connection, REGISTRY).series_ids
+        series = sync.synchronise(connection, REGISTRY).series_ids
     return Writer("test", "test"), Decoder(REGISTRY, series)
 
 
@@ -141,7 +141,7 @@ def test_discovery_balances(database, messages, at, limit):
     with database.connect() as connection:
         connection.execute("delete from telemetry.series")
         connection.execute("delete from telemetry.sensor")
-        done = register.synchronise(connection, FLEET)
+        done = sync.synchronise(connection, FLEET)
     write(writer, Decoder(FLEET, done.series_ids, done.discovered, max_discovered=limit), messages, at)
     writer.close()
     with database.connect() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fix_readings import write
 
-from collector import registry
+from collector.registry.sensors_file import sensors_file
 from simulator import schedule
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def test_every_simulated_sensor_that_freezes_is_told_within_a_quarter_of_an_hour
     Of the day that is played the barometer, which shows tenths of a hectopascal, reads the same for 17 minutes once.
     """
     now, then, quarter = time.time(), 1_790_000_000.0, 900.0
-    sensors = schedule.choose(registry.load(ROOT / "sensors.json"), None, [])
+    sensors = schedule.choose(sensors_file.load(ROOT / "sensors.json"), None, [])
     readings, made = [], {}
     for player in schedule.players(sensors, 8, 1.0):
         ((name, signal),) = player.signals.items()

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from fix_collector import PROGRAM, registry_text
 
-from collector import quarantine, register, registry
+from collector import quarantine
 from collector.batch import Batch
 from collector.decoder import Decoder
 from collector.message import Decoded, Message, Reason, Rejection
+from collector.registry.sensors_file import sensors_file, sync
 from collector.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -28,9 +29,9 @@ class Warehouse:
 
     def decoder(self) -> Decoder:
         """Return a decoder for the registry as it is now."""
-        found = registry.parse(json.dumps(self.document).encode())
+        found = sensors_file.parse(json.dumps(self.document).encode())
         with self.database.connect() as connection:
-            return Decoder(found, register.synchronise(connection, found).series_ids)
+            return Decoder(found, sync.synchronise(connection, found).series_ids)
 
     def write(self, *messages: tuple[str, object]) -> None:
         """Write (topic, payload) as they would arrive."""

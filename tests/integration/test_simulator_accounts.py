@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector import registry
+from collector.registry.sensors_file import sensors_file
 from collector.settings import MqttSettings
 from simulator import faults, schedule
 from simulator.faults import Faults
@@ -29,7 +29,7 @@ def sensors(tmp_path, unique):
 
 def test_tally_equals_accounts(database, broker, sensors, unique):
     """Lost, duplicated, late, disordered, implausible and malformed messages each end up where they must, by count."""
-    players = schedule.players(schedule.played(registry.load(sensors)), 1, None)
+    players = schedule.players(schedule.played(sensors_file.load(sensors)), 1, None)
     samples = list(schedule.history(players, START, START + 2 * 3600, 60.0))
 
     def damaged(rates):

@@ -11,12 +11,12 @@ import pytest
 from fix_collector import PROGRAM, Collectors, until
 from fix_sparkplug import encode, requests_rebirth
 
-from collector import registry
 from collector.batch import Accounts, Batch
 from collector.births import Births
 from collector.decoder import Decoder
 from collector.message import Message
-from collector.register import synchronise
+from collector.registry.sensors_file import sensors_file
+from collector.registry.sync import synchronise
 from collector.writer import UnbalancedError, Writer
 
 STORED = """
@@ -211,7 +211,7 @@ def test_sharing_is_refused(plants):
 
 def test_births_are_written_with_their_batch(database):
     """A birth is in the database if and only if its batch is; one that came earlier never replaces a later one."""
-    parsed = registry.parse(json.dumps(document()).encode())
+    parsed = sensors_file.parse(json.dumps(document()).encode())
     births = Births()
     writer = Writer("mqtt", "test")
     writer.births = births
@@ -241,7 +241,7 @@ def test_births_are_written_with_their_batch(database):
 @pytest.mark.parametrize("topic", ["spBv1.0/g/NBIRTH/\udcff", "spBv1.0/g/NBIRTH/\0"])
 def test_births_that_no_database_can_hold(database, topic):
     """A birth on a topic that is no text, as a record of Kafka may have, stops neither the stream nor its batch."""
-    parsed = registry.parse(json.dumps(document()).encode())
+    parsed = sensors_file.parse(json.dumps(document()).encode())
     writer = Writer("kafka", "test")
     with database.connect() as connection:
         series_ids = synchronise(connection, parsed).series_ids

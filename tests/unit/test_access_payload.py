@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from access import payload
 from access.problems import ProblemError
-from collector import registry
 from collector.decoder import Decoder
 from collector.message import Message
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import sensors_file
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-03-01T12:00:00Z"
@@ -153,7 +153,7 @@ def test_the_collector_understands_what_goes_out(form, count):
             }
         ],
     }
-    decoder = Decoder(registry.parse(json.dumps(text).encode()), {("t0", "temperature"): 7})
+    decoder = Decoder(sensors_file.parse(json.dumps(text).encode()), {("t0", "temperature"): 7})
     items = [{**form, "timestamp": f"2026-03-01T12:00:0{n}Z"} for n in range(count)]
     (message,) = payload.messages(items)
     decoded = decoder.decode(Message("sensors/x", message.payload, MICROS + 10_000_000))
@@ -186,7 +186,7 @@ def test_media_types(header, encoding, kind):
 
 def test_a_device_nobody_knows_is_registered_by_its_first_message():
     """With the registry that the product comes with, a posted reading of any name becomes a sensor of site http."""
-    known = registry.load(ROOT / "sensors.json")
+    known = sensors_file.load(ROOT / "sensors.json")
     ids = {(sensor.sensor_id, name): 1 for sensor in known.sensors for name in sensor.quantities}
     (message,) = payload.messages([{**WIDE, "device_id": "porch"}])
     with pytest.raises(UnregisteredError) as caught:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector import registry
 from collector.decoder import Decoder
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
@@ -15,8 +14,8 @@ from collector.formats.scalars import UnusableError
 from collector.formats.supported import FORMATS
 from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
-from collector.registry import Sensor
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import Sensor, sensors_file
 
 NOW = 1_772_366_400_000_000
 SECOND = 1_000_000
@@ -41,7 +40,7 @@ def sensors(*devices: str, **more) -> list[Sensor]:
             {"sensor_id": name, "type": "k", "site": "s", "area": "a", "topic": "x", **more} for name in devices
         ],
     }
-    return list(registry.parse(json.dumps(document).encode()).sensors)
+    return list(sensors_file.parse(json.dumps(document).encode()).sensors)
 
 
 class Given:
@@ -213,7 +212,7 @@ def fleet(form: object, topic: str = "f/{sensor}/#", **more) -> Decoder:
         "types": {"k": {"quantities": {"a": {"unit": "1", "interval_seconds": 1}}, "format": form}},
         "sensors": [{"type": "k", "site": "s", "area": "x", "topic": topic, "discover": True, **more}],
     }
-    return Decoder(registry.parse(json.dumps(document).encode()), {})
+    return Decoder(sensors_file.parse(json.dumps(document).encode()), {})
 
 
 def shows(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, str, str, str]]:
@@ -265,7 +264,7 @@ def test_registered_devices_are_never_too_many():
         "types": {"k": {"quantities": quantities, "format": "thingsboard"}},
         "sensors": [{"type": "k", "site": "s", "area": "x", "topic": "f", "discover": True}],
     }
-    parsed = registry.parse(json.dumps(document).encode())
+    parsed = sensors_file.parse(json.dumps(document).encode())
     devices = [f"d{number}" for number in range(400)]
     found = [sensor for device in devices if (sensor := parsed.discovered("f", device))]
     decoder = Decoder(parsed, {(device, "q0"): number + 1 for number, device in enumerate(devices)}, found)
@@ -312,7 +311,7 @@ def test_exact_topics_win():
             },
         ],
     }
-    decoder = Decoder(registry.parse(json.dumps(document).encode()), {("own", "a"): 7, ("wild", "a"): 8})
+    decoder = Decoder(sensors_file.parse(json.dumps(document).encode()), {("own", "a"): 7, ("wild", "a"): 8})
     assert decoder.decode(Message("f/own/a", b"1", NOW)).readings == [(7, NOW, 1.0)]
     assert shows(decoder, "f/one/a", b"1") == [("one", "1", "x", "a")]
     assert decoder.decode(Message("g/own/a", b"1", NOW)).readings == [(8, NOW, 1.0)]
@@ -395,7 +394,7 @@ def test_trees(found, retained):
         "types": {"k": {"quantities": PLACED, "format": "shelly"}},
         "sensors": [{"sensor_id": "a", "type": "k", "site": "s", "area": "a", "topic": "x"}],
     }
-    (sensor,) = registry.parse(json.dumps(document).encode()).sensors
+    (sensor,) = sensors_file.parse(json.dumps(document).encode()).sensors
     ids = {("a", name): number for number, name in enumerate(PLACED)}
     message = Message("x", b"x", NOW, retained)
     outcomes = []

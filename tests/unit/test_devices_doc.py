@@ -8,10 +8,10 @@ import orjson
 import pytest
 from fix_formats import ARRIVED, sample
 
-from collector import registry
 from collector.decoder import Decoder
 from collector.message import Message
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import sensors_file
 
 TEXT = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
 BLOCKS = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -25,7 +25,7 @@ def block(name: str) -> str:
 
 def shown(text: str, messages: list[Message]) -> set[tuple[str, str]]:
     """Return sensor and quantity of every series that ``messages`` show first."""
-    decoder = Decoder(registry.parse(text.encode()), {})
+    decoder = Decoder(sensors_file.parse(text.encode()), {})
     found = set()
     for message in messages:
         with pytest.raises(UnregisteredError) as caught:
@@ -101,7 +101,7 @@ PROMISED = {
 @pytest.mark.parametrize("text", BLOCKS)
 def test_blocks(text):
     """Every block is a registry without a mistake."""
-    assert registry.parse(text.encode())
+    assert sensors_file.parse(text.encode())
 
 
 @pytest.mark.parametrize("name", PROMISED)

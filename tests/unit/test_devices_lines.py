@@ -8,10 +8,10 @@ import pytest
 from fix_formats import ARRIVED, sample
 from fix_sparkplug import encode
 
-from collector import registry
 from collector.decoder import Decoder
 from collector.message import Message
-from collector.roster import UnregisteredError
+from collector.registry.discovery import UnregisteredError
+from collector.registry.sensors_file import sensors_file
 
 TEXT = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
 
@@ -56,7 +56,7 @@ EXAMPLES = [
 def test_lines(heading, topic, payload, expected):
     """The lines under a heading, copied as they are, make readings of its devices' messages."""
     section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    decoder = Decoder(registry.parse(re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0].encode()), {})
+    decoder = Decoder(sensors_file.parse(re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0].encode()), {})
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     message = Message(topic, raw, ARRIVED)
     with pytest.raises(UnregisteredError) as caught:

@@ -10,12 +10,12 @@ from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, probes, wide
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector import registry
 from collector.decoder import Decoder
 from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder
 from collector.formats.scalars import shown
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
+from collector.registry.sensors_file import sensors_file
 
 SECOND = 1_000_000
 AT = NOW - 30 * SECOND
@@ -41,7 +41,7 @@ def decoder(form: dict, devices: tuple[str, ...] = ("p0",), **more) -> Decoder:
             for name in devices
         ],
     }
-    return Decoder(registry.parse(json.dumps(document).encode()), IDS)
+    return Decoder(sensors_file.parse(json.dumps(document).encode()), IDS)
 
 
 def decode(found: Decoder, payload: object, **more) -> Decoded:
@@ -372,7 +372,7 @@ def test_strange_topics_of_known_sensors(topic):
         )
     )
     document["sensors"] = [{"sensor_id": "p0", "type": "probe", "site": "s", "area": "a", "topic": topic}]
-    found = Decoder(registry.parse(json.dumps(document).encode()), IDS)
+    found = Decoder(sensors_file.parse(json.dumps(document).encode()), IDS)
     assert found.decode(Message(topic, wide(temperature=1), NOW)).readings == [(1, AT, 1.0)]
 
 
@@ -474,7 +474,7 @@ def test_both_parsers_agree(payload):
 
 def test_a_message_beyond_the_limit_is_not_decoded():
     """A message larger than the setting allows is quarantined whole, unread."""
-    found = registry.parse(
+    found = sensors_file.parse(
         b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
         b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
     )
@@ -506,7 +506,7 @@ _ITEM = st.one_of(
 @given(st.lists(_ITEM, max_size=8))
 def test_the_quick_way_is_the_same_way(items):
     """What the loop for plain items reads is what the loop that knows every case would have read."""
-    found = registry.parse(
+    found = sensors_file.parse(
         b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
         b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
     )

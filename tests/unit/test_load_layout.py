@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from collector import registry
 from collector.files import layout, options
 from collector.files.csv_file import CsvFile
 from collector.files.options import FileError, Form, Options
+from collector.registry.sensors_file import sensors_file
 from core.errors import SettingError
 
-REGISTRY = registry.parse(
+REGISTRY = sensors_file.parse(
     json.dumps(
         {
             "subscribe": ["#"],

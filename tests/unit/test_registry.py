@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from collector import registry, topics
-from collector.registry import RegistryError, parse
+from collector import topics
+from collector.registry.sensors_file import RegistryError, parse, sensors_file
 from core.errors import SettingError
 
-ROOT = Path(registry.__file__).parents[1]
+ROOT = Path(sensors_file.__file__).parents[1]
 
 
 def document(**more) -> dict:
@@ -503,17 +503,17 @@ def test_error_is_a_list():
 def test_file_that_is_not_there(tmp_path):
     """A missing file is an error that names it and the variable to set."""
     with pytest.raises(SettingError, match=r"nowhere\.json: No such file.*COLLECTOR_REGISTRY"):
-        registry.load(tmp_path / "nowhere.json")
+        sensors_file.load(tmp_path / "nowhere.json")
 
 
 def test_schema_is_committed():
     """The schema file that editors complete by is the one the code makes."""
-    assert registry.SCHEMA_FILE.read_text() == registry.schema()
+    assert sensors_file.SCHEMA_FILE.read_text() == sensors_file.schema()
 
 
 def test_sensors_json_of_the_repository():
     """The registry that comes with the product is valid and has the sensors it promises."""
-    found = registry.load(ROOT / "sensors.json")
+    found = sensors_file.load(ROOT / "sensors.json")
     quantities = {name for one in found.sensors for name in one.quantities}
     kinds = {one.type for one in found.sensors}
     assert kinds >= {"thermostat", "barometer", "hygrometer", "heart_rate_meter", "motor"}

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from collector import register, units
-from collector.register import Synchronised
+from collector import units
+from collector.registry.sensors_file import sync
+from collector.registry.sync import Synchronised
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 
@@ -23,6 +24,6 @@ def test_units_are_loaded_before_messages_come(form, loaded, tmp_path, monkeypat
     path.write_text(json.dumps(document))
     asked: list[None] = []
     monkeypatch.setattr(units, "ready", lambda: asked.append(None))
-    monkeypatch.setattr(register, "synchronise", lambda *_: Synchronised({}, (), 0, 0, None))
+    monkeypatch.setattr(sync, "synchronise", lambda *_: Synchronised({}, (), 0, 0, None))
     RegistryWatch(CollectorSettings(registry=path)).synchronise(None)
     assert len(asked) == loaded

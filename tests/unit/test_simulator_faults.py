@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from collector import registry
+from collector.registry.sensors_file import sensors_file
 from core.errors import SettingError
 from simulator import faults, schedule
 from simulator.faults import Faults, Spec
@@ -19,7 +19,7 @@ START = 1_780_000_000.0
 @pytest.fixture(scope="module")
 def players():
     """Return players of the product's own sensors."""
-    found = registry.load(Path(__file__).parents[2] / "sensors.json")
+    found = sensors_file.load(Path(__file__).parents[2] / "sensors.json")
     return schedule.players(schedule.played(found), 1, None)
 
 

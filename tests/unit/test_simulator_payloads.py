@@ -7,8 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from collector import registry
-from collector.registry import FieldsFormat
+from collector.registry.sensors_file import FieldsFormat, sensors_file
 from core.errors import SettingError
 from simulator import payloads
 from simulator.payloads import Sample
@@ -19,7 +18,7 @@ WHEN = datetime(2023, 3, 28, 20, 4, 22, tzinfo=UTC).timestamp()
 @pytest.fixture(scope="module")
 def sensors():
     """Return the product's own sensors by id."""
-    found = registry.load(Path(__file__).parents[2] / "sensors.json")
+    found = sensors_file.load(Path(__file__).parents[2] / "sensors.json")
     return {sensor.sensor_id: sensor for sensor in found.sensors}
 
 

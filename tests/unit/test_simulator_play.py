@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector import registry
+from collector.registry.sensors_file import sensors_file
 from core import durations
 from core.errors import SettingError
 from simulator import schedule
@@ -19,7 +19,7 @@ START = 1_780_000_000.0
 @pytest.fixture(scope="module")
 def found():
     """Return the product's registry."""
-    return registry.load(FILE)
+    return sensors_file.load(FILE)
 
 
 def test_file_loaded_sensors_are_not_played(found):
@@ -48,7 +48,7 @@ def test_too_many_sensors_name_the_mend(found):
 @pytest.mark.parametrize("count", [1, 6, 7, 40])
 def test_enlarged_registry_is_valid(count):
     """A registry made for any number of sensors is valid, has that many to play, and keeps the file-loaded ones."""
-    made = registry.parse(schedule.enlarged(FILE.read_bytes(), count).encode())
+    made = sensors_file.parse(schedule.enlarged(FILE.read_bytes(), count).encode())
     assert len(schedule.played(made)) == count
     assert made.sensors[-1].sensor_id == "office-1"
     assert len({sensor.topic for sensor in made.sensors}) == count + 1
@@ -56,7 +56,7 @@ def test_enlarged_registry_is_valid(count):
 
 def test_enlarged_registry_begins_with_the_original(found):
     """The original sensors stay as they are, so that their series continue."""
-    made = registry.parse(schedule.enlarged(FILE.read_bytes(), 20).encode())
+    made = sensors_file.parse(schedule.enlarged(FILE.read_bytes(), 20).encode())
     assert made.sensors[:6] == tuple(schedule.played(found))
 
 
@@ -64,7 +64,7 @@ def test_enlarged_registry_avoids_taken_names():
     """A number that an existing sensor has already is passed over."""
     document = json.loads(FILE.read_text())
     document["sensors"][1]["sensor_id"] = "thermostat-1-0002"
-    made = registry.parse(schedule.enlarged(json.dumps(document).encode(), 20).encode())
+    made = sensors_file.parse(schedule.enlarged(json.dumps(document).encode(), 20).encode())
     assert len(schedule.played(made)) == 20
 
 

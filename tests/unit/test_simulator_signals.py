@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector import registry
-from collector.registry import Quantity
+from collector.registry.sensors_file import Quantity, sensors_file
 from core.errors import SettingError
 from simulator import signals
 
@@ -20,7 +19,7 @@ DAY = 86_400
 @pytest.fixture(scope="module")
 def sensors():
     """Return the product's own sensors by id."""
-    found = registry.load(Path(__file__).parents[2] / "sensors.json")
+    found = sensors_file.load(Path(__file__).parents[2] / "sensors.json")
     return {sensor.sensor_id: sensor for sensor in found.sensors}
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from collector import topics, units
-from collector.entries import Quantity, SensorEntry, SensorType
-from collector.fleets import Fleet, Sensor
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.supported import Format
+from collector.registry.schema import Quantity, SensorEntry, SensorType
+from collector.registry.sensors import Fleet, Sensor
 from collector.topics import Pattern, Template
 
 _WHICH = (

@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from collector.checks import Mistake, between, step
-from collector.entries import NAME, NAME_MEND, Filter, Quantity, RegistryFile, SensorEntry, SensorType
-from collector.fleets import Fleet, Route, Routes, Sensor
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.supported import FORMATS
+from collector.registry.mistakes import Mistake, between, step
+from collector.registry.schema import NAME, NAME_MEND, Filter, Quantity, RegistryFile, SensorEntry, SensorType
+from collector.registry.sensors import Fleet, Route, Routes, Sensor
 from collector.topics import Pattern
 from core.errors import SettingError
 

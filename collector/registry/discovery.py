@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from collector.fleets import Sensor
 from collector.formats.scalars import UnusableError, shown
 from collector.message import Reason
-from collector.registry import Registry
+from collector.registry.sensors import Sensor
+from collector.registry.sensors_file import Registry
 
 
 class Roster:

@@ -1,4 +1,4 @@
-"""What ``sensors.json`` may hold, part by part; :mod:`collector.registry` puts the parts together."""
+"""What ``sensors.json`` may hold, part by part; :mod:`collector.registry.sensors_file` puts the parts together."""
 
 import re
 from datetime import UTC, datetime

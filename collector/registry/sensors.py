@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from collector.entries import UNSTORABLE, Member, Quantity
 from collector.formats.scalars import UnusableError, shown
 from collector.formats.supported import Format
 from collector.message import Reason
+from collector.registry.schema import UNSTORABLE, Member, Quantity
 from collector.topics import Pattern, Template
 
 _LONGEST = 200

@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
-from collector.fleets import Sensor
-from collector.registry import Registry
-from collector.roster import Discovery
+from collector.registry.discovery import Discovery
+from collector.registry.sensors import Sensor
+from collector.registry.sensors_file import Registry
 
 _SENSOR = """
 insert into telemetry.sensor as s

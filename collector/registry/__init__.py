@@ -1,0 +1,1 @@
+"""The registry ``sensors.json``: schema, sensors and topics, parsing, mistakes, database synchronisation, discovery."""
