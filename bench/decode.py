@@ -30,7 +30,7 @@ from fuzz import ARRIVED, registry_of, samples
 from mutate import Sample
 from rig import machine
 
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.formats.sparkplug.payload import Payload
 from collector.message import Message, NoReadingError, UndecodableError
 from collector.registry.discovery import UnregisteredError

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from rig import machine
 
 from collector import units
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.formats.measurement import Reader
 from collector.formats.sparkplug.payload import Payload
 from collector.formats.supported import FORMATS, Format

@@ -37,7 +37,7 @@ from marts import RESULTS, connect
 from rig import machine
 
 from collector.batch import HEADER, ROW, TRAILER, Batch
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file as registries
 from collector.registry.sync import synchronise

@@ -13,7 +13,7 @@ from psycopg import errors
 from collector import births, units
 from collector.batch import Accounts
 from collector.births import Births
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message

@@ -2,7 +2,7 @@
 
 A format is a small module with two things: its options, a :class:`FormatOptions` that ``sensors.json`` gives, and a
 :class:`Reader` made from them. It knows nothing of the registry: which sensor and series a measurement belongs to, its
-unit, and whether its time may be, is decided in one place for all formats, :mod:`collector.decoder`.
+unit, and whether its time may be, is decided in one place for all formats, :mod:`collector.decode.decoder`.
 """
 
 from collections.abc import Mapping, Sequence

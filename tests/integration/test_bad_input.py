@@ -8,7 +8,7 @@ import pytest
 from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, Bad, probes, wide
 
 from collector.batch import Accounts, Batch
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sync
 from collector.writer import Writer

@@ -11,7 +11,7 @@ from fix_publish import Publisher
 
 from collector import quarantine
 from collector.batch import Batch
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.pipeline import Pipeline
 from collector.registry.sensors_file import sensors_file, sync

@@ -5,7 +5,7 @@ import time
 from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.pipeline import Pipeline
 from collector.registry.sensors_file import sync

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.batch import Batch
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file, sync
 from collector.writer import Writer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from access import payload
 from access.problems import ProblemError
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.discovery import UnregisteredError
 from collector.registry.sensors_file import sensors_file

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch, conflicts
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
 
 IDS = {(name, quantity): number for number, (name, quantity) in enumerate(

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
+from collector.decode.series_decoder import MeasuredDecoder, among
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
 from collector.formats.scalars import UnusableError
 from collector.formats.supported import FORMATS
-from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import UnregisteredError
 from collector.registry.sensors_file import Sensor, sensors_file
@@ -276,7 +276,7 @@ def test_registered_devices_are_never_too_many():
 
 def test_thought_up_devices_are_not_kept(monkeypatch):
     """Where the topic alone names the sensor, names of devices in payloads are remembered up to a number."""
-    monkeypatch.setattr("collector.measured.MOST_DEVICES", 10)
+    monkeypatch.setattr("collector.decode.series_decoder.MOST_DEVICES", 10)
     (only,) = sensors("a")
     asked: list[str] = []
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from fix_formats import ARRIVED, sample
 
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.discovery import UnregisteredError
 from collector.registry.sensors_file import sensors_file

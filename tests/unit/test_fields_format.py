@@ -10,7 +10,7 @@ from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, probes, wide
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder
 from collector.formats.scalars import shown

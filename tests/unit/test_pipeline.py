@@ -9,7 +9,7 @@ from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
 from collector.batch import Accounts, Batch
-from collector.decoder import Decoder
+from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.pipeline import Pipeline
 

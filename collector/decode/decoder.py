@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
+from collector.decode.series_decoder import MeasuredDecoder, among
 from collector.formats.fields import FieldsDecoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.formats.scalars import UnusableError
-from collector.measured import MeasuredDecoder, among
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import Discovery, Roster, UnregisteredError
 from collector.registry.schema import Quantity

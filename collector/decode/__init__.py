@@ -1,0 +1,1 @@
+"""Measurements to readings: the one rule for value, unit, time and bounds."""
