@@ -29,9 +29,9 @@ from rig import (
     wait_for,
 )
 
-from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Batch
 from collector.message import Decoded, Message
-from collector.writer import Writer
+from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Batch
+from collector.store.writer import Writer
 
 RESULTS = Path(__file__).parent / "results"
 COPY_ROWS = 20_000

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rig import SENSORS, Rig, machine, rig
 
-from collector.batch import HEADER, POSTGRES_EPOCH, TRAILER
 from collector.files.chunk import ROW_TYPE
+from collector.store.batch import HEADER, POSTGRES_EPOCH, TRAILER
 
 RESULTS = Path(__file__).parent / "results"
 COPY_ROWS = 20_000

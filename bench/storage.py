@@ -36,11 +36,11 @@ from archive import kept
 from marts import RESULTS, connect
 from rig import machine
 
-from collector.batch import HEADER, ROW, TRAILER, Batch
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file as registries
 from collector.registry.sync import synchronise
+from collector.store.batch import HEADER, ROW, TRAILER, Batch
 from local_services.database_server import LocalServer
 from simulator import schedule
 from timescale.migrate import migrate

@@ -10,14 +10,15 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import births, quarantine, service, settings
+from collector import service, settings
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.registry.sensors_file import sensors_file
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.sources.mqtt import MqttSource
 from collector.sources.sparkplug_host import SparkplugHost
-from collector.writer import Writer
+from collector.store import quarantine, sparkplug_births
+from collector.store.writer import Writer
 from core import database, logs, tables
 from core.console import new_app, option, run
 from core.errors import SettingError
@@ -54,7 +55,7 @@ def _configuration(*, decodes: bool = False) -> Configuration:
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
     sensors = _found(mistakes, lambda: sensors_file.load(collector.registry.sensors_file)) if collector else None
     if decodes and collector and sensors:
-        _found(mistakes, lambda: births.check(sensors, collector.share_group))
+        _found(mistakes, lambda: sparkplug_births.check(sensors, collector.share_group))
     if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:
         raise SettingError("\n".join(mistakes))
     return Configuration(collector, mqtt, kafka, archive, sensors)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from collector.batch import Accounts, Batch, Decode
 from collector.files import archive_file, chunk, layout, options
 from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
@@ -23,12 +22,13 @@ from collector.files.parquet_file import ParquetFile
 from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
 from collector.formats.fields_options import FieldsFormat
-from collector.lanes import Lanes
 from collector.message import Message
 from collector.registry.sensors_file import Registry, Sensor, sensors_file, sync
 from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
-from collector.writer import Writer
+from collector.store.batch import Accounts, Batch, Decode
+from collector.store.parallel_writers import Lanes
+from collector.store.writer import Writer
 from core import database, logs, progress
 from core.errors import SettingError
 

@@ -16,8 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from collector.batch import Accounts
 from collector.message import Message
+from collector.store.batch import Accounts
 from core.errors import SettingError
 
 log = structlog.get_logger()

@@ -10,20 +10,21 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import births, units
-from collector.batch import Accounts
-from collector.births import Births
+from collector import units
 from collector.decode.decoder import Decoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.metrics import Endpoint, Metrics, long_held
-from collector.pipeline import Pipeline
 from collector.registry.sensors_file import sensors_file, sync
 from collector.settings import CollectorSettings
 from collector.sources.mqtt import Sink
 from collector.sources.sparkplug_host import SparkplugHost
-from collector.writer import Writer
+from collector.store import sparkplug_births
+from collector.store.batch import Accounts
+from collector.store.group_commit import Pipeline
+from collector.store.sparkplug_births import Births
+from collector.store.writer import Writer
 from core import database
 from core.errors import DatabaseError, SettingError
 
@@ -100,7 +101,7 @@ class RegistryWatch:
         self._seen = stamp
         try:
             found = sensors_file.load(self.path)
-            births.check(found, self._settings.share_group)
+            sparkplug_births.check(found, self._settings.share_group)
         except SettingError as error:
             log.error("registry has mistakes; the one in force stays", mistakes=str(error))  # noqa: TRY400 - no traceback
             return False

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from fix_database import Database
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.message import Message
-from collector.writer import Writer
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
+from collector.store.writer import Writer
 
 Reading = tuple[int, datetime, float]
 """(series_id, time, value)"""

@@ -9,11 +9,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.batch import POSTGRES_EPOCH, Accounts, Batch
 from collector.files import cells, instants
 from collector.files.cells import Column
 from collector.files.rows import RowDecoder
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.store.batch import POSTGRES_EPOCH, Accounts, Batch
 
 ROW_TYPE = np.dtype(
     [
@@ -28,7 +28,7 @@ ROW_TYPE = np.dtype(
         ("arrival", ">i8"),
     ]
 )
-"""The same bytes as :data:`collector.batch.ROW`."""
+"""The same bytes as :data:`collector.store.batch.ROW`."""
 
 MAXIMUM_DAYS = 200
 """Most days that the transactions of one load touch at a time: each is a chunk of the hypertable with locks of its
@@ -233,7 +233,7 @@ def _batch(
     packed["time"] = time - POSTGRES_EPOCH
     packed["series_id"] = found.series[rows][row_of, slot]
     packed["value"] = found.value[rows][row_of, slot]
-    # As collector.batch has it: whole seconds after the reading's time.
+    # As collector.store.batch has it: whole seconds after the reading's time.
     packed["arrival"] = time + ((received - time) / 1_000_000).astype(np.int64) * 1_000_000 - POSTGRES_EPOCH
     decoded = int(readings.any(axis=1).sum())
     sure = len(rows) - int(unsure.sum())

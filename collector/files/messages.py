@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from collector.batch import Batch, Decode
 from collector.files.chunk import MAXIMUM_DAYS
 from collector.files.opened import MAXIMUM_BYTES
 from collector.message import Decoded, Message
+from collector.store.batch import Batch, Decode
 
 _DAY = 86_400_000_000
 

@@ -40,7 +40,7 @@ class BrokerError(WarehouseError):
 
 
 class Sink(Protocol):
-    """Where a source's messages go: a :class:`collector.pipeline.Pipeline`, or another that makes them safe.
+    """Where a source's messages go: a :class:`collector.store.group_commit.Pipeline`, or another that makes them safe.
 
     Once messages are safe the sink calls the source's ``committed`` with them, and ``room`` when it was full and no
     longer is; both from any thread.

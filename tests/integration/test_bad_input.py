@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, Bad, probes, wide
 
-from collector.batch import Accounts, Batch
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sync
-from collector.writer import Writer
+from collector.store.batch import Accounts, Batch
+from collector.store.writer import Writer
 
 
 @dataclass

@@ -9,13 +9,13 @@ import pytest
 from fix_collector import until
 from fix_publish import Publisher
 
-from collector import quarantine
-from collector.batch import Batch
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.pipeline import Pipeline
 from collector.registry.sensors_file import sensors_file, sync
-from collector.writer import Writer
+from collector.store import quarantine
+from collector.store.batch import Batch
+from collector.store.group_commit import Pipeline
+from collector.store.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
 TIME = "2026-03-01T11:00:00Z"

@@ -7,9 +7,9 @@ from fix_collector import until
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.pipeline import Pipeline
 from collector.registry.sensors_file import sync
-from collector.writer import Writer
+from collector.store.group_commit import Pipeline
+from collector.store.writer import Writer
 
 
 def test_stop_breaks_off_a_write_that_hangs(database):

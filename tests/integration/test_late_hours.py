@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.message import Message
-from collector.writer import Writer
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
+from collector.store.writer import Writer
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fix_marts import Marts
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.message import Message
-from collector.writer import Writer
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
+from collector.store.writer import Writer
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

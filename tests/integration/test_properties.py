@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.batch import Batch
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file, sync
-from collector.writer import Writer
+from collector.store.batch import Batch
+from collector.store.writer import Writer
 
 BEGIN = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)
 RECEIVED = int((BEGIN + timedelta(days=2)).timestamp() * 1e6)

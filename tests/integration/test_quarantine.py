@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 from fix_collector import PROGRAM, registry_text
 
-from collector import quarantine
-from collector.batch import Batch
 from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, Reason, Rejection
 from collector.registry.sensors_file import sensors_file, sync
-from collector.writer import Writer
+from collector.store import quarantine
+from collector.store.batch import Batch
+from collector.store.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
 TIME = "2026-03-01T11:00:00Z"

@@ -10,7 +10,7 @@ from fix_collector import until
 from fix_publish import Publisher
 from psycopg import errors
 
-from collector.writer import Writer
+from collector.store.writer import Writer
 from local_services.broker import BrokerSettings, LocalBroker, executable
 
 pytestmark = [

@@ -11,13 +11,13 @@ import pytest
 from fix_collector import PROGRAM, Collectors, until
 from fix_sparkplug import encode, requests_rebirth
 
-from collector.batch import Accounts, Batch
-from collector.births import Births
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file
 from collector.registry.sync import synchronise
-from collector.writer import UnbalancedError, Writer
+from collector.store.batch import Accounts, Batch
+from collector.store.sparkplug_births import Births
+from collector.store.writer import UnbalancedError, Writer
 
 STORED = """
 select sensor_id, quantity, value from telemetry.readings

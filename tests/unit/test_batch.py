@@ -9,9 +9,9 @@ from fix_bad_input import CASES, NOW, TIME, TOPIC, probes, wide
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch, conflicts
 from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch, conflicts
 
 IDS = {(name, quantity): number for number, (name, quantity) in enumerate(
     ((name, quantity) for name in ("p0", "p1") for quantity in ("temperature", "humidity", "open")), start=1

@@ -5,8 +5,8 @@ import threading
 import psycopg
 import pytest
 
-from collector.batch import Accounts, Batch
-from collector.lanes import WAITING, Lanes
+from collector.store.batch import Accounts, Batch
+from collector.store.parallel_writers import WAITING, Lanes
 
 
 class FakeWriter:

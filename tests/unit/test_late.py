@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from collector import late
-from collector.batch import POSTGRES_EPOCH, ROW
+from collector.store import late_hours
+from collector.store.batch import POSTGRES_EPOCH, ROW
 
 HOUR = 3_600_000_000
 
@@ -24,15 +24,15 @@ def rows(*readings: tuple[int, int]) -> bytes:
 
 def test_only_hours_before_the_bound_count():
     """The bound itself is not late, the last microsecond before it is."""
-    assert late.hours(rows((1, 10 * HOUR), (2, 10 * HOUR - 1)), 10) == ([2], [9])
+    assert late_hours.hours(rows((1, 10 * HOUR), (2, 10 * HOUR - 1)), 10) == ([2], [9])
 
 
 def test_hours_are_distinct_and_sorted():
     """By series, then hour, each once, also far from the epoch on both sides."""
     batch = rows((7, 5 * HOUR), (2, 900_000 * HOUR + 3), (2, -3 * HOUR - 1), (7, 5 * HOUR + 1), (2**31 - 1, 0))
-    assert late.hours(batch, 10**6) == ([2, 2, 7, 2**31 - 1], [-4, 900_000, 5, 0])
+    assert late_hours.hours(batch, 10**6) == ([2, 2, 7, 2**31 - 1], [-4, 900_000, 5, 0])
 
 
 def test_a_batch_without_rows_is_never_late():
     """No rows, no hours."""
-    assert late.hours(b"", 10) == ([], [])
+    assert late_hours.hours(b"", 10) == ([], [])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 from collector.files import cells, chunk
 from collector.files.chunk import Chunk, Division
 from collector.files.layout import Layout
@@ -18,6 +17,7 @@ from collector.files.rows import RowDecoder
 from collector.files.sources import Sources
 from collector.message import Reason
 from collector.registry.sensors_file import sensors_file
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 
 RECEIVED = 1_750_000_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,10 +8,10 @@ import pytest
 from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
-from collector.batch import Accounts, Batch
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.pipeline import Pipeline
+from collector.store.batch import Accounts, Batch
+from collector.store.group_commit import Pipeline
 
 IDS = {("p0", "temperature"): 1, ("p0", "humidity"): 2, ("p0", "open"): 3}
 IDS |= {("p1", quantity): series_id + 3 for (_, quantity), series_id in IDS.items()}

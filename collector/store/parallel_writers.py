@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from collector.batch import Accounts, Batch, Decode
-from collector.writer import Writer, write_patiently
+from collector.store.batch import Accounts, Batch, Decode
+from collector.store.writer import Writer, write_patiently
 
 WAITING = 2
 """Most batches that wait for one writer: enough that uneven shares leave none without work for long."""

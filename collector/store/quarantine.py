@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg
 
-from collector.batch import Batch, Decode
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import UnregisteredError
-from collector.writer import Writer
+from collector.store.batch import Batch, Decode
+from collector.store.writer import Writer
 from core import database
 from core.errors import WarehouseError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from collector.batch import POSTGRES_EPOCH, ROW
+from collector.store.batch import POSTGRES_EPOCH, ROW
 
 _HOUR = 3_600_000_000
 _ROWS = [
@@ -21,7 +21,7 @@ _ROWS = [
     ("series_id", ">i4"),
     ("rest", f"V{ROW.size - 22}"),
 ]
-"""The columns of :data:`collector.batch.ROW` that count here, as numpy names them."""
+"""The columns of :data:`collector.store.batch.ROW` that count here, as numpy names them."""
 _TIME_AND_SERIES = struct.Struct(f">6xq4xi{ROW.size - 22}x")
 """The same, for Python alone."""
 
@@ -46,7 +46,7 @@ def prepare() -> None:
 def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
     """Return the distinct series and hours of ``rows`` whose hour is less than ``before``, sorted by both.
 
-    ``rows`` are those of :class:`collector.batch.Batch`; hours count from 1970.
+    ``rows`` are those of :class:`collector.store.batch.Batch`; hours count from 1970.
     """
     bound = before * _HOUR - POSTGRES_EPOCH
     np = _numpy()

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from collector.batch import Accounts, Batch, Decode
 from collector.message import Message
-from collector.writer import Writer, write_patiently
+from collector.store.batch import Accounts, Batch, Decode
+from collector.store.writer import Writer, write_patiently
 
 
 @dataclass

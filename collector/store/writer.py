@@ -12,11 +12,11 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from collector import late
-from collector.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
-from collector.births import Births
 from collector.message import Message, Reason, Rejection
 from collector.registry.sensors_file import sync
+from collector.store import late_hours
+from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
+from collector.store.sparkplug_births import Births
 from core import database
 from core.errors import DatabaseError
 
@@ -84,7 +84,7 @@ class Writer:
         self._collided = False
         self.births = Births()
         """What the decoder's readers must not forget; written with every batch."""
-        late.prepare()
+        late_hours.prepare()
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
         """Commit ``batch`` and return its accounts; raises ``psycopg.Error`` with nothing committed.
@@ -188,7 +188,7 @@ class Writer:
         with connection.cursor() as cursor:
             if quarantined:
                 cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])
-            late.note(cursor, batch.rows)
+            late_hours.note(cursor, batch.rows)
             # Last, because collectors that share a name wait for each other from here to the commit.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
         return accounts
