@@ -25,9 +25,9 @@ from blast import Blaster, publish_packets
 from ingest import ratio, stock
 from rig import forget_session, machine, registry, single_messages
 
+from collector.archive.destination import Directory
 from collector.archive.finisher import finish
 from collector.archive.spool import Segment, Spool
-from collector.archive.store import Directory
 from collector.files.archive_file import Archive
 from collector.message import Message
 from collector.registry.sensors_file import sensors_file as registries

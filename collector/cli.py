@@ -146,15 +146,15 @@ def verify_(
 
     With --record also what is older and was not recorded yet, or has changed since.
     """
-    from collector.archive import store, upkeep  # noqa: PLC0415
+    from collector.archive import destination, upkeep  # noqa: PLC0415
 
     if told := _archive():
         now = datetime.now(UTC)
         since = now - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
         try:
-            where = store.located(told)
+            where = destination.located(told)
             if record:
-                from collector.archive import record as records  # noqa: PLC0415
+                from collector.archive import verified_hours as records  # noqa: PLC0415
 
                 with database.connect(application_name="collector-archive") as connection:
                     seen = upkeep.verify(
@@ -163,7 +163,7 @@ def verify_(
             else:
                 seen = upkeep.verify(*where, since)
         except OSError as error:
-            raise SettingError(f"can't look into the archive, {store.shown(told)}: {error}") from error
+            raise SettingError(f"can't look into the archive, {destination.shown(told)}: {error}") from error
         print(f"read {seen.content.messages:,} messages in {seen.files:,} files")
         _say_what_is_wrong(seen.wrong)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from collector.archive.messages import batch, row_groups, writer
+from collector.archive.message_table import batch, row_groups, writer
 from collector.message import Message
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import structlog
 
-from collector.archive.messages import row_groups, writer
+from collector.archive.destination import Store
+from collector.archive.message_table import row_groups, writer
 from collector.archive.spool import ArchiveError, Segment
-from collector.archive.store import Store
 
 log = structlog.get_logger()
 

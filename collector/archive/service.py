@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import structlog
 
-from collector.archive import finisher, store
+from collector.archive import destination, finisher
 from collector.archive.finisher import Finisher
-from collector.archive.sink import SpoolSink
 from collector.archive.spool import HOUR, Spool
+from collector.archive.spool_sink import SpoolSink
 from collector.metrics import Endpoint, Metrics, long_held
 from collector.service import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
@@ -38,7 +38,7 @@ class Archiver:
         self._metrics = Metrics("archive", lambda: self._sink.in_hand() if self._sink else (0, None))
         self._metrics.source("archive", lambda: self._source.connections, lambda: self._source.connected)
         try:
-            target = store.opened(archive)
+            target = destination.opened(archive)
         except (OSError, pa.ArrowException) as error:
             raise SettingError(f"ARCHIVE_URL can't be used: {error}") from error
         directory = archive.spool_directory
@@ -53,7 +53,7 @@ class Archiver:
         self._endpoint = Endpoint(
             self._metrics, self._waiting, settings.metrics_address, archive.metrics_port, "ARCHIVE_METRICS_PORT"
         )
-        log.info("archiving", to=store.shown(archive), spool=str(directory), unfinished=self._finisher.waiting)
+        log.info("archiving", to=destination.shown(archive), spool=str(directory), unfinished=self._finisher.waiting)
 
     def stop(self) -> None:
         """End :meth:`run`, in an orderly way; from any thread, not from a signal handler."""

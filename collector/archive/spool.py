@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from collector.archive.messages import SCHEMA, batch
+from collector.archive.message_table import SCHEMA, batch
 from collector.message import Message
 from core.errors import WarehouseError
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from collector.archive.messages import SCHEMA, row_groups, writer
+from collector.archive.message_table import SCHEMA, row_groups, writer
 from collector.archive.spool import ArchiveError, synchronise
 
 GRACE = timedelta(minutes=10)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from pyarrow import fs
 
-from collector.archive.messages import SCHEMA, Table, messages
+from collector.archive.message_table import SCHEMA, Table, messages
 from collector.files.opened import errors_of
 from collector.files.options import FileError
 from collector.message import Message

@@ -8,7 +8,7 @@ import pytest
 from fix_archive import HOUR, message, write
 from fix_collector import PROGRAM
 
-from collector.archive import record, upkeep
+from collector.archive import upkeep, verified_hours
 
 
 @pytest.fixture
@@ -55,6 +55,6 @@ def test_an_hour_that_is_not_over_is_not_recorded(database, tmp_path):
     now = datetime.now(tz=UTC)
     with database.connect() as connection:
         for hour in (now - timedelta(minutes=65), now - timedelta(hours=3)):
-            record.record(connection, upkeep.Hour(hour, 1, 10, upkeep.Content(5, 0, 0), {}), now)
-        assert [files for files, _ in record.known(connection).values()] == [1]
-        assert list(record.known(connection)) == [now - timedelta(hours=3)]
+            verified_hours.record(connection, upkeep.Hour(hour, 1, 10, upkeep.Content(5, 0, 0), {}), now)
+        assert [files for files, _ in verified_hours.known(connection).values()] == [1]
+        assert list(verified_hours.known(connection)) == [now - timedelta(hours=3)]

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from pyarrow import fs
 from structlog.testing import capture_logs
 
-from collector.archive import finisher, store
-from collector.archive import messages as archived
+from collector.archive import destination, finisher
+from collector.archive import message_table as archived
+from collector.archive.destination import Directory, Objects
 from collector.archive.finisher import Finisher, finish
 from collector.archive.spool import Segment, Spool
-from collector.archive.store import Directory, Objects
 from collector.files.archive_file import Archive, is_archive
 from collector.files.options import FileError
 from collector.message import Message
@@ -351,7 +351,7 @@ def test_addresses(monkeypatch, tmp_path):
     """An S3 address with a region and an endpoint gives a store, without a connection."""
     monkeypatch.setenv("ARCHIVE_URL", "s3://bucket/raw?endpoint_override=127.0.0.1:9&scheme=http&region=eu-north-1")
     found = load(ArchiveSettings)
-    assert isinstance(store.opened(found), Objects)
-    assert store.shown(found) == "s3://bucket/raw"
+    assert isinstance(destination.opened(found), Objects)
+    assert destination.shown(found) == "s3://bucket/raw"
     assert found.spool_directory == Path("archive/.spool")
-    assert isinstance(store.opened(found.model_copy(update={"url": None, "directory": tmp_path})), Directory)
+    assert isinstance(destination.opened(found.model_copy(update={"url": None, "directory": tmp_path})), Directory)

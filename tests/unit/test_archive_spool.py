@@ -7,9 +7,9 @@ import pytest
 from fix_collector import until
 
 from collector.archive import spool as spools
-from collector.archive.messages import messages as rows
-from collector.archive.sink import SpoolSink
+from collector.archive.message_table import messages as rows
 from collector.archive.spool import HOUR, ArchiveError, Segment, Spool, hours
+from collector.archive.spool_sink import SpoolSink
 from collector.message import Message
 
 NOON = 1_772_366_400_000_000
