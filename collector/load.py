@@ -16,11 +16,11 @@ from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
 from collector.files.messages import batches
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
-from collector.files.opened import TableFile
 from collector.files.options import FileError, Form, Options
 from collector.files.parquet_file import ParquetFile
 from collector.files.rows import RowDecoder
-from collector.files.sources import Sources
+from collector.files.sensor_lookup import Sources
+from collector.files.table_file import TableFile
 from collector.formats.fields_options import FieldsFormat
 from collector.message import Message
 from collector.registry.sensors_file import Registry, Sensor, sensors_file, sync

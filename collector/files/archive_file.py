@@ -13,8 +13,8 @@ import pyarrow.parquet
 from pyarrow import fs
 
 from collector.archive.message_table import SCHEMA, Table, messages
-from collector.files.opened import errors_of
 from collector.files.options import FileError
+from collector.files.table_file import errors_of
 from collector.message import Message
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

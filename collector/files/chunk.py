@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.files import cells, instants
+from collector.files import cells, time_columns
 from collector.files.cells import Column
 from collector.files.rows import RowDecoder
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
@@ -199,7 +199,7 @@ def _times(
     column: Column, sensor: NDArray[np.int64], unsure: NDArray[np.bool_], decoder: RowDecoder, received: int
 ) -> NDArray[np.int64]:
     """Return the instants; rows where they are not certain or out of bounds are marked in ``unsure``."""
-    found = instants.of(column, decoder.time_unit)
+    found = time_columns.of(column, decoder.time_unit)
     micros, sure = found.micros, found.sure
     if found.local.any():
         zones = {source.zone for source in decoder.sources.all}
@@ -208,7 +208,7 @@ def _times(
             if zone is None:
                 sure &= ~of_zone
             elif of_zone.any():
-                micros[of_zone], certain = instants.to_utc(micros[of_zone], zone)
+                micros[of_zone], certain = time_columns.to_utc(micros[of_zone], zone)
                 sure[of_zone] &= certain
     unsure |= ~sure | (micros < decoder.sources.since[sensor]) | (micros > received + decoder.max_future)
     return micros

@@ -12,9 +12,9 @@ import pyarrow.csv
 
 from collector.files.cells import characters
 from collector.files.chunk import Chunk
-from collector.files.opened import Block, check_not_empty, errors_of, gather, open_stream
 from collector.files.options import FileError
 from collector.files.rows import parsed
+from collector.files.table_file import Block, check_not_empty, errors_of, gather, open_stream
 
 DELIMITERS = ",;\t"
 _BLOCK = 4_000_000

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from collector.files.chunk import MAXIMUM_DAYS
-from collector.files.opened import MAXIMUM_BYTES
+from collector.files.table_file import MAXIMUM_BYTES
 from collector.message import Decoded, Message
 from collector.store.batch import Batch, Decode
 

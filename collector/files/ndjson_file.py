@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from collector.files.opened import check_not_empty, errors_of, open_stream
 from collector.files.options import FileError
+from collector.files.table_file import check_not_empty, errors_of, open_stream
 from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder, fields_format
 from collector.formats.fields_options import FieldsFormat

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from collector.files.layout import Layout
-from collector.files.sources import Source, Sources
+from collector.files.sensor_lookup import Source, Sources
 from collector.formats import json_payload
 from collector.formats.scalars import UnusableError, boolean, check_time, epoch, iso8601, number, shown
 from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError

@@ -14,7 +14,7 @@ from collector.files import cells, chunk
 from collector.files.chunk import Chunk, Division
 from collector.files.layout import Layout
 from collector.files.rows import RowDecoder
-from collector.files.sources import Sources
+from collector.files.sensor_lookup import Sources
 from collector.message import Reason
 from collector.registry.sensors_file import sensors_file
 from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
