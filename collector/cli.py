@@ -10,7 +10,8 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from collector import service, settings
+from collector import settings
+from collector.commands import run
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.registry.sensors_file import sensors_file
@@ -87,10 +88,10 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     if source is Source.KAFKA:
         with _kafka_needed():
             from collector.sources.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
-        sys.exit(service.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
+        sys.exit(run.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
     host = SparkplugHost(told.collector.sparkplug_host_id)
     sys.exit(
-        service.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters, host), host)
+        run.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters, host), host)
     )
 
 
@@ -100,7 +101,7 @@ def forward_() -> None:
     told = _configuration()
     logs.configure()
     with _kafka_needed():
-        from collector import forward  # noqa: PLC0415 - an extra, not installed everywhere
+        from collector.commands import forward  # noqa: PLC0415 - an extra, not installed everywhere
     sys.exit(forward.run(told.collector, told.mqtt, told.kafka))
 
 
@@ -118,7 +119,7 @@ def archive_(context: typer.Context) -> None:
         return
     told = _configuration()
     logs.configure()
-    from collector.archive import service as archive  # noqa: PLC0415 - pyarrow takes a third of a second to import
+    from collector.commands import archive  # noqa: PLC0415 - pyarrow takes a third of a second to import
 
     sys.exit(archive.run(told.collector, told.mqtt, told.archive))
 
@@ -215,7 +216,7 @@ def load_(
     delimiter: Annotated[str | None, option("--delimiter", help="CSV: one character, or tab.")] = None,
 ) -> None:
     """Load files of readings; doing it again changes nothing. Rows that are no readings go to quarantine."""
-    from collector import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
+    from collector.commands import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
 
     done = load.load(
         files,
@@ -272,7 +273,7 @@ def quarantine_replay(
 ) -> None:
     """Send open messages through the registry as it is now; what becomes readings is settled, once."""
     collector = settings.load(CollectorSettings)
-    watch = service.RegistryWatch(collector)
+    watch = run.RegistryWatch(collector)
     writer = Writer("replay", collector.client_id)
     total = quarantine.Replay()
     with database.wrapped("replaying the quarantine"):

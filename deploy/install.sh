@@ -25,5 +25,5 @@ else
     $uv pip install --quiet --python /opt/venv --no-deps .
     # What is imported at every start is compiled once, here; all the rest would double the size of an image.
     /opt/venv/bin/collector check >/dev/null
-    /opt/venv/bin/python -c 'import collector.service, collector.store.writer, psycopg, timescale.cli, simulator.cli'
+    /opt/venv/bin/python -c 'import collector.commands.run, collector.store.writer, psycopg, timescale.cli, simulator.cli'
 fi

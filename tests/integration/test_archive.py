@@ -11,7 +11,7 @@ from fix_bad_input import CASES, TIME, probes_text, wide
 from fix_collector import PROGRAM, until
 from fix_publish import Publisher
 
-from collector import load
+from collector.commands import load
 from collector.files.archive_file import Archive
 from collector.message import Message
 from collector.settings import CollectorSettings

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fix_collector import PROGRAM, until
 
-from collector import load
+from collector.commands import load
 from collector.files.options import Form, TimeUnit
 from collector.settings import CollectorSettings
 from core.errors import DatabaseError, SettingError

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from collector import units
+from collector.commands.run import RegistryWatch
 from collector.registry.sensors_file import sync
 from collector.registry.sync import Synchronised
-from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 
 

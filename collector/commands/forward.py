@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from collector import service
+from collector.commands import run
+from collector.commands.metrics import Endpoint, Gauges, long_held
 from collector.message import Message
-from collector.metrics import Endpoint, Gauges, long_held
 from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
 from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaRefusedError, KafkaTroubles, await_topic
 from collector.sources.mqtt import MqttSource
@@ -172,7 +172,7 @@ class Forwarder:
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -> None:
         self._settings = settings.beside("forward")
-        self._watch = service.RegistryWatch(settings)
+        self._watch = run.RegistryWatch(settings)
         self._topic = kafka.topic
         self._source = MqttSource(mqtt, self._settings, self._watch.registry.subscribe)
         self._sink = KafkaSink(kafka, self._settings, self._source.committed)
@@ -249,7 +249,7 @@ def run(settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -
     was not acknowledged, and the MQTT broker keeps it.
     """
     forwarder = Forwarder(settings, mqtt, kafka)
-    service.stop_on_signal(forwarder.stop)
+    run.stop_on_signal(forwarder.stop)
     if forwarder.run():
         return 0
     log.error("stopped while Kafka was away; what it does not have stays with the MQTT broker")

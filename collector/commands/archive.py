@@ -13,8 +13,8 @@ from collector.archive import destination, finisher
 from collector.archive.finisher import Finisher
 from collector.archive.spool import HOUR, Spool
 from collector.archive.spool_sink import SpoolSink
-from collector.metrics import Endpoint, Metrics, long_held
-from collector.service import RegistryWatch, stop_on_signal
+from collector.commands.metrics import Endpoint, Metrics, long_held
+from collector.commands.run import RegistryWatch, stop_on_signal
 from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
 from collector.sources.mqtt import MqttSource
 from core.errors import SettingError

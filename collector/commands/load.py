@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from collector.commands.run import RegistryWatch
 from collector.files import archive_file, chunk, layout, options
 from collector.files.archive_file import Archive
 from collector.files.csv_file import CsvFile
@@ -24,7 +25,6 @@ from collector.files.table_file import TableFile
 from collector.formats.fields_options import FieldsFormat
 from collector.message import Message
 from collector.registry.sensors_file import Registry, Sensor, sensors_file, sync
-from collector.service import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.store.batch import Accounts, Batch, Decode
 from collector.store.parallel_writers import Lanes

@@ -11,11 +11,11 @@ import structlog
 from psycopg import errors
 
 from collector import units
+from collector.commands.metrics import Endpoint, Metrics, long_held
 from collector.decode.decoder import Decoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
-from collector.metrics import Endpoint, Metrics, long_held
 from collector.registry.sensors_file import sensors_file, sync
 from collector.settings import CollectorSettings
 from collector.sources.mqtt import Sink
