@@ -13,14 +13,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from access import health, models, page, problems, read, write
-from access.auth import Gate
-from access.broker import Broker
+from access import problems
+from access.auth.bearer import Gate
+from access.auth.tokens import TokenFile
 from access.database import Database
+from access.ingest.publisher import Broker
 from access.metrics import Metrics
+from access.openapi import models, swagger_ui
 from access.problems import ProblemError
+from access.routes import health, read, write
 from access.settings import AccessSettings
-from access.tokens import TokenFile
 from core.settings import MqttSettings
 
 log = structlog.get_logger()
@@ -78,7 +80,7 @@ def make(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
     app.state.gate = Gate(TokenFile(settings.tokens_file), settings.requests_per_token)
     for router in (read.router, write.router, health.router):
         app.include_router(router)
-    page.mount(app)
+    swagger_ui.mount(app)
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from access import settings as configuration
-from access import tokens
-from access.tokens import NAME, SCOPES, TokenFile
+from access.auth.bearer import tokens
+from access.auth.tokens import NAME, SCOPES, TokenFile
 from core import logs
 from core.console import new_app, option, run
 from core.errors import SettingError

@@ -11,9 +11,9 @@ import structlog
 import uvicorn
 
 from access import app
+from access.auth.tokens import TokenFile
 from access.problems import ServeError
 from access.settings import AccessSettings
-from access.tokens import TokenFile
 from core.errors import SettingError
 from core.settings import MqttSettings
 

@@ -13,7 +13,7 @@ import pytest
 from fix_collector import RunningCollector
 from fix_database import Database
 
-from access.tokens import SCOPES, TokenFile, issue
+from access.auth.tokens import SCOPES, TokenFile, issue
 
 PROGRAM = Path(sys.executable).parent / "access"
 

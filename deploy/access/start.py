@@ -4,8 +4,8 @@
 import os
 import sys
 
+from access.auth.tokens import Token, TokenFile, digest
 from access.settings import AccessSettings
-from access.tokens import Token, TokenFile, digest
 from core.errors import WarehouseError
 from core.settings import load
 from timescale.weak_secrets import weakness

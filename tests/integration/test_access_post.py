@@ -14,8 +14,8 @@ import pytest
 from fix_collector import until
 from fix_http import PROGRAM, Access, login, problem
 
+from access.auth.tokens import TokenFile, issue
 from access.database import Database as Pool
-from access.tokens import TokenFile, issue
 from local_services.broker import LocalBroker, free_port
 
 TIME = "2026-03-01T12:00:0{}Z"
@@ -167,7 +167,7 @@ def test_tokens_change_while_it_runs(access):
     access.wait_for("tokens can't be read")
     access.tokens_file.write_text(good)
     assert access.get("/sensors").status_code == 200
-    assert access.tokens["read"] not in json.dumps(access.lines)
+    assert access.auth.tokens["read"] not in json.dumps(access.lines)
 
 
 def test_what_reads_can_not_write(database, monkeypatch):

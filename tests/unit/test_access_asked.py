@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access import cursor, forms, times
-from access.asked import Between, CyclesAsked, QualityDaysAsked, ReadingsAsked
+from access import times
+from access.listing import cursor, media_types
+from access.listing.params import Between, CyclesAsked, QualityDaysAsked, ReadingsAsked
 from access.problems import ProblemError
 from access.settings import AccessSettings, load
 from core.errors import SettingError
@@ -173,24 +174,24 @@ def test_questions_differ():
 )
 def test_forms(accept, form):
     """The best of what the header takes; anything is JSON."""
-    assert forms.choose(accept, None) == form
-    assert forms.choose(accept, "csv") == "csv"
+    assert media_types.choose(accept, None) == form
+    assert media_types.choose(accept, "csv") == "csv"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "application/json;q=0", "", "application/json;q=x"])
 def test_no_forms(accept):
     """Where none of the three will do, 406 says which there are."""
     if accept == "":
-        assert forms.choose(accept, None) == "json"
+        assert media_types.choose(accept, None) == "json"
         return
     with pytest.raises(ProblemError, match="text/csv"):
-        forms.choose(accept, None)
+        media_types.choose(accept, None)
 
 
 def test_csv_keeps_text_as_it_is():
     """Commas, quotes and line ends are quoted, instants written as in JSON, nothing is empty, lists are JSON."""
     rows = [('a,"b"\nc', NOW, None, True, 1.5, [{"x": 1}])]
-    assert forms.table(["n"], rows, headed=True) == (
+    assert media_types.table(["n"], rows, headed=True) == (
         b'n\r\n"a,""b""\nc",2026-03-01T12:00:30Z,,true,1.5,"[{""x"":1}]"\r\n'
     )
 

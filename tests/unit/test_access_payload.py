@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access import payload
+from access.ingest import payload
 from access.problems import ProblemError
 from collector.decode.decoder import Decoder
 from collector.message import Message

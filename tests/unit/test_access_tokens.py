@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from access import cli, tokens
-from access.tokens import TokenError, TokenFile, find, issue, parse
+from access import cli
+from access.auth.bearer import tokens
+from access.auth.tokens import TokenError, TokenFile, find, issue, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

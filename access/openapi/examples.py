@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from access.models import Problem
+from access.openapi.models import Problem
 from access.problems import KINDS, MEDIA_TYPE
 
 

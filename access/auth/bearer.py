@@ -8,9 +8,9 @@ import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from access import tokens
+from access.auth.bearer import tokens
+from access.auth.tokens import SCOPES, Token, TokenError, TokenFile
 from access.problems import ProblemError
-from access.tokens import SCOPES, Token, TokenError, TokenFile
 
 log = structlog.get_logger()
 

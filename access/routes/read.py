@@ -8,9 +8,10 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from access import models, queries
-from access.answer import listing
-from access.asked import (
+from access.auth.bearer import needs
+from access.database import Database
+from access.listing import queries
+from access.listing.params import (
     AnomaliesAsked,
     ChecksAsked,
     CyclesAsked,
@@ -20,11 +21,11 @@ from access.asked import (
     SensorsAsked,
     WindowsAsked,
 )
-from access.auth import needs
-from access.database import Database
-from access.described import answers
+from access.listing.response import listing
+from access.listing.series import Readings, Windows, resolve
+from access.openapi import models
+from access.openapi.examples import answers
 from access.problems import ProblemError
-from access.series import Readings, Windows, resolve
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 

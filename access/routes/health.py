@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from access.auth import needs
-from access.broker import Broker
+from access.auth.bearer import needs
 from access.database import Database
-from access.described import problems
+from access.ingest.publisher import Broker
 from access.metrics import Metrics
+from access.openapi.examples import problems
 from access.problems import KINDS, ProblemError
 
 router = APIRouter(tags=["server"])

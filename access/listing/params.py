@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from access import times
-from access.forms import Form
-from access.lists import PART
+from access.listing.media_types import Form
+from access.listing.pages import PART
 from access.problems import ProblemError
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

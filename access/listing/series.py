@@ -12,10 +12,10 @@ from typing import Literal
 from psycopg import sql
 
 from access import times
-from access.cursor import Key
 from access.database import Database
-from access.lists import Part
-from access.models import Reading, Row, Window, columns
+from access.listing.cursor import Key
+from access.listing.pages import Part
+from access.openapi.models import Reading, Row, Window, columns
 from access.problems import ProblemError
 
 Order = Literal["asc", "desc"]

@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from access import cursor, forms, times
-from access.asked import Listed
+from access import times
 from access.database import Database
-from access.forms import Form
-from access.lists import PART, Listing, Part, parts
+from access.listing import cursor, media_types
+from access.listing.media_types import Form
+from access.listing.pages import PART, Listing, Part, parts
+from access.listing.params import Listed
 
 _PAGE = 1000
 _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
@@ -20,7 +21,7 @@ _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
 
 async def listing(request: Request, asked: Listed, found: Listing, database: Database) -> Response:
     """Return the answer: ``found`` as ``asked`` for. Whatever is wrong shows before its first byte is sent."""
-    form = forms.choose(request.headers.get("accept"), asked.format)
+    form = media_types.choose(request.headers.get("accept"), asked.format)
     path, question = request.url.path, asked.question
     told = cursor.fingerprint(path, question)
     after = None if asked.cursor is None else cursor.decode(asked.cursor, told, found.key_types)
@@ -34,7 +35,7 @@ async def listing(request: Request, asked: Listed, found: Listing, database: Dat
         following = f"{path}?{_query({**question, **more})}"
     link = {} if following is None else {"Link": f'<{following}>; rel="next"'}
     if form == "json":
-        body = forms.document(found.columns, first.rows, following)
+        body = media_types.document(found.columns, first.rows, following)
     else:
         body = _written(form, found, first, headed=True)
     return Response(body, media_type=_media_type(form), headers=_HEADERS | link)
@@ -47,12 +48,12 @@ async def _stream(form: Form, found: Listing, database: Database, first: Part) -
 
 def _written(form: Form, found: Listing, part: Part, *, headed: bool) -> bytes:
     if form == "csv":
-        return forms.table(found.columns, part.rows, headed=headed)
-    return forms.lines(found.columns, part.rows)
+        return media_types.table(found.columns, part.rows, headed=headed)
+    return media_types.lines(found.columns, part.rows)
 
 
 def _media_type(form: Form) -> str:
-    name = forms.MEDIA_TYPES[form]
+    name = media_types.MEDIA_TYPES[form]
     return f"{name}; charset=utf-8" if form == "csv" else name
 
 

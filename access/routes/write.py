@@ -8,16 +8,17 @@ from psycopg import sql
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from access import models, payload
-from access.auth import needs
-from access.broker import Broker
+from access.auth.bearer import needs
+from access.auth.tokens import Token
 from access.database import Database
-from access.described import answers
+from access.ingest import payload
+from access.ingest.payload import Message
+from access.ingest.publisher import Broker
 from access.metrics import Metrics
-from access.payload import Message
+from access.openapi import models
+from access.openapi.examples import answers
 from access.problems import ProblemError
 from access.settings import AccessSettings
-from access.tokens import Token
 
 log = structlog.get_logger()
 router = APIRouter()

@@ -5,7 +5,9 @@ from typing import Any
 
 from psycopg import sql
 
-from access.asked import (
+from access.database import Database
+from access.listing.pages import Table
+from access.listing.params import (
     AnomaliesAsked,
     Between,
     ChecksAsked,
@@ -15,9 +17,7 @@ from access.asked import (
     ResultsAsked,
     SensorsAsked,
 )
-from access.database import Database
-from access.lists import Table
-from access.models import Accounting, Anomaly, Check, LoadCycle, QualityDay, Sensor, columns
+from access.openapi.models import Accounting, Anomaly, Check, LoadCycle, QualityDay, Sensor, columns
 
 _SERIES_OF = sql.SQL("""(
     select

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from access.cursor import Key
 from access.database import Database
-from access.models import Row
+from access.listing.cursor import Key
+from access.openapi.models import Row
 
 PART = 10_000
 """Rows of a part where all are wanted."""

@@ -1,0 +1,1 @@
+"""Posted readings: payload checks and publishing to the broker."""

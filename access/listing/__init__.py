@@ -1,0 +1,1 @@
+"""Lists: query parameters, queries, pages, cursors and media types."""

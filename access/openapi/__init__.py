@@ -1,0 +1,1 @@
+"""The OpenAPI description: models, examples, Swagger UI."""
