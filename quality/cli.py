@@ -60,7 +60,8 @@ def scan_(
 @app.command("report")
 def report_(contract: Contracts = None) -> None:
     """Show the last result of every check, how it was before, and what is open."""
-    from quality import incidents, report  # noqa: PLC0415 - as above
+    from quality import report  # noqa: PLC0415 - as above
+    from quality.alerts import incidents
 
     with _could_not():
         names = [path.stem for path in contracts.chosen(contract)]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from quality.event import Event
+from quality.alerts.event import Event
 
 Word = Literal["passed", "failed", "warned", "not evaluated"]
 Outcome = Literal["passed", "failed", "warned", "error"]

@@ -15,9 +15,10 @@ from psycopg.rows import dict_row
 
 from core.database import Connection, connect, reason
 from core.settings import load
-from quality import contracts, incidents, soda, store
+from quality import contracts, soda, store
+from quality.alerts import incidents
+from quality.alerts.notifiers import configured
 from quality.errors import ScanError
-from quality.notifiers import configured
 from quality.result import Result, Scan, Word, contract_error
 from quality.settings import QualitySettings
 

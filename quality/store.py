@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.database import Connection, wrapped
-from quality import incidents
+from quality.alerts import incidents
 from quality.result import CONTRACT, Scan, contract_error, prefix
 
 

@@ -11,7 +11,7 @@ import sys
 _COSMOS = ("cosmos.config", "cosmos.converter", "cosmos.operators.local")
 _RUNNER = "airflow.sdk.execution_time.task_runner"
 _NEEDED = {
-    "scheduler": (_RUNNER, *_COSMOS, "dbt.cli.main", "dbt.adapters.postgres", "quality.scan", "quality.notify"),
+    "scheduler": (_RUNNER, *_COSMOS, "dbt.cli.main", "dbt.adapters.postgres", "quality.scan", "quality.alerts.notify"),
     "dag-processor": _COSMOS,
 }
 """What the tasks and the DAGs import, by the component that makes their processes."""

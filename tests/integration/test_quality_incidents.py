@@ -2,8 +2,8 @@
 
 import pytest
 
-from quality import notify
-from quality.notify import Event, tell
+from quality.alerts import notify
+from quality.alerts.notify import Event, tell
 from quality.scan import scan
 
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"], indirect=True)

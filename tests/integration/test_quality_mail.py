@@ -7,9 +7,9 @@ import structlog
 from fix_certificates import make_authority, make_certificate
 
 from core.settings import load
-from quality import incidents
-from quality.event import Event
-from quality.notifiers import MailNotifier
+from quality.alerts import incidents
+from quality.alerts.event import Event
+from quality.alerts.notifiers import MailNotifier
 from quality.settings import QualitySettings
 
 EVENT = Event(key="k", title="t1 temperature: silent sensors")

@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import SettingError
 from core.settings import load
-from quality.event import Event
-from quality.notifiers import MailNotifier, configured, subject
+from quality.alerts.event import Event
+from quality.alerts.notifiers import MailNotifier, configured, subject
 from quality.settings import QualitySettings
 
 MAIL = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "wh@example.org", "MAIL_TO": "a@example.org,b@example.org"}

@@ -1,4 +1,4 @@
-"""Tells people that a task has failed for good, and that it works again, through :mod:`quality.notify`."""
+"""Tells people that a task has failed for good, and that it works again, through :mod:`quality.alerts.notify`."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def recovered(context: Any) -> None:
 
 
 def _tell(context: Any, state: Any, what: str | None) -> None:
-    from quality.event import Event  # noqa: PLC0415 - the scheduler reads this file as well, and tells nobody
-    from quality.notify import tell  # noqa: PLC0415
+    from quality.alerts.event import Event  # noqa: PLC0415 - the scheduler reads this file as well, and tells nobody
+    from quality.alerts.notify import tell  # noqa: PLC0415
     from warehouse import rules  # noqa: PLC0415 - which imports this module
 
     rules.act_as("quality")  # incidents are the scans', whoever the task was

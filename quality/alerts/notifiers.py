@@ -11,8 +11,8 @@ from typing import Protocol
 
 import structlog
 
+from quality.alerts.event import Event
 from quality.errors import NotifyError
-from quality.event import Event
 from quality.settings import QualitySettings
 
 log = structlog.get_logger()

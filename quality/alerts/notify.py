@@ -5,9 +5,9 @@ import structlog
 from core.database import connect
 from core.errors import WarehouseError
 from core.settings import load
-from quality import incidents
-from quality.event import Event
-from quality.notifiers import configured
+from quality.alerts import incidents
+from quality.alerts.event import Event
+from quality.alerts.notifiers import configured
 from quality.settings import QualitySettings
 
 __all__ = ["Event", "tell"]

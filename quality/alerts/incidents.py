@@ -13,9 +13,9 @@ import structlog
 from psycopg.rows import dict_row
 
 from core.database import Connection, wrapped
+from quality.alerts.event import Event
+from quality.alerts.notifiers import Notifier
 from quality.errors import NotifyError, ScanError
-from quality.event import Event
-from quality.notifiers import Notifier
 
 log = structlog.get_logger()
 

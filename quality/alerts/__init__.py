@@ -1,0 +1,1 @@
+"""Alerts: incidents and the notifications about them."""
