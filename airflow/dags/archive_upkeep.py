@@ -15,15 +15,15 @@ that does not stand in another file.
 
 from airflow.sdk import DAG, task
 
-from warehouse import rules
+from warehouse import defaults
 
 with DAG(
     dag_id="archive_upkeep",
     doc_md=__doc__,
-    schedule=rules.cron("30 3 * * *"),
+    schedule=defaults.cron("30 3 * * *"),
     tags=["archive"],
-    default_args=rules.defaults(pool="default_pool"),
-    **rules.DAG_RULES,
+    default_args=defaults.defaults(pool="default_pool"),
+    **defaults.DAG_RULES,
 ) as dag:
 
     @task

@@ -24,7 +24,7 @@ from cosmos.config import ExecutionConfig, ProjectConfig, RenderConfig
 from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehavior
 from cosmos.converter import DbtToAirflowConverter
 
-from warehouse import rules
+from warehouse import defaults
 from warehouse.build import PROFILE, Build, Model
 
 
@@ -37,16 +37,16 @@ def model(**told: Any) -> Model:
 with DAG(
     dag_id="build_marts",
     doc_md=__doc__,
-    schedule=rules.cron(os.environ.get("MARTS_SCHEDULE", "5 * * * *")),
+    schedule=defaults.cron(os.environ.get("MARTS_SCHEDULE", "5 * * * *")),
     tags=["dbt", "marts"],
-    default_args=rules.defaults(owner="analytics", login="dbt"),
-    **rules.DAG_RULES,
+    default_args=defaults.defaults(owner="analytics", login="dbt"),
+    **defaults.DAG_RULES,
 ) as dag:
     # Cosmos reads the project and makes the graph; what its tasks do is ours.
     DbtToAirflowConverter(
         dag=dag,
         project_config=ProjectConfig(
-            dbt_project_path=rules.DBT_PROJECT, manifest_path=rules.MANIFEST, install_dbt_deps=False
+            dbt_project_path=defaults.DBT_PROJECT, manifest_path=defaults.MANIFEST, install_dbt_deps=False
         ),
         profile_config=PROFILE,
         execution_config=ExecutionConfig(execution_mode=ExecutionMode.LOCAL),
@@ -59,8 +59,10 @@ with DAG(
         ),
     )
     models = list(dag.tasks)
-    build = Build(task_id="build", shown=[one.unique_id for one in models], folder=rules.HOME / "dbt", **rules.WRITES)
-    marts = EmptyOperator(task_id="marts", outlets=[rules.MARTS], pool="default_pool")
+    build = Build(
+        task_id="build", shown=[one.unique_id for one in models], folder=defaults.HOME / "dbt", **defaults.WRITES
+    )
+    marts = EmptyOperator(task_id="marts", outlets=[defaults.MARTS], pool="default_pool")
     for one in models:
         if not one.upstream_task_ids:
             build >> one

@@ -10,15 +10,15 @@ The old page stays. The log has what `make catalog` says: mostly the database wa
 
 from airflow.sdk import DAG, task
 
-from warehouse import rules
+from warehouse import defaults
 
 with DAG(
     dag_id="publish_catalog",
     doc_md=__doc__,
-    schedule=[rules.MARTS],
+    schedule=[defaults.MARTS],
     tags=["dbt", "catalog"],
-    default_args=rules.defaults(owner="analytics", login="dbt"),
-    **rules.DAG_RULES,
+    default_args=defaults.defaults(owner="analytics", login="dbt"),
+    **defaults.DAG_RULES,
 ) as dag:
 
     @task
@@ -26,12 +26,12 @@ with DAG(
         """Make the page and put it in its place."""
         from warehouse.command import python  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
 
-        folder = rules.HOME / "catalog"
-        python(rules.DBT_PROJECT / "catalog.py", DBT_TARGET_PATH=str(folder))
-        rules.CATALOG.parent.mkdir(parents=True, exist_ok=True)
-        part = rules.CATALOG.with_name(f".{rules.CATALOG.name}.part")
+        folder = defaults.HOME / "catalog"
+        python(defaults.DBT_PROJECT / "catalog.py", DBT_TARGET_PATH=str(folder))
+        defaults.CATALOG.parent.mkdir(parents=True, exist_ok=True)
+        part = defaults.CATALOG.with_name(f".{defaults.CATALOG.name}.part")
         part.write_bytes((folder / "static_index.html").read_bytes())
-        part.replace(rules.CATALOG)
-        print(f"published {rules.CATALOG}")
+        part.replace(defaults.CATALOG)
+        print(f"published {defaults.CATALOG}")
 
     catalog()

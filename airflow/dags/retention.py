@@ -13,18 +13,18 @@ held the readings; the next try or night does it. Out of disk meanwhile: `timesc
 
 from airflow.sdk import DAG, task
 
-from warehouse import rules
+from warehouse import defaults
 
 with DAG(
     dag_id="retention",
     doc_md=__doc__,
-    schedule=rules.cron("30 4 * * *"),
+    schedule=defaults.cron("30 4 * * *"),
     tags=["database"],
-    default_args=rules.defaults(),
-    **rules.DAG_RULES,
+    default_args=defaults.defaults(),
+    **defaults.DAG_RULES,
 ) as dag:
 
-    @task(**rules.WRITES)
+    @task(**defaults.WRITES)
     def drop() -> None:
         """Have the database drop what waits for nothing."""
         from warehouse.command import console  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing

@@ -20,17 +20,17 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, get_current_context, task
 from airflow.sdk.exceptions import AirflowException
 
 from quality.contracts import names
-from warehouse import rules
-from warehouse.tell import CheckFailedError
+from warehouse import defaults
+from warehouse.alerts import CheckFailedError
 
 with DAG(
     dag_id="scan_quality",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=rules.cron("*/15 * * * *"), assets=[rules.MARTS]),
+    schedule=AssetOrTimeSchedule(timetable=defaults.cron("*/15 * * * *"), assets=[defaults.MARTS]),
     tags=["quality"],
     # Before the catalog, which waits for the same asset and the same pool.
-    default_args=rules.defaults(priority_weight=10, login="quality"),
-    **rules.DAG_RULES,
+    default_args=defaults.defaults(priority_weight=10, login="quality"),
+    **defaults.DAG_RULES,
 ) as dag:
 
     @task(map_index_template="{{ task.op_kwargs['contract'] }}")

@@ -12,7 +12,7 @@ from local_services.airflow_settings import DAGS
 def verdict(monkeypatch):
     """The module of the DAGs, which Airflow finds in their folder."""
     monkeypatch.syspath_prepend(DAGS)
-    return importlib.import_module("warehouse.verdict")
+    return importlib.import_module("warehouse.dbt_results")
 
 
 def result(unique_id, status, message=None, **node):

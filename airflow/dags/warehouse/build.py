@@ -16,14 +16,14 @@ from cosmos.config import ProfileConfig
 from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator
 
-from warehouse import rules, verdict
+from warehouse import dbt_results, defaults
 
 KEY = "verdicts"
 
 PROFILE = ProfileConfig(
     profile_name="sensor_warehouse",
     target_name="warehouse",
-    profiles_yml_filepath=rules.DBT_PROJECT / "profiles.yml",
+    profiles_yml_filepath=defaults.DBT_PROJECT / "profiles.yml",
 )
 
 
@@ -36,7 +36,7 @@ class Build(DbtBuildLocalOperator):
 
     def __init__(self, *, shown: Sequence[str], folder: Path, **more: Any) -> None:
         super().__init__(
-            project_dir=str(rules.DBT_PROJECT),
+            project_dir=str(defaults.DBT_PROJECT),
             profile_config=PROFILE,
             invocation_mode=InvocationMode.DBT_RUNNER,
             install_deps=False,
@@ -50,7 +50,7 @@ class Build(DbtBuildLocalOperator):
         )
         self.shown = list(shown)
         self.folder = folder
-        self._ran: list[verdict.Ran] = []
+        self._ran: list[dbt_results.Ran] = []
 
     def execute(self, context: Context, **_: Any) -> None:
         """Run it; the verdicts are this task's XCom :data:`KEY`."""
@@ -59,9 +59,9 @@ class Build(DbtBuildLocalOperator):
         errors = [str(one) for one in self._ran if one.status == "error"]
         if errors and tries.try_number <= tries.max_tries:
             raise AirflowException("statements ended with an error: " + "; ".join(errors))
-        found = verdict.verdicts(self._ran)
+        found = dbt_results.verdicts(self._ran)
         tries.xcom_push(key=KEY, value=found)
-        renew(self.folder / "target" / "manifest.json", rules.MANIFEST)
+        renew(self.folder / "target" / "manifest.json", defaults.MANIFEST)
         # What no task stands for must not go unseen.
         shown = {*self.shown}
         hidden = [line for name, one in found.items() if name not in shown and not one["good"] for line in one["said"]]
@@ -72,7 +72,7 @@ class Build(DbtBuildLocalOperator):
         """Take dbt's result; raise where there is none."""
         if result.exception is not None:
             raise AirflowException(f"dbt could not run: {result.exception}") from result.exception
-        self._ran = [verdict.ran(one) for one in result.result]
+        self._ran = [dbt_results.ran(one) for one in result.result]
 
     def calculate_openlineage_events_completes(self, *_: Any) -> bool:
         """Make no OpenLineage events: nobody is there to take them."""
@@ -97,14 +97,14 @@ class Model(BaseOperator):
             raise AirflowFailException(f"dbt said nothing about {self.unique_id}")
         self.log.info("\n".join(said["said"]))
         if not said["good"]:
-            bad = [line for line in said["said"] if line.split(": ", 2)[1] not in verdict.GOOD]
+            bad = [line for line in said["said"] if line.split(": ", 2)[1] not in dbt_results.GOOD]
             raise AirflowFailException("; ".join(bad))
 
 
 def renew(made: Path, used: Path) -> None:
     """Let the tasks be made from the manifest ``made`` if its models differ from those of ``used``."""
     text = made.read_text()
-    if not used.exists() or verdict.graph(json.loads(used.read_text())) != verdict.graph(json.loads(text)):
+    if not used.exists() or dbt_results.graph(json.loads(used.read_text())) != dbt_results.graph(json.loads(text)):
         part = used.with_suffix(".part")
         part.write_text(text)
         part.replace(used)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.sdk.exceptions import AirflowException
 
-from warehouse import rules
+from warehouse import defaults
 
 
 def python(script: Path, **environment: str) -> None:
@@ -23,7 +23,7 @@ def console(name: str, *arguments: str) -> None:
 def run(command: list[str], **environment: str) -> None:
     """Run ``command`` in the repository with what it says in the task's log; raise where its status is not 0."""
     with subprocess.Popen(
-        command, cwd=rules.ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        command, cwd=defaults.ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
         assert process.stdout

@@ -24,9 +24,9 @@ def recovered(context: Any) -> None:
 def _tell(context: Any, state: Any, what: str | None) -> None:
     from quality.alerts.event import Event  # noqa: PLC0415 - the scheduler reads this file as well, and tells nobody
     from quality.alerts.notify import tell  # noqa: PLC0415
-    from warehouse import rules  # noqa: PLC0415 - which imports this module
+    from warehouse import defaults  # noqa: PLC0415 - which imports this module
 
-    rules.act_as("quality")  # incidents are the scans', whoever the task was
+    defaults.act_as("quality")  # incidents are the scans', whoever the task was
     task = context["ti"]
     # A mapped task goes by what it is mapped over, not by its place: that moves when a contract is added.
     name = ".".join(filter(None, [task.dag_id, task.task_id, getattr(task, "rendered_map_index", None)]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import Asset, CronTriggerTimetable
 
-from warehouse import tell
+from warehouse import alerts
 
 ROOT = Path(__file__).resolve().parents[3]
 """The repository: commands run from here, so that they read the same ``.env`` as a user's do."""
@@ -63,8 +63,8 @@ def defaults(**more: Any) -> dict[str, Any]:
         "retry_exponential_backoff": 2,
         "max_retry_delay": timedelta(minutes=10),
         "execution_timeout": timedelta(minutes=30),
-        "on_failure_callback": tell.failed,
-        "on_success_callback": tell.recovered,
+        "on_failure_callback": alerts.failed,
+        "on_success_callback": alerts.recovered,
         **READS,
         **more,
     }
