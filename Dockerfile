@@ -107,7 +107,7 @@ FROM runtime AS airflow
 COPY --from=airflow-venv /opt/venv /opt/venv
 COPY airflow airflow
 COPY dbt_project dbt_project
-COPY deploy/airflow/begin.py /usr/local/bin/begin-airflow
+COPY deploy/airflow/trigger_first_build.py /usr/local/bin/trigger-first-build
 COPY deploy/airflow/prepare.sh /usr/local/bin/prepare-airflow
 ENV HOME=/var/lib/airflow \
     AIRFLOW_HOME=/var/lib/airflow \

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from access import settings as configuration
-from access.auth.bearer import tokens
+from access.auth import tokens
 from access.auth.tokens import NAME, SCOPES, TokenFile
 from core import logs
 from core.console import new_app, option, run

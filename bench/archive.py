@@ -30,7 +30,7 @@ from collector.archive.finisher import finish
 from collector.archive.spool import Segment, Spool
 from collector.files.archive_file import Archive
 from collector.message import Message
-from collector.registry.sensors_file import sensors_file as registries
+from collector.registry import sensors_file as registries
 from local_services.broker import LocalBroker
 from simulator import schedule
 

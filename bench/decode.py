@@ -33,8 +33,8 @@ from rig import machine
 from collector.decode.decoder import Decoder
 from collector.formats.sparkplug.payload import Payload
 from collector.message import Message, NoReadingError, UndecodableError
+from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
-from collector.registry.sensors_file import sensors_file
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 0.004

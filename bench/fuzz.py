@@ -32,8 +32,8 @@ from collector.formats.measurement import Reader
 from collector.formats.sparkplug.payload import Payload
 from collector.formats.supported import FORMATS, Format
 from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
-from collector.registry.sensors_file import sensors_file
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -38,7 +38,7 @@ from rig import machine
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry.sensors_file import sensors_file as registries
+from collector.registry import sensors_file as registries
 from collector.registry.sync import synchronise
 from collector.store.batch import HEADER, ROW, TRAILER, Batch
 from local_services.database_server import LocalServer

@@ -11,10 +11,10 @@ from typing import Annotated, NamedTuple, TypeVar
 import typer
 
 from collector import settings
-from collector.commands import run
+from collector.commands import run as collect
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
 from collector.sources.mqtt import MqttSource
 from collector.sources.sparkplug_host import SparkplugHost
@@ -54,7 +54,7 @@ def _configuration(*, decodes: bool = False) -> Configuration:
     kafka = _found(mistakes, lambda: settings.load(KafkaSettings))
     archive = _found(mistakes, lambda: settings.load(ArchiveSettings))
     collector = _found(mistakes, lambda: settings.load(CollectorSettings))
-    sensors = _found(mistakes, lambda: sensors_file.load(collector.registry.sensors_file)) if collector else None
+    sensors = _found(mistakes, lambda: sensors_file.load(collector.registry)) if collector else None
     if decodes and collector and sensors:
         _found(mistakes, lambda: sparkplug_births.check(sensors, collector.share_group))
     if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:
@@ -88,10 +88,10 @@ def run_(source: Annotated[Source, option("--source", help="Where messages come 
     if source is Source.KAFKA:
         with _kafka_needed():
             from collector.sources.kafka import KafkaSource  # noqa: PLC0415 - an extra, not installed everywhere
-        sys.exit(run.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
+        sys.exit(collect.run(told.collector, source, lambda _: KafkaSource(told.kafka, told.collector)))
     host = SparkplugHost(told.collector.sparkplug_host_id)
     sys.exit(
-        run.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters, host), host)
+        collect.run(told.collector, source, lambda filters: MqttSource(told.mqtt, told.collector, filters, host), host)
     )
 
 
@@ -273,7 +273,7 @@ def quarantine_replay(
 ) -> None:
     """Send open messages through the registry as it is now; what becomes readings is settled, once."""
     collector = settings.load(CollectorSettings)
-    watch = run.RegistryWatch(collector)
+    watch = collect.RegistryWatch(collector)
     writer = Writer("replay", collector.client_id)
     total = quarantine.Replay()
     with database.wrapped("replaying the quarantine"):

@@ -61,7 +61,7 @@ def scan_(
 def report_(contract: Contracts = None) -> None:
     """Show the last result of every check, how it was before, and what is open."""
     from quality import report  # noqa: PLC0415 - as above
-    from quality.alerts import incidents
+    from quality.alerts import incidents  # noqa: PLC0415
 
     with _could_not():
         names = [path.stem for path in contracts.chosen(contract)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from collector.registry.sensors_file import sensors_file as registries
+from collector.registry import sensors_file as registries
 from core import console, durations
 from core.console import option
 from core.errors import SettingError

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from collector.registry.sensors_file import sensors_file as registries
+from collector.registry import sensors_file as registries
 from core import database
 from core.database import Connection
 from core.errors import WarehouseError

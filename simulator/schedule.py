@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from collector.registry import sensors_file as registries
 from collector.registry.sensors_file import FieldsFormat, Registry, Sensor
-from collector.registry.sensors_file import sensors_file as registries
 from core.errors import SettingError
 from simulator import random_source, signals
 from simulator.payloads import Form, Message, Sample, message

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 
 from collector.message import Message, Reason
-from collector.registry.sensors_file import Registry, sensors_file
+from collector.registry import sensors_file
+from collector.registry.sensors_file import Registry
 
 NOW = 1_772_366_400_000_000
 """When the messages arrive: 2026-03-01 12:00 UTC, in microseconds since 1970."""

@@ -8,7 +8,7 @@ import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from access.auth.bearer import tokens
+from access.auth import tokens
 from access.auth.tokens import SCOPES, Token, TokenError, TokenFile
 from access.problems import ProblemError
 

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from collector.commands import run
+from collector.commands import run as collect
 from collector.commands.metrics import Endpoint, Gauges, long_held
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
@@ -172,7 +172,7 @@ class Forwarder:
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -> None:
         self._settings = settings.beside("forward")
-        self._watch = run.RegistryWatch(settings)
+        self._watch = collect.RegistryWatch(settings)
         self._topic = kafka.topic
         self._source = MqttSource(mqtt, self._settings, self._watch.registry.subscribe)
         self._sink = KafkaSink(kafka, self._settings, self._source.committed)
@@ -249,7 +249,7 @@ def run(settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -
     was not acknowledged, and the MQTT broker keeps it.
     """
     forwarder = Forwarder(settings, mqtt, kafka)
-    run.stop_on_signal(forwarder.stop)
+    collect.stop_on_signal(forwarder.stop)
     if forwarder.run():
         return 0
     log.error("stopped while Kafka was away; what it does not have stays with the MQTT broker")

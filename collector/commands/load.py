@@ -24,7 +24,8 @@ from collector.files.sensor_lookup import Sources
 from collector.files.table_file import TableFile
 from collector.formats.fields_options import FieldsFormat
 from collector.message import Message
-from collector.registry.sensors_file import Registry, Sensor, sensors_file, sync
+from collector.registry import sensors_file, sync
+from collector.registry.sensors_file import Registry, Sensor
 from collector.settings import CollectorSettings
 from collector.store.batch import Accounts, Batch, Decode
 from collector.store.parallel_writers import Lanes

@@ -16,7 +16,7 @@ from collector.decode.decoder import Decoder
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
-from collector.registry.sensors_file import sensors_file, sync
+from collector.registry import sensors_file, sync
 from collector.settings import CollectorSettings
 from collector.sources.mqtt import Sink
 from collector.sources.sparkplug_host import SparkplugHost

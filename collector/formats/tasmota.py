@@ -75,7 +75,7 @@ class TasmotaReader:
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
             raise NoReadingError(f"{kind[:60]} holds no reading")
-        document = tree.load_or_text(message.payload)
+        document = json_tree.load_or_text(message.payload)
         if type(document) is not dict:
             return [_bare(kind, document)]
         bridge = _BRIDGES.get(kind.upper())

@@ -13,7 +13,7 @@ import structlog
 from psycopg import errors
 
 from collector.message import Message, Reason, Rejection
-from collector.registry.sensors_file import sync
+from collector.registry import sync
 from collector.store import late_hours
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.store.sparkplug_births import Births

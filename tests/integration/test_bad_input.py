@@ -9,7 +9,7 @@ from fix_bad_input import CASES, NOW, OTHER, TIME, TOPIC, Bad, probes, wide
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry.sensors_file import sync
+from collector.registry import sync
 from collector.store.batch import Accounts, Batch
 from collector.store.writer import Writer
 

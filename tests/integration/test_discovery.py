@@ -11,7 +11,7 @@ from fix_publish import Publisher
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry.sensors_file import sensors_file, sync
+from collector.registry import sensors_file, sync
 from collector.store import quarantine
 from collector.store.batch import Batch
 from collector.store.group_commit import Pipeline

@@ -7,7 +7,7 @@ from fix_collector import until
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry.sensors_file import sync
+from collector.registry import sync
 from collector.store.group_commit import Pipeline
 from collector.store.writer import Writer
 

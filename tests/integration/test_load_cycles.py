@@ -13,7 +13,7 @@ import pytest
 from fix_marts import Marts
 from fix_readings import Reading, write
 
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from simulator import signals
 from simulator.signals import LoadCycle
 

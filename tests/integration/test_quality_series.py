@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fix_readings import write
 
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from simulator import schedule
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from fix_collector import PROGRAM, registry_text
 
 from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, Reason, Rejection
-from collector.registry.sensors_file import sensors_file, sync
+from collector.registry import sensors_file, sync
 from collector.store import quarantine
 from collector.store.batch import Batch
 from collector.store.writer import Writer

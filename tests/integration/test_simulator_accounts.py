@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from collector.settings import MqttSettings
 from simulator import faults, schedule
 from simulator.faults import Faults

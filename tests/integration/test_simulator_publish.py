@@ -13,7 +13,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from collector.registry.sensors_file import sensors_file as registries
+from collector.registry import sensors_file as registries
 from collector.settings import MqttSettings
 from local_services.broker import BrokerError, LocalBroker
 from simulator.publisher import Publisher

@@ -13,7 +13,7 @@ from fix_sparkplug import encode, requests_rebirth
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from collector.registry.sync import synchronise
 from collector.store.batch import Accounts, Batch
 from collector.store.sparkplug_births import Births

@@ -13,8 +13,8 @@ from access.ingest import payload
 from access.problems import ProblemError
 from collector.decode.decoder import Decoder
 from collector.message import Message
+from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
-from collector.registry.sensors_file import sensors_file
 
 ROOT = Path(__file__).parents[2]
 TIME = "2026-03-01T12:00:00Z"

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from access import cli
-from access.auth.bearer import tokens
+from access.auth import tokens
 from access.auth.tokens import TokenError, TokenFile, find, issue, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -14,8 +14,9 @@ from collector.formats.measurement import FormatOptions, Measurement
 from collector.formats.scalars import UnusableError
 from collector.formats.supported import FORMATS
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
-from collector.registry.sensors_file import Sensor, sensors_file
+from collector.registry.sensors_file import Sensor
 
 NOW = 1_772_366_400_000_000
 SECOND = 1_000_000

@@ -10,8 +10,8 @@ from fix_sparkplug import encode
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
+from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
-from collector.registry.sensors_file import sensors_file
 
 TEXT = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
 

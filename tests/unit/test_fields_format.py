@@ -15,7 +15,7 @@ from collector.formats import json_payload
 from collector.formats.fields import FieldsDecoder
 from collector.formats.scalars import shown
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 
 SECOND = 1_000_000
 AT = NOW - 30 * SECOND

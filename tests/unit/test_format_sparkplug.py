@@ -24,8 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import units
+from collector.formats.sparkplug import payload as wire
 from collector.formats.sparkplug.nodes import Nodes
-from collector.formats.sparkplug.reader import SparkplugFormat, payload
+from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 
@@ -310,7 +311,7 @@ def test_names_that_are_no_text():
 
 def test_units():
     """The units that spellings stand for are UCUM codes."""
-    for code in payload._UCUM.values():
+    for code in wire._UCUM.values():
         assert units.check(code)
 
 

@@ -16,7 +16,7 @@ from collector.files.layout import Layout
 from collector.files.rows import RowDecoder
 from collector.files.sensor_lookup import Sources
 from collector.message import Reason
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 
 RECEIVED = 1_750_000_000_000_000

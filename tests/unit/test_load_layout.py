@@ -8,7 +8,7 @@ import pytest
 from collector.files import layout, options
 from collector.files.csv_file import CsvFile
 from collector.files.options import FileError, Form, Options
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from core.errors import SettingError
 
 REGISTRY = sensors_file.parse(

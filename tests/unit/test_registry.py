@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from collector import topics
-from collector.registry.sensors_file import RegistryError, parse, sensors_file
+from collector.registry import sensors_file
+from collector.registry.sensors_file import RegistryError, parse
 from core.errors import SettingError
 
 ROOT = Path(sensors_file.__file__).parents[1]

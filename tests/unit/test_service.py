@@ -6,7 +6,7 @@ import pytest
 
 from collector import units
 from collector.commands.run import RegistryWatch
-from collector.registry.sensors_file import sync
+from collector.registry import sync
 from collector.registry.sync import Synchronised
 from collector.settings import CollectorSettings
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from collector.registry.sensors_file import FieldsFormat, sensors_file
+from collector.registry import sensors_file
+from collector.registry.sensors_file import FieldsFormat
 from core.errors import SettingError
 from simulator import payloads
 from simulator.payloads import Sample

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.registry.sensors_file import sensors_file
+from collector.registry import sensors_file
 from core import durations
 from core.errors import SettingError
 from simulator import schedule

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.registry.sensors_file import Quantity, sensors_file
+from collector.registry import sensors_file
+from collector.registry.sensors_file import Quantity
 from core.errors import SettingError
 from simulator import signals
 

@@ -11,7 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 SHUT = re.compile(r"(/(auth|execution))?/(docs|redoc|openapi\.json|changelog)(/.*)?|/cosmos(/.*)?")
 
 
-class Closed:
+class HidePublicDocs:
     """ASGI middleware that answers "not found" for paths that match :data:`SHUT`."""
 
     def __init__(self, app: Any) -> None:
@@ -29,5 +29,5 @@ class Closed:
 class ClosedPlugin(AirflowPlugin):
     """Puts the middleware before everything that the API server serves."""
 
-    name = "closed"
-    fastapi_root_middlewares = ({"name": "closed", "middleware": Closed, "args": [], "kwargs": {}},)
+    name = "hide_public_docs"
+    fastapi_root_middlewares = ({"name": "hide_public_docs", "middleware": HidePublicDocs, "args": [], "kwargs": {}},)
