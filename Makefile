@@ -82,7 +82,7 @@ secrets: ## docker compose: give every secret of .env that is empty a value, and
 	@sh deploy/secrets.sh
 
 compose-check: .venv/.installed ## docker compose: check the file, and boot it where an engine and its images are
-	@$(PYTEST) tests/unit/test_compose_file.py tests/acceptance/test_compose.py
+	@$(PYTEST) tests/unit/project/test_compose_file.py tests/acceptance/test_compose.py
 
 bench: .venv/.installed ## how fast readings come in; the other benchmarks are bench/*.py, results under bench/results/
 	@$(BIN)/python bench/ingest.py

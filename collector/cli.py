@@ -43,7 +43,7 @@ class Configuration(NamedTuple):
     mqtt: MqttSettings
     kafka: KafkaSettings
     archive: ArchiveSettings
-    sensors_file: sensors_file.Registry
+    registry: sensors_file.Registry
 
 
 def _configuration(*, decodes: bool = False) -> Configuration:

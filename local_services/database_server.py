@@ -61,8 +61,8 @@ _TIMESCALEDB_SETTINGS = {
 class LocalServer:
     """A PostgreSQL server that this process starts and stops.
 
-    ``data`` is the directory wanted for the data (see :meth:`local_services.unix_account.Account.directory`), ``port`` the TCP
-    port: None takes 5432 or, when that is taken, a free one; 0 any free one. ``settings`` go to the server with
+    ``data`` is the preferred data directory (see :meth:`~local_services.unix_account.Account.directory`), ``port`` the
+    TCP port: None takes 5432 or, when that is taken, a free one; 0 any free one. ``settings`` go to the server with
     ``-c``, over the defaults.
     """
 

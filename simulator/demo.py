@@ -250,7 +250,8 @@ class Demo:
         last = list(schedule.history(players, end - step, end, step))[-len(players) :]
         self._until(
             lambda: all(
-                demo_summary.stored(connection, player, sample.seconds) for player, sample in zip(players, last, strict=True)
+                demo_summary.stored(connection, player, sample.seconds)
+                for player, sample in zip(players, last, strict=True)
             ),
             "the history in SQL", collector,
         )  # fmt: skip

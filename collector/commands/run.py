@@ -111,7 +111,7 @@ class RegistryWatch:
 
 
 class Source(Protocol):
-    """Where messages come from: :class:`collector.sources.mqtt.MqttSource`, :class:`collector.sources.kafka.KafkaSource`."""
+    """A source of messages: :class:`~collector.sources.mqtt.MqttSource` or a Kafka consumer group."""
 
     subscribe: tuple[str, ...]
     """The registry's topic filters; replaced when the registry changes."""

@@ -16,7 +16,7 @@ from cosmos.config import ProfileConfig
 from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator
 
-from warehouse import dbt_results, defaults
+from warehouse import build_results, defaults
 
 KEY = "verdicts"
 
@@ -50,7 +50,7 @@ class Build(DbtBuildLocalOperator):
         )
         self.shown = list(shown)
         self.folder = folder
-        self._ran: list[dbt_results.Ran] = []
+        self._ran: list[build_results.Ran] = []
 
     def execute(self, context: Context, **_: Any) -> None:
         """Run it; the verdicts are this task's XCom :data:`KEY`."""
@@ -59,7 +59,7 @@ class Build(DbtBuildLocalOperator):
         errors = [str(one) for one in self._ran if one.status == "error"]
         if errors and tries.try_number <= tries.max_tries:
             raise AirflowException("statements ended with an error: " + "; ".join(errors))
-        found = dbt_results.verdicts(self._ran)
+        found = build_results.verdicts(self._ran)
         tries.xcom_push(key=KEY, value=found)
         renew(self.folder / "target" / "manifest.json", defaults.MANIFEST)
         # What no task stands for must not go unseen.
@@ -72,7 +72,7 @@ class Build(DbtBuildLocalOperator):
         """Take dbt's result; raise where there is none."""
         if result.exception is not None:
             raise AirflowException(f"dbt could not run: {result.exception}") from result.exception
-        self._ran = [dbt_results.ran(one) for one in result.result]
+        self._ran = [build_results.ran(one) for one in result.result]
 
     def calculate_openlineage_events_completes(self, *_: Any) -> bool:
         """Make no OpenLineage events: nobody is there to take them."""
@@ -97,14 +97,14 @@ class Model(BaseOperator):
             raise AirflowFailException(f"dbt said nothing about {self.unique_id}")
         self.log.info("\n".join(said["said"]))
         if not said["good"]:
-            bad = [line for line in said["said"] if line.split(": ", 2)[1] not in dbt_results.GOOD]
+            bad = [line for line in said["said"] if line.split(": ", 2)[1] not in build_results.GOOD]
             raise AirflowFailException("; ".join(bad))
 
 
 def renew(made: Path, used: Path) -> None:
     """Let the tasks be made from the manifest ``made`` if its models differ from those of ``used``."""
     text = made.read_text()
-    if not used.exists() or dbt_results.graph(json.loads(used.read_text())) != dbt_results.graph(json.loads(text)):
+    if not used.exists() or build_results.graph(json.loads(used.read_text())) != build_results.graph(json.loads(text)):
         part = used.with_suffix(".part")
         part.write_text(text)
         part.replace(used)

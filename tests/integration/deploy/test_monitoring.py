@@ -1,0 +1,94 @@
+"""What Prometheus is told: alerts that promtool tries, their pages, and the questions put to the database."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "prometheus"
+QUERIES = YAML(typ="safe").load(FOLDER / "queries.yml")
+ALERTS = YAML(typ="safe").load(FOLDER / "alerts.yml")["groups"][0]["rules"]
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]], ids=["config", "alerts"]
+)
+def test_promtool_is_content(command):
+    """The configuration is valid; each alert fires where it should, and nowhere else."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(["promtool", *command], check=False, cwd=FOLDER, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_is_tried_and_has_its_page(alert):
+    """Who is called by an alert finds what to do, under its name; and promtool's test names it."""
+    name = alert["alert"]
+    page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^### (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert name in headings
+    assert anchor == name.lower()
+    assert f'alertname="{name}"' in (FOLDER / "alerts_test.yml").read_text()
+
+
+def test_every_metric_of_an_alert_exists():
+    """Alerts watch what collector, archiver and the questions below say, not what nobody says."""
+    asked = {
+        f"{name}_{column}"
+        for name, one in QUERIES.items()
+        for metric in one["metrics"]
+        for column, about in metric.items()
+        if about["usage"] != "LABEL"
+    }
+    known = (ROOT / "collector" / "metrics.py").read_text() + (
+        ROOT / "collector" / "archive" / "service.py"
+    ).read_text()
+    for alert in ALERTS:
+        for metric in re.findall(r"\b(?:collector|archive|warehouse)_\w+", alert["expr"]):
+            own = re.sub(r"^(collector|archive)_", "", metric).removesuffix("_total")
+            assert metric in asked or f"_{own}" in known, metric
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_question_has_an_answer(name, database):
+    """The exporter's login, a member of data_scientist, gets a column for each metric, on both editions."""
+    with database.connect() as connection:
+        connection.execute("""
+            insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
+            values ('s', 'k', 'a', 'b', 't', '2020-01-01');
+            insert into telemetry.series (sensor_id, quantity, unit, interval_seconds) values ('s', 'q', '1', 60);
+            insert into telemetry.reading select now(), series_id, 1, now() from telemetry.series;
+            insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
+            values (now(), 'mqtt', 't', '1', false, 'malformed', '', 0)
+        """)
+        connection.execute("set role data_scientist")
+        cursor = connection.execute(QUERIES[name]["query"])
+        names = [column.name for column in cursor.description]
+        assert cursor.fetchall()
+    assert names == [column for metric in QUERIES[name]["metrics"] for column in metric]
+
+
+@pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
+def test_lag_is_that_behind_the_newest_reading(database):
+    """Old readings alone are no lag; what is newer than the stored means is, until they are refreshed."""
+    lag = "select lag_seconds from telemetry.rollup_lag where level = '1m'"
+    with database.connect() as connection:
+        connection.execute("""
+            insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
+            values ('s', 'k', 'a', 'b', 't', '2020-01-01');
+            insert into telemetry.series (sensor_id, quantity, unit, interval_seconds) values ('s', 'q', '1', 60);
+            insert into telemetry.reading select '2025-01-01 00:00:30+00', series_id, 1, now() from telemetry.series
+        """)
+        database.refresh()
+        assert connection.execute(lag).fetchone() == (0,)
+        connection.execute(
+            "insert into telemetry.reading select '2025-01-01 02:01+00', series_id, 1, now() from telemetry.series"
+        )
+        assert connection.execute(lag).fetchone() == (7200,)
+        database.refresh()
+        assert connection.execute(lag).fetchone() == (0,)

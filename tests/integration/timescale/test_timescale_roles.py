@@ -1,0 +1,226 @@
+"""Who may do what: group roles, and the table in docs/security.md that says what each may."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_database import Database, point_to
+from fix_marts import Marts
+
+from quality.scan import scan
+from timescale.migrate import migrate
+from timescale.sql_files import HERE
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
+ROLES = ["collector_writer", "transformer", "quality_scanner", "bi_reader", "data_scientist", "access_api"]
+LETTERS = {
+    "select": "s",
+    "insert": "i",
+    "update": "u",
+    "delete": "d",
+    "truncate": "t",
+    "references": "r",
+    "trigger": "g",
+}
+GRANTED = """
+    select n.nspname || '.' || c.relname, r.rolname, v.verb
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
+    cross join unnest(%s::text[]) as r (rolname)
+    cross join unnest(%s::text[]) as v (verb)
+    where n.nspname in ('telemetry', 'quality') and c.relkind in ('r', 'v', 'p', 'm')
+    and has_schema_privilege(r.rolname, n.oid, 'usage') and has_table_privilege(r.rolname, c.oid, v.verb)
+"""
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """Return the table of the document: by object and role, the letters of the verbs."""
+    _, table = DOCUMENT.read_text().split("\n| Object |")
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()
+    ]
+    assert header == [f"`{role}`" for role in ROLES]
+    return {
+        name: dict(zip(ROLES, row[1:], strict=True)) for row in rows for name in re.findall(r"`(\w+\.\w+)`", row[0])
+    }
+
+
+def test_matrix(database):
+    """Role by object by verb, the database grants what the table in docs/security.md says and nothing else."""
+    with database.connect() as connection:
+        names = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.tables "
+            "where table_schema in ('telemetry', 'quality')"
+        ).fetchall()
+        found = {name: dict.fromkeys(ROLES, "") for (name,) in names}
+        for name, role, verb in connection.execute(GRANTED, (ROLES, list(LETTERS))).fetchall():
+            found[name][role] = "".join(sorted(found[name][role] + LETTERS[verb], key="siudtrg".index))
+    expected = documented()
+    only_postgresql = {f"telemetry.rollup_{level}" for level in ("1m", "1h", "1d")}
+    if database.edition == "timescaledb":
+        expected = {name: row for name, row in expected.items() if name not in only_postgresql}
+    assert found == expected
+
+
+def test_no_role_logs_in_or_administers(database):
+    """The roles are groups: none may log in, make roles or databases, or pass row security."""
+    with database.connect() as connection:
+        found = connection.execute(
+            "select rolname from pg_catalog.pg_roles where rolname = any(%s) "
+            "and not (rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication)",
+            (ROLES,),
+        ).fetchall()
+    assert sorted(name for (name,) in found) == sorted(ROLES)
+
+
+def test_nothing_for_everybody(database):
+    """Who is in none of the groups reads nothing."""
+    with database.connect() as connection:
+        assert (
+            connection.execute(
+                "select nspname from pg_catalog.pg_namespace as n, lateral aclexplode(nspacl) as a "
+                "where a.grantee = 0 and nspname in ('telemetry', 'quality', 'marts', 'staging', 'intermediate')"
+            ).fetchall()
+            == []
+        )
+
+
+@pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
+def test_without_the_right_to_make_roles(fresh_database, monkeypatch):
+    """An owner who may not make roles migrates all the same, is told which are missing, and what would mend it."""
+    definition = (HERE / "sql" / "definitions" / "99_roles.sql").read_text()
+    with fresh_database.connect() as connection:
+        connection.execute("create role landlord login password 'of a test'")
+        connection.execute(f"alter database {fresh_database.environment['PGDATABASE']} owner to landlord".encode())
+    owner = replace(
+        fresh_database, environment={**fresh_database.environment, "PGUSER": "landlord", "PGPASSWORD": "of a test"}
+    )
+    point_to(monkeypatch, owner.environment)
+    assert migrate().warnings == ()
+    with owner.connect() as connection:
+        said = []
+        connection.add_notice_handler(lambda notice: said.append((notice.message_primary, notice.message_hint)))
+        connection.execute(definition.replace("'access_api'", "'access_api', 'nobody_yet'").encode())
+    ((missing, mend),) = said
+    assert "roles of docs/security.md are missing: landlord may not create them" in missing
+    assert "CREATEROLE" in mend
+    with fresh_database.connect() as connection:
+        connection.execute(f"alter database {fresh_database.environment['PGDATABASE']} owner to postgres".encode())
+        connection.execute("drop owned by landlord cascade")
+        connection.execute("drop role landlord")
+
+
+class Logins:
+    """Makes logins that are members of one group each, and removes them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._made: list[str] = []
+
+    def make(self, role: str) -> dict[str, str]:
+        """Make a login; return libpq's variables for it."""
+        name = f"{role}_{self._database.environment['PGDATABASE']}"
+        with self._database.connect() as connection:
+            connection.execute(f"create role {name} login password 'of a test' in role {role}".encode())
+        self._made.append(name)
+        return {**self._database.environment, "PGUSER": name, "PGPASSWORD": "of a test"}
+
+    def close(self) -> None:
+        """Remove them and what they own."""
+        with self._database.connect() as connection:
+            for name in self._made:
+                connection.execute(f"drop owned by {name} cascade".encode())
+                connection.execute(f"drop role {name}".encode())
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Make a login that is a member of one group; return libpq's variables for it."""
+    made = Logins(database)
+    yield made.make
+    made.close()
+
+
+def parameters(environment: dict[str, str]) -> dict[str, str]:
+    """Return libpq's parameters for its variables."""
+    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname"}
+    return {keyword: environment[name] for name, keyword in names.items()}
+
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_a_collector_needs_no_more(database, collectors, login, tmp_path):
+    """A member of collector_writer stores readings, repeats, conflicts, late ones and quarantine, and replays it."""
+    environment = login("collector_writer")
+
+    def collect(*arguments: str) -> None:
+        done = collectors.start(environment, *arguments, subscribed=False)
+        assert done.process.wait(60) == 0, done.lines
+
+    messages = tmp_path / "messages.ndjson"
+    for values in ([1, 2, 3], [1, 2, 4]):
+        lines = [
+            {"device_id": "t0", "timestamp": (BEGIN + timedelta(minutes=n)).isoformat(), "temperature": value}
+            for n, value in enumerate(values)
+        ]
+        unknown = {"device_id": "t0", "timestamp": BEGIN.isoformat(), "pressure": values[-1]}
+        messages.write_text("".join(json.dumps(line) + "\n" for line in [*lines, unknown]))
+        collect("load", str(messages))
+    collect("quarantine", "replay")
+    with database.connect() as connection:
+        stored, duplicate, balanced = connection.execute(
+            "select stored, duplicate, balanced from telemetry.accounting"
+        ).fetchone()
+        reasons = connection.execute("select reason, count(*) from telemetry.quarantine group by 1 order by 1")
+        assert (stored, duplicate, balanced) == (3, 2, True)
+        assert dict(reasons.fetchall()) == {"conflicting_value": 1, "unknown_quantity": 2}
+        database.refresh()
+        assert connection.execute("select sum(sample_count) from telemetry.reading_1d").fetchone() == (3,)
+
+
+def test_a_collector_may_not_change_a_reading(database, login):
+    """Readings can't be changed or deleted by a member of collector_writer, nor the means, nor the retention."""
+    with database.connect() as connection:
+        connection.execute("update telemetry.retention set keep_days = 30")
+    with psycopg.connect(**parameters(login("collector_writer")), autocommit=True) as connection:
+        for statement in (
+            "update telemetry.reading set value = 0",
+            "delete from telemetry.reading",
+            "delete from telemetry.quarantine",
+            "update telemetry.retention set keep_days = 2",
+            "call telemetry.apply_retention()",
+            "create table telemetry.mine (a integer)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_marts_are_built_and_read(marts, project, monkeypatch):
+    """What a member of transformer builds, all readers of marts read, and nothing behind it; a scanner scans it."""
+    made = Logins(marts.database)
+    point_to(monkeypatch, marts.database.environment)
+    migrate()  # what is granted on a database itself doesn't come along when it is copied
+    try:
+        builder = replace(marts.database, environment=made.make("transformer"))
+        Marts(builder, project).run("+dim_sensor", "+dim_quantity", "+fct_reading_minute")
+        with psycopg.connect(**parameters(builder.environment), autocommit=True) as connection:
+            connection.execute("create table marts.of_an_analyst as select 1 as one")
+        readers = {role: made.make(role) for role in ("bi_reader", "data_scientist", "access_api", "quality_scanner")}
+        for environment in readers.values():
+            with psycopg.connect(**parameters(environment), autocommit=True) as connection:
+                for table in ("dim_sensor", "fct_reading_minute", "of_an_analyst"):
+                    connection.execute(f"select * from marts.{table}".encode())
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute("select * from intermediate.int_series_history")
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute("drop table marts.dim_sensor")
+        point_to(monkeypatch, readers["quality_scanner"])
+        assert scan(["dim_sensor", "fct_reading_minute"]).outcome != "error"
+    finally:
+        made.close()
