@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from collector.settings import MqttSettings
+from core.backoff import Backoff
 from local_services.broker import BrokerError
 
 _LONGEST_PAUSE = 15.0
@@ -32,7 +33,7 @@ class Publisher:
         self._settings = settings
         self._window = window
         self._say = say
-        self._pause = 0.0
+        self._backoff = Backoff(first=0.25, longest=_LONGEST_PAUSE)
         self._retry_at = 0.0
         self._connected = False
         self._refused: str | None = None
@@ -138,9 +139,9 @@ class Publisher:
         try:
             self._client.reconnect()
         except (OSError, ValueError) as error:
-            self._pause = min(max(0.25, self._pause * 2), _LONGEST_PAUSE)
-            self._retry_at = time.monotonic() + self._pause
-            self._say(f"no broker at {self._address()} ({error}); trying again in {self._pause:g} s")
+            pause = self._backoff.advance()
+            self._retry_at = time.monotonic() + pause
+            self._say(f"no broker at {self._address()} ({error}); trying again in {pause:g} s")
 
     def _address(self) -> str:
         return f"{self._settings.host}:{self._settings.port}"
@@ -149,17 +150,17 @@ class Publisher:
         if code.is_failure:
             self._refused = str(code)
             return
-        if self._pause:
+        if self._backoff.last:
             self._say(f"connected to the broker at {self._address()}")
-        self._connected, self._pause = True, 0.0
+        self._connected = True
+        self._backoff.reset()
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _more: Any) -> None:
         if self._connected:
             self._say(f"lost the broker at {self._address()} ({code}); {self.waiting} messages to send again")
         self._connected = False
         # A broker that accepts and then drops us must not be called in a tight loop.
-        self._pause = max(self._pause, 0.25)
-        self._retry_at = time.monotonic() + self._pause
+        self._retry_at = time.monotonic() + (self._backoff.last or self._backoff.advance())
 
     def _on_publish(self, _client: mqtt.Client, _data: Any, _mid: int, _code: Any, _more: Any) -> None:
         self.acknowledged += 1

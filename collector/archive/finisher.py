@@ -14,6 +14,7 @@ import structlog
 from collector.archive.destination import Store
 from collector.archive.message_table import row_groups, writer
 from collector.archive.spool import ArchiveError, Segment
+from core.backoff import Backoff
 
 log = structlog.get_logger()
 
@@ -57,25 +58,24 @@ class Finisher:
         return not self.waiting
 
     def _run(self) -> None:
-        pause = 1.0
+        backoff = Backoff(first=1.0, longest=_LONGEST_PAUSE)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._segments or self._stopping)
                 if not self._segments:
                     return
                 segment, last_try = self._segments[0], self._stopping
-            if self._attempt(segment, pause):
+            if self._attempt(segment, backoff.pause):
                 self._segments.popleft()
-                pause = 1.0
+                backoff.reset()
                 continue
             if last_try:
                 self._segments.popleft()
                 self._given_up += 1
                 continue
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping, pause)
+                self._changed.wait_for(lambda: self._stopping, backoff.advance())
                 self._segments.rotate(-1)  # one that can't be finished must not hold up the others
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _attempt(self, segment: Segment, pause: float) -> bool:
         try:

@@ -9,6 +9,7 @@ import structlog
 
 from collector.archive.spool import HOUR, Spool, hours
 from collector.message import Message
+from core.backoff import Backoff
 
 log = structlog.get_logger()
 
@@ -134,7 +135,7 @@ class SpoolSink:
 
     def _write(self, messages: Sequence[Message]) -> bool:
         """Write until it succeeds; return False where stopping came first."""
-        pause, since = 0.1, time.monotonic()
+        backoff, since = Backoff(first=0.1, longest=5.0), time.monotonic()
         while True:
             try:
                 self._spool.append(messages)
@@ -145,11 +146,10 @@ class SpoolSink:
                     reason=error.strerror or str(error),
                     messages=len(messages),
                 )
-                if self._abandon.wait(pause):
+                if self._abandon.wait(backoff.advance()):
                     return False
-                pause = min(pause * 2, 5.0)
             else:
-                if pause > 0.1:  # noqa: PLR2004 - it did not succeed at once
+                if backoff.last:
                     log.info("writing again", away_seconds=round(time.monotonic() - since, 1))
                 return True
 

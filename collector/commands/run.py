@@ -26,6 +26,7 @@ from collector.store.group_commit import Pipeline
 from collector.store.sparkplug_births import Births
 from collector.store.writer import Writer
 from core import database
+from core.backoff import Backoff
 from core.errors import DatabaseError, SettingError
 
 log = structlog.get_logger()
@@ -209,7 +210,7 @@ class Collector:
 
     def _first_decoder(self) -> Decoder | None:
         """Return the decoder once the database is there and migrated; None when told to stop before."""
-        pause = 0.5
+        backoff = Backoff(first=0.5, longest=10.0)
         while not self._stopping.is_set():
             try:
                 return self._synchronise()
@@ -218,9 +219,8 @@ class Collector:
                 reason = database.reason(error)
                 if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction):
                     reason = f"{reason}; run `timescale migrate`"
-                log.warning("waiting for the database", reason=reason, next_try_seconds=pause)
-                self._stopping.wait(pause)
-                pause = min(pause * 2, 10.0)
+                log.warning("waiting for the database", reason=reason, next_try_seconds=backoff.pause)
+                self._stopping.wait(backoff.advance())
         return None
 
     def _synchronise(self) -> Decoder:

@@ -20,6 +20,7 @@ from confluent_kafka import Message as Record
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
 from collector.sources.mqtt import Sink
+from core.backoff import Backoff
 from core.errors import WarehouseError
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ class KafkaTroubles:
 
 def await_topic(client: Consumer | Producer, topic: str, troubles: KafkaTroubles, stopping: threading.Event) -> bool:
     """Return True once ``topic`` is there, False when told to stop; trouble goes to ``troubles``."""
-    pause = 0.5
+    backoff = Backoff(first=0.5, longest=_LONGEST_PAUSE)
     while not stopping.is_set() and troubles.refused is None:
         try:
             missing = client.list_topics(topic, timeout=2).topics[topic].error
@@ -118,8 +119,7 @@ def await_topic(client: Consumer | Producer, topic: str, troubles: KafkaTroubles
             return True
         troubles(missing)
         client.poll(0)  # serves error_cb
-        stopping.wait(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        stopping.wait(backoff.advance())
     return False
 
 

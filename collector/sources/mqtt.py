@@ -21,6 +21,7 @@ from collector.settings import CollectorSettings, MqttSettings
 from collector.sources.mqtt_bulk_client import BulkClient
 from collector.sources.mqtt_takeover import Inheritance, ShareGroup
 from collector.sources.sparkplug_host import SparkplugHost
+from core.backoff import Backoff
 from core.errors import WarehouseError
 
 log = structlog.get_logger()
@@ -126,7 +127,7 @@ class MqttSource:
                 self._group.stop()
 
     def _run(self, client: BulkClient, sink: Sink) -> bool:
-        pause = 0.5
+        backoff = Backoff(first=0.5, longest=_LONGEST_PAUSE)
         while not self._stopping.is_set():
             if (will := self._host.connecting(time.time_ns() // 1_000_000)) is not None:
                 client.will_set(will.topic, will.payload, will.qos, will.retain)
@@ -134,18 +135,17 @@ class MqttSource:
                 client.reconnect()
             except (OSError, ValueError) as error:  # ValueError: a host name that can't be one
                 where = f"{self._mqtt.host}:{self._mqtt.port}"
-                log.warning("broker away", broker=where, reason=str(error), next_try_seconds=pause)
+                log.warning("broker away", broker=where, reason=str(error), next_try_seconds=backoff.pause)
             else:
                 before = self.connections
                 self._converse(client, sink)
                 if self.connections > before:
-                    pause = 0.5
+                    backoff.reset()
             if self._refused is not None:
                 sink.stop(self._settings.drain_seconds)
                 raise self._refused
-            if self._stopping.wait(pause):
+            if self._stopping.wait(backoff.advance()):
                 break
-            pause = min(pause * 2, _LONGEST_PAUSE)
         clean = sink.stop(self._settings.drain_seconds)
         if sink.failure is not None:
             raise sink.failure

@@ -18,6 +18,7 @@ from collector.store import late_hours
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
 from collector.store.sparkplug_births import Births
 from core import database
+from core.backoff import Backoff
 from core.errors import DatabaseError
 
 log = structlog.get_logger()
@@ -245,7 +246,7 @@ def write_patiently(writer: Writer, batch: Batch, decode: Decode, stop: Callable
     ``stop(pause)`` waits ``pause`` seconds and says whether to give up; then None is returned and nothing is stored.
     A stall can be mended and a silent drop cannot: so an unknown error holds the batch as a lost connection does.
     """
-    pause = 0.1
+    backoff = Backoff(first=0.1, longest=5.0)
     since = time.monotonic()
     while True:
         try:
@@ -253,10 +254,9 @@ def write_patiently(writer: Writer, batch: Batch, decode: Decode, stop: Callable
         except (psycopg.Error, DatabaseError) as error:
             writer.close()
             log.warning("can't write, holding", reason=database.reason(error), messages=len(batch.messages))
-            if stop(pause):
+            if stop(backoff.advance()):
                 return None
-            pause = min(pause * 2, 5.0)
         else:
-            if pause > 0.1:  # noqa: PLR2004 - it was away
+            if backoff.last:
                 log.info("writing again", away_seconds=round(time.monotonic() - since, 1))
             return accounts

@@ -18,6 +18,7 @@ from collector.formats.sparkplug.metrics import BDSEQ, Birth, born
 from collector.formats.sparkplug.payload import Payload, parse
 from collector.formats.sparkplug.types import DataType
 from collector.message import Message, Reason, UndecodableError
+from core.backoff import Backoff
 
 NAMESPACE = "spBv1.0"
 REBIRTH = "Node Control/Rebirth"
@@ -102,8 +103,8 @@ class _Node:
     """Whether this process has seen its birth, and not its death."""
     bdseq: int | None = None
     seq: int | None = None
-    pause: int = _FIRST_PAUSE
     next_request: int = 0
+    requests: Backoff[int] = field(default_factory=lambda: Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))
 
 
 class Nodes:
@@ -205,9 +206,9 @@ class Nodes:
             node = self._node(where)
             if received < node.next_request:
                 return
-            long_ago = received - node.next_request > node.pause
-            node.pause = _FIRST_PAUSE if long_ago else min(node.pause * 2, _LONGEST_PAUSE)
-            node.next_request = received + node.pause
+            if node.requests.last is not None and received - node.next_request > node.requests.last:
+                node.requests.reset()
+            node.next_request = received + node.requests.advance()
             self.outbox.append(
                 Publication(f"{where.root}{NAMESPACE}/{where.group}/NCMD/{where.node}", rebirth(received))
             )
