@@ -75,8 +75,8 @@ def test_checks_have_names_of_their_own(name):
 @pytest.mark.parametrize("name", MARTS)
 def test_a_contract_has_the_columns_of_its_mart(name):
     """All of them, with the types that dbt enforces, in the same order."""
-    files = (ROOT / "dbt_project" / "models" / "marts").glob("_*.yml")
-    models = {model["name"]: model for path in files for model in yaml.safe_load(path.read_text())["models"]}
+    files = (ROOT / "dbt_project" / "models" / "marts").rglob("_*.yml")
+    models = {model["name"]: model for path in files for model in yaml.safe_load(path.read_text()).get("models", [])}
     declared = [(column["name"], column["data_type"]) for column in models[name]["columns"]]
     assert [(column["name"], column["data_type"]) for column in read(name)["columns"]] == declared
 
