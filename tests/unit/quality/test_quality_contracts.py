@@ -13,7 +13,7 @@ from quality import contracts
 from quality.errors import ScanError
 
 ROOT = Path(__file__).parents[3]
-MARTS = sorted(path.stem for path in (ROOT / "dbt_project" / "models" / "marts").glob("*.sql"))
+MARTS = sorted(path.stem for path in (ROOT / "dbt_project" / "models" / "marts").rglob("*.sql"))
 SOURCES = ["intake", "quarantine", "reading", "reading_1m"]
 ALL = contracts.names()
 
