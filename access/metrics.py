@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus; docs/operations.md has the list."""
+"""What the server counts, for Prometheus; docs/monitoring.md has the list."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """What a running program says of itself over HTTP: /metrics for Prometheus, /live and /ready for who supervises it.
 
-Names and units follow OpenMetrics (https://prometheus.io/docs/specs/om/open_metrics_spec/); docs/operations.md has
+Names and units follow OpenMetrics (https://prometheus.io/docs/specs/om/open_metrics_spec/); docs/monitoring.md has
 the list.
 Nothing is served unless a port is set, and then on 127.0.0.1 unless an address is.
 """

@@ -170,7 +170,7 @@ def test_every_mart_has_a_sample_query_that_finds_something(built, described):
     assert set(nothing) <= {"fct_anomaly", "fct_load_cycle", "dim_sensor_history"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/marts.md", "the front page"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sql.md", "docs/marts.md", "docs/quality.md", "the front page"])
 def test_queries_on_pages_run(built, project, page):
     """What a page offers to copy runs as it is; statements that change something are undone."""
     blocks = sql_blocks(overview(project) if page == "the front page" else (ROOT / page).read_text())

@@ -45,9 +45,7 @@ def test_every_metric_of_an_alert_exists():
         for column, about in metric.items()
         if about["usage"] != "LABEL"
     }
-    known = (ROOT / "collector" / "metrics.py").read_text() + (
-        ROOT / "collector" / "archive" / "service.py"
-    ).read_text()
+    known = "".join(path.read_text() for path in (ROOT / "collector").rglob("*.py"))
     for alert in ALERTS:
         for metric in re.findall(r"\b(?:collector|archive|warehouse)_\w+", alert["expr"]):
             own = re.sub(r"^(collector|archive)_", "", metric).removesuffix("_total")
