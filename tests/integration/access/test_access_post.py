@@ -167,7 +167,7 @@ def test_tokens_change_while_it_runs(access):
     access.wait_for("tokens can't be read")
     access.tokens_file.write_text(good)
     assert access.get("/sensors").status_code == 200
-    assert access.auth.tokens["read"] not in json.dumps(access.lines)
+    assert access.tokens["read"] not in json.dumps(access.lines)
 
 
 def test_what_reads_can_not_write(database, monkeypatch):

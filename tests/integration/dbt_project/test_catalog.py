@@ -292,7 +292,7 @@ def test_the_lines_of_the_documentation_work(access: Access, tmp_path: Path):
         "PATH": os.environ["PATH"],
         "ACCESS_URL": access.url,
         "ACCESS_TOKEN": access.token("reader-and-writer", "read", "write"),
-        "ACCESS_METRICS_TOKEN": access.auth.tokens["metrics"],
+        "ACCESS_METRICS_TOKEN": access.tokens["metrics"],
     }
     told["AUTH"] = f"Authorization: Bearer {told['ACCESS_TOKEN']}"
     until(lambda: access.get("/ready", scope=None).status_code == 200)
