@@ -1,4 +1,4 @@
-"""Airflow in processes of its own: what it is told of where it lives counts only before it is imported."""
+"""Airflow in separate processes, because it reads its settings when it is imported."""
 
 import json
 import os
@@ -14,41 +14,41 @@ import pytest
 from local_services.airflow import DBT_PROJECT
 from local_services.airflow_settings import DAGS, PLUGINS
 
-if TYPE_CHECKING:  # pytest loads that module itself, and later
+if TYPE_CHECKING:  # pytest imports that module itself, and later
     from fix_database import Database, Servers
     from fix_watch import Watch
 
 INSIDE = Path(__file__).parent / "dags" / "inside_airflow.py"
-# Building takes the warehouse's tables as they are; the faster edition will do.
+# The DAGs behave the same on both editions; this one is faster.
 EDITION = "postgresql"
 
 
 @dataclass(frozen=True)
-class Inside:
-    """A home for Airflow whose metadata are in a file, with the manifest of the dbt project."""
+class AirflowHome:
+    """An AIRFLOW_HOME with an SQLite metadata database and the manifest of the dbt project."""
 
     home: Path
 
-    def ask(
+    def run(
         self,
-        what: str,
-        told: Sequence[Mapping[str, Any]] = (),
+        command: str,
+        requests: Sequence[Mapping[str, Any]] = (),
         environment: Mapping[str, str] | None = None,
         watch: "Watch | None" = None,
     ) -> dict[str, Any]:
-        """Have ``tests/dags/inside_airflow.py`` do ``what``, with ``environment`` over ours; return its answer."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG", "QUALITY_"))}
-        done = subprocess.run(
-            [*(watch.prefix if watch else []), sys.executable, INSIDE, what],
-            input=json.dumps(list(told)), env={**kept, **self.settings(), **(environment or {})}, cwd=self.home,
+        """Run a command of ``tests/dags/inside_airflow.py`` with ``environment`` added; return its result."""
+        base = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG", "QUALITY_"))}
+        process = subprocess.run(
+            [*(watch.prefix if watch else []), sys.executable, INSIDE, command],
+            input=json.dumps(list(requests)), env={**base, **self.settings(), **(environment or {})}, cwd=self.home,
             capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        (self.home / "said").write_text(done.stdout + done.stderr)
+        assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
+        (self.home / "output").write_text(process.stdout + process.stderr)
         return json.loads((self.home / "answer.json").read_text())
 
     def settings(self) -> dict[str, str]:
-        """Return what Airflow is told."""
+        """Return Airflow's settings."""
         return {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
@@ -68,7 +68,7 @@ class Inside:
 
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dbt project's manifest, as a start of Airflow makes it."""
+    """The manifest of the dbt project, created as at the start of Airflow."""
     folder = tmp_path_factory.mktemp("manifest")
     options = ["--project-dir", DBT_PROJECT, "--profiles-dir", DBT_PROJECT, "--profile", "sensor_warehouse"]
     subprocess.run(
@@ -80,21 +80,21 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inside(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
-    """Airflow's home for one module."""
+def airflow_home(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
+    """An AIRFLOW_HOME for one module."""
     home = tmp_path_factory.mktemp("airflow")
     target = home / "dbt" / "target"
     target.mkdir(parents=True)
-    # dbt goes on from what was parsed.
+    # dbt continues from the parsed project.
     for name in ("manifest.json", "partial_parse.msgpack"):
         (target / name).write_bytes((manifest.parent / name).read_bytes())
     (home / "manifest.json").write_bytes(manifest.read_bytes())
-    return Inside(home)
+    return AirflowHome(home)
 
 
 @pytest.fixture(scope="module")
 def built_into(servers: "Servers") -> Iterator["Database"]:
-    """A migrated database for one module, with nothing in it."""
+    """A migrated, empty database for one module."""
     servers.get(EDITION)
     database = servers.create(EDITION, template="template", name="airflow_warehouse")
     yield database

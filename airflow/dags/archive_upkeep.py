@@ -1,16 +1,17 @@
 """Verify the archive of raw messages, and compact it.
 
-Every night at 03:30 UTC, where there is an archive (`ARCHIVE_DIRECTORY`, by default `archive/`, or `ARCHIVE_URL`):
-hours that are over and lie in several small files of a directory become one file each, then every file of the last two
-days, and every older one that is new, is read to its end, each message of it. How many there are by hour is told to the
-database (`telemetry.archived`): raw readings are dropped only when they are in the archive. Nothing is ever deleted
-that does not stand in another file.
+Every night at 03:30 UTC, if there is an archive (`ARCHIVE_DIRECTORY`, by default `archive/`, or `ARCHIVE_URL`):
+`compact` merges the small files of each completed hour of a directory into one file. `verify` then reads every message
+of every file of the last two days and of every older file that is new, and records the number of messages per hour in
+the database (`telemetry.archived`): raw readings are dropped only if they are in the archive. A file is deleted only
+after its messages are in another file.
 
 ## When it is red
-* **`compact`**: the disk refused, or a file can't be read. The originals are all there; the next night goes on.
-* **`verify`**: its log names the files that can't be read. Keep them as they are, look at the disk, and fetch them from
-  your backup. What stands in them is in the database already, unless the log of `collector archive` says otherwise, and
-  stays there until the files are mended (`timescale status`). No connection: the database is told the next night.
+* **`compact`**: a write to the disk failed, or a file can't be read. All originals are still there; the next run
+  continues.
+* **`verify`**: its log names the files that can't be read. Keep them unchanged, check the disk, and restore them from
+  your backup. Their messages are already in the database, unless the log of `collector archive` says otherwise, and
+  stay there until the files are repaired (`timescale status`). No connection: the next run records the counts.
 """
 
 from airflow.sdk import DAG, task
@@ -22,22 +23,22 @@ with DAG(
     doc_md=__doc__,
     schedule=defaults.cron("30 3 * * *"),
     tags=["archive"],
-    default_args=defaults.defaults(pool="default_pool"),
-    **defaults.DAG_RULES,
+    default_args=defaults.task_defaults(pool="default_pool"),
+    **defaults.DAG_DEFAULTS,
 ) as dag:
 
     @task
     def compact() -> None:
-        """Make one file of the several of an hour."""
-        from warehouse.command import console  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
+        """Merge the files of each completed hour into one."""
+        from warehouse.command import run_console_command  # noqa: PLC0415 - the scheduler imports this file too and runs nothing
 
-        console("collector", "archive", "compact")
+        run_console_command("collector", "archive", "compact")
 
     @task
     def verify() -> None:
-        """Read every file of the last two days, and what is new; tell the database."""
-        from warehouse.command import console  # noqa: PLC0415
+        """Read every new file and every file of the last two days; record the counts in the database."""
+        from warehouse.command import run_console_command  # noqa: PLC0415
 
-        console("collector", "archive", "verify", "--days", "2", "--record")
+        run_console_command("collector", "archive", "verify", "--days", "2", "--record")
 
     compact() >> verify()

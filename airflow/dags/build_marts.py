@@ -1,18 +1,18 @@
 """Build the marts, and test them.
 
-Every hour, five minutes past: `dbt build` over all that has changed, with every test and unit test. The task `build`
-runs dbt, once; then each model and snapshot has a task that says how it and its tests came out. When all are green the
+Every hour, five minutes past: `dbt build` processes all changes, with every test and unit test. The task `build` runs
+dbt once; then each model and snapshot has a task that shows its result and those of its tests. When all are green, the
 asset `warehouse_marts` is updated, which starts `scan_quality` and `publish_catalog`.
 
-Hours that were missed are not made up for: a build takes all that has changed since the last one, however long ago.
+Missed hours are not run again: a build processes all changes since the last build, however long ago.
 
 ## When it is red
-* **A model**: its log names the statement or the tests that failed, with dbt's message. Models made from it are not
-  shown (upstream failed). Mend the data or the model, then *clear* the task `build` with all that is downstream.
-* **`build`**: dbt could not run: no database, a mistake in the project; or a test failed that belongs to no model. It
-  is tried again twice, half a minute and a minute later; statements that ended with an error are tried again as well,
-  tests that failed are not. Its log is dbt's own.
-* **Killed** (memory, a restart): it is tried again, and nothing is half built, for each model is one transaction.
+* **A model**: its log names the failed statement or tests, with dbt's message. Its downstream models are not built
+  (upstream failed). Fix the data or the model, then *clear* the task `build` with all downstream tasks.
+* **`build`**: dbt could not run (no database, an error in the project), or a test that belongs to no model failed. It
+  is retried twice, after half a minute and a minute; statements that ended with an error are retried too, failed tests
+  are not. Its log is dbt's log.
+* **Killed** (memory, a restart): it is retried; nothing is half built, because each model is one transaction.
 """
 
 import os
@@ -28,10 +28,10 @@ from warehouse import defaults
 from warehouse.build import PROFILE, Build, Model
 
 
-def model(**told: Any) -> Model:
+def model_task(**arguments: Any) -> Model:
     """Return the task of a model or snapshot, for Cosmos."""
-    node = told["node"]
-    return Model(task_id=node.name, unique_id=node.unique_id, build="build", dag=told["dag"], pool="default_pool")
+    node = arguments["node"]
+    return Model(task_id=node.name, unique_id=node.unique_id, build="build", dag=arguments["dag"], pool="default_pool")
 
 
 with DAG(
@@ -39,10 +39,10 @@ with DAG(
     doc_md=__doc__,
     schedule=defaults.cron(os.environ.get("MARTS_SCHEDULE", "5 * * * *")),
     tags=["dbt", "marts"],
-    default_args=defaults.defaults(owner="analytics", login="dbt"),
-    **defaults.DAG_RULES,
+    default_args=defaults.task_defaults(owner="analytics", login="dbt"),
+    **defaults.DAG_DEFAULTS,
 ) as dag:
-    # Cosmos reads the project and makes the graph; what its tasks do is ours.
+    # Cosmos reads the project and builds the graph; model_task defines the tasks.
     DbtToAirflowConverter(
         dag=dag,
         project_config=ProjectConfig(
@@ -55,16 +55,19 @@ with DAG(
             test_behavior=TestBehavior.NONE,
             emit_datasets=False,
             exclude=["resource_type:exposure", "resource_type:operation"],
-            node_converters={DbtResourceType.MODEL: model, DbtResourceType.SNAPSHOT: model},
+            node_converters={DbtResourceType.MODEL: model_task, DbtResourceType.SNAPSHOT: model_task},
         ),
     )
     models = list(dag.tasks)
     build = Build(
-        task_id="build", shown=[one.unique_id for one in models], folder=defaults.HOME / "dbt", **defaults.WRITES
+        task_id="build",
+        models_with_task=[model.unique_id for model in models],
+        folder=defaults.AIRFLOW_HOME / "dbt",
+        **defaults.WRITES,
     )
     marts = EmptyOperator(task_id="marts", outlets=[defaults.MARTS], pool="default_pool")
-    for one in models:
-        if not one.upstream_task_ids:
-            build >> one
-        if not one.downstream_task_ids:
-            one >> marts
+    for model in models:
+        if not model.upstream_task_ids:
+            build >> model
+        if not model.downstream_task_ids:
+            model >> marts

@@ -1,11 +1,11 @@
-"""Publish the catalog, one page that describes every table.
+"""Publish the catalog: one page that describes every table.
 
-Whenever `build_marts` has updated its asset: the page that describes every table is made anew and put in the place of
-the old one, whole or not at all (`CATALOG_FILE`, by default `.local/catalog.html`; any web server can serve it).
+After each update of the asset of `build_marts`: the page is generated again and replaces the old one atomically
+(`CATALOG_FILE`, by default `.local/catalog.html`; any web server can serve it).
 
 ## When it is red
-The old page stays. The log has what `make catalog` says: mostly the database was away, and the next build mends it.
-*The page is not made as it was*: dbt was upgraded, and `dbt_project/catalog.py` must follow.
+The old page stays. The log is the output of `make catalog`. Most often the database was unreachable; the next build
+publishes the page. *The page is not made as it was*: dbt was upgraded, and `dbt_project/catalog.py` must be adapted.
 """
 
 from airflow.sdk import DAG, task
@@ -17,17 +17,17 @@ with DAG(
     doc_md=__doc__,
     schedule=[defaults.MARTS],
     tags=["dbt", "catalog"],
-    default_args=defaults.defaults(owner="analytics", login="dbt"),
-    **defaults.DAG_RULES,
+    default_args=defaults.task_defaults(owner="analytics", login="dbt"),
+    **defaults.DAG_DEFAULTS,
 ) as dag:
 
     @task
     def catalog() -> None:
-        """Make the page and put it in its place."""
-        from warehouse.command import python  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
+        """Generate the page and replace the published one."""
+        from warehouse.command import run_script  # noqa: PLC0415 - the scheduler imports this file too and runs nothing
 
-        folder = defaults.HOME / "catalog"
-        python(defaults.DBT_PROJECT / "catalog.py", DBT_TARGET_PATH=str(folder))
+        folder = defaults.AIRFLOW_HOME / "catalog"
+        run_script(defaults.DBT_PROJECT / "catalog.py", DBT_TARGET_PATH=str(folder))
         defaults.CATALOG.parent.mkdir(parents=True, exist_ok=True)
         part = defaults.CATALOG.with_name(f".{defaults.CATALOG.name}.part")
         part.write_bytes((folder / "static_index.html").read_bytes())

@@ -1,14 +1,15 @@
-"""Drop what is older than anybody wants it kept.
+"""Drop raw readings and quarantine entries that are older than their retention.
 
 Every night at 04:30 UTC, after the archive was verified: `timescale retention` drops raw readings older than
-`TIMESCALE_RETENTION_DAYS` (the means stay for ever) that are in the archive, in the means, and scanned, and what was
-settled in quarantine three months ago. Without a retention nothing is dropped. What is held back, and by what, stands
-in the log and in `timescale status`; that is no error here, and an alert when it lasts. On TimescaleDB a job of the
-database's own does the same every hour; without TimescaleDB this is what does it.
+`TIMESCALE_RETENTION_DAYS` (the aggregates are kept forever) that are archived, aggregated and scanned, and quarantine
+entries that were resolved three months ago. Without a retention nothing is dropped. The log and `timescale status` show
+which readings are not dropped yet and why; that is no error of this DAG, and an alert if it lasts. On TimescaleDB a
+background job of the database does the same every hour; without TimescaleDB only this DAG does it.
 
 ## When it is red
-Nothing is lost: what should go stays a night longer. The log has the database's words. *Lock timeout*: something else
-held the readings; the next try or night does it. Out of disk meanwhile: `timescale status` shows what takes the room.
+Nothing is lost: the old readings stay one night longer. The log has the database's message. *Lock timeout*: another
+session had locked the readings; the next retry or night drops them. Disk full: `timescale status` shows what takes the
+space.
 """
 
 from airflow.sdk import DAG, task
@@ -20,15 +21,15 @@ with DAG(
     doc_md=__doc__,
     schedule=defaults.cron("30 4 * * *"),
     tags=["database"],
-    default_args=defaults.defaults(),
-    **defaults.DAG_RULES,
+    default_args=defaults.task_defaults(),
+    **defaults.DAG_DEFAULTS,
 ) as dag:
 
     @task(**defaults.WRITES)
     def drop() -> None:
-        """Have the database drop what waits for nothing."""
-        from warehouse.command import console  # noqa: PLC0415 - the scheduler reads this file as well, and runs nothing
+        """Drop everything that has passed its retention."""
+        from warehouse.command import run_console_command  # noqa: PLC0415 - the scheduler imports this file too and runs nothing
 
-        console("timescale", "retention")
+        run_console_command("timescale", "retention")
 
     drop()

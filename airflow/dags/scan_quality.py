@@ -1,16 +1,16 @@
-"""Scan the quality of every table that people rely on.
+"""Scan the quality of every source and mart.
 
-Every 15 minutes, and whenever `build_marts` has updated its asset: each contract of `quality/contracts/` is a task.
-What is measured is stored in `quality.check_result`, one row a check; of a failed check the scan itself tells people,
-once, and once more when it has recovered (docs/quality.md).
+Every 15 minutes, and after each update of the asset of `build_marts`: each contract of `quality/contracts/` is a task.
+The results are stored in `quality.check_result`, one row per check. The scan notifies people once when a check fails,
+and once when it recovers (docs/quality.md).
 
-Scans that were missed are not made up for: they would measure the present again.
+Missed scans are not run again: they would measure the present again.
 
 ## When it is red
-* **A contract, after one try**: a check failed. The log has all its checks, what was measured and the threshold;
-  `quality report` has the trend. Mend the sensor or the data: the next scan is green by itself.
-* **A contract, after three tries**: it could not be scanned: no database, a mistake in the contract, or one that
-  evaluates nothing. The end of the log says which. Nothing is known about its table until then.
+* **A contract, after one try**: a check failed. The log has all its checks with measured value and threshold;
+  `quality report` has the trend. Fix the sensor or the data: the next scan turns green.
+* **A contract, after three tries**: it could not be scanned: no database, an error in the contract, or no check was
+  evaluated. The end of the log says which. Until this is fixed, nothing is known about its table.
 """
 
 from typing import Any
@@ -28,24 +28,24 @@ with DAG(
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=defaults.cron("*/15 * * * *"), assets=[defaults.MARTS]),
     tags=["quality"],
-    # Before the catalog, which waits for the same asset and the same pool.
-    default_args=defaults.defaults(priority_weight=10, login="quality"),
-    **defaults.DAG_RULES,
+    # Higher than the catalog, which waits for the same asset and the same pool.
+    default_args=defaults.task_defaults(priority_weight=10, login="quality"),
+    **defaults.DAG_DEFAULTS,
 ) as dag:
 
     @task(map_index_template="{{ task.op_kwargs['contract'] }}")
     def scan(contract: str) -> None:
-        """Scan one contract; all tasks of a run are one scan."""
-        from quality.scan import scan as run  # noqa: PLC0415 - Soda takes seconds to import
+        """Scan one contract; all tasks of a run share one scan id."""
+        from quality.scan import scan as run_scan  # noqa: PLC0415 - Soda takes seconds to import
 
         context: Any = get_current_context()
-        done = run([contract], scan_id=uuid5(NAMESPACE_URL, context["run_id"]), link=context["ti"].log_url)
-        print(done.text())
-        if done.outcome == "error":
+        result = run_scan([contract], scan_id=uuid5(NAMESPACE_URL, context["run_id"]), link=context["ti"].log_url)
+        print(result.text())
+        if result.outcome == "error":
             raise AirflowException(f"{contract} could not be scanned")
-        if done.outcome == "failed":
+        if result.outcome == "failed":
             raise CheckFailedError(f"{contract}: a check failed")
 
     if not (contracts := names()):
-        raise LookupError("no contracts: nothing checked must not look like nothing wrong")  # an import error in the UI
+        raise LookupError("no contracts: a scan without checks must not pass")  # an import error in the UI
     scan.expand(contract=contracts)

@@ -1,6 +1,6 @@
-"""Closes what Airflow and Cosmos would show to anybody: pages about their interfaces, and what Cosmos serves of dbt's.
+"""Hides pages that Airflow and Cosmos serve without a login: API documentation, and the dbt docs of Cosmos.
 
-What stays open without login is the login itself, the UI's empty shell, the version, and whether Airflow is healthy.
+Still public are the login page, the empty page of the UI, the version and the health status.
 """
 
 import re
@@ -8,26 +8,26 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-SHUT = re.compile(r"(/(auth|execution))?/(docs|redoc|openapi\.json|changelog)(/.*)?|/cosmos(/.*)?")
+HIDDEN = re.compile(r"(/(auth|execution))?/(docs|redoc|openapi\.json|changelog)(/.*)?|/cosmos(/.*)?")
 
 
 class HidePublicDocs:
-    """ASGI middleware that answers "not found" for paths that match :data:`SHUT`."""
+    """ASGI middleware that answers 404 for paths that match :data:`HIDDEN`."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and SHUT.fullmatch(scope["path"]):
+        if scope["type"] == "http" and HIDDEN.fullmatch(scope["path"]):
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"not found\n"})
         else:
             await self.app(scope, receive, send)
 
 
-class ClosedPlugin(AirflowPlugin):
-    """Puts the middleware before everything that the API server serves."""
+class HidePublicDocsPlugin(AirflowPlugin):
+    """Installs the middleware in front of every route of the API server."""
 
     name = "hide_public_docs"
     fastapi_root_middlewares = ({"name": "hide_public_docs", "middleware": HidePublicDocs, "args": [], "kwargs": {}},)

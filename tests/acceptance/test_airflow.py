@@ -1,4 +1,4 @@
-"""Airflow as a visitor of the demonstration meets it: one start, on simulated sensors, with everything green."""
+"""Airflow of the demonstration: one start on simulated sensors, after which every task has succeeded."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import pytest
 
 from local_services.airflow_settings import DAGS
 
-# Whichever test is first waits for the start, a build and a scan.
+# The first test waits for the start, a build and a scan.
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).parents[2]
@@ -39,63 +39,65 @@ def walk(routes, prefix=""):
 with open(sys.argv[1], "w") as file:
     json.dump(list(walk(create_app().routes)), file)
 """
-OPEN = {
+PUBLIC = {
     "/api/v2/monitor/health",
     "/api/v2/version",
     "/auth/static",  # the login page
     "/auth/{rest_of_path:path}",
-    "/static",  # the UI's shell, which holds nothing of the warehouse
+    "/static",  # the empty page of the UI, without data of the warehouse
     "/{rest_of_path:path}",
 }
-"""What anybody may see."""
+"""Routes that answer without login."""
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Running:
-    """A demonstration with Airflow, and what it has said until it was up."""
+class Demonstration:
+    """A running demonstration with Airflow, and its output until it was ready."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.directory = home / ".local" / "airflow"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MQTT_", "COLLECTOR_"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PG", "MQTT_", "COLLECTOR_"))
+        }
         self.process = subprocess.Popen(
-            [SIMULATOR, "demo"], cwd=home, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [SIMULATOR, "demo"], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
-        self.said = ""
+        self.output = ""
         assert self.process.stdout
         for line in self.process.stdout:
-            self.said += line
+            self.output += line
             if "Running until Ctrl-C" in line:
                 break
-        assert self.process.poll() is None, self.said
-        self.url = re.search(r"Airflow +(http://127\.0\.0\.1:\d+)", self.said)[1]
+        assert self.process.poll() is None, self.output
+        self.url = re.search(r"Airflow +(http://127\.0\.0\.1:\d+)", self.output)[1]
 
-    def ask(self, path, body=None, token="", method=None):
-        """Return the status and the text of an answer."""
+    def request(self, path, body=None, token="", method=None):
+        """Return the status and the text of a response."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        http_request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with _OPENER.open(request, timeout=30) as answer:
-                return answer.status, answer.read().decode(errors="replace")
+            with _OPENER.open(http_request, timeout=30) as response:
+                return response.status, response.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
 
     def login(self):
-        """Return a token, for the password in the file that the demonstration names."""
-        path = re.search(r"password +in (.+)", self.said)[1]
+        """Log in with the password in the file that the demonstration prints; return the token."""
+        path = re.search(r"password +in (.+)", self.output)[1]
         password = json.loads(Path(path).read_text())["admin"]
-        status, text = self.ask("/auth/token", {"username": "admin", "password": password})
+        status, text = self.request("/auth/token", {"username": "admin", "password": password})
         assert status == 201, text
         return json.loads(text)["access_token"]
 
     def processes(self):
-        """Return all its processes."""
+        """Return all child processes."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self):
-        """End it as Ctrl-C does; return its status and what it said last."""
+        """Stop it with SIGINT, as Ctrl-C does; return its exit status and last output."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
         text, _ = self.process.communicate(timeout=120)
@@ -104,23 +106,23 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(servers):
-    """The demonstration, up; one for all tests here."""
+    """The running demonstration, shared by all tests of this module."""
     home = servers.folder / "airflow-demo"
     home.mkdir()
     shutil.copy(ROOT / "sensors.json", home)
-    running = Running(home)
-    yield running
-    running.stop()
+    demonstration = Demonstration(home)
+    yield demonstration
+    demonstration.stop()
 
 
 @pytest.fixture(scope="module")
 def token(running):
-    """A login."""
+    """A token of the administrator."""
     return running.login()
 
 
-def lives(process):
-    """Return whether a process still runs; one that waits for init to bury it does not."""
+def is_running(process):
+    """Return whether a process still runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -128,22 +130,22 @@ def lives(process):
 
 
 def newest(running, token, dag):
-    """Return the state of the newest finished run of a DAG, and of its tasks."""
-    _, text = running.ask(f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&state=success&state=failed", token=token)
+    """Return the state of the newest finished run of a DAG, and the states of its tasks."""
+    _, text = running.request(f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&state=success&state=failed", token=token)
     run = json.loads(text)["dag_runs"][0]
-    _, text = running.ask(f"/api/v2/dags/{dag}/dagRuns/{run['dag_run_id']}/taskInstances?limit=100", token=token)
+    _, text = running.request(f"/api/v2/dags/{dag}/dagRuns/{run['dag_run_id']}/taskInstances?limit=100", token=token)
     tasks = json.loads(text)["task_instances"]
-    return run["state"], {one["rendered_map_index"] or one["task_id"]: one["state"] for one in tasks}
+    return run["state"], {task["rendered_map_index"] or task["task_id"]: task["state"] for task in tasks}
 
 
 def test_build_and_scan_are_green(running):
-    """The demonstration says so, and where to look."""
-    assert "build_marts: green" in running.said
-    assert "scan_quality: green" in running.said
+    """The output reports a successful build and scan."""
+    assert "build_marts: green" in running.output
+    assert "scan_quality: green" in running.output
 
 
-def test_every_model_and_every_contract_is_a_green_square(running, token):
-    """The real scheduler has run a task for each model of the project and for each contract, by their names."""
+def test_every_model_and_contract_has_a_successful_task(running, token):
+    """The scheduler has run one task per model of the project and one per contract, named after them."""
     manifest = json.loads((running.directory / "manifest.json").read_text())
     models = {node["name"] for node in manifest["nodes"].values() if node["resource_type"] in ("model", "snapshot")}
     assert newest(running, token, "build_marts") == ("success", dict.fromkeys({"build", "marts", *models}, "success"))
@@ -151,77 +153,79 @@ def test_every_model_and_every_contract_is_a_green_square(running, token):
     assert newest(running, token, "scan_quality") == ("success", dict.fromkeys(contracts, "success"))
 
 
-def test_all_dags_are_there_and_unpaused(running, token):
-    """Whoever starts it need not switch anything on."""
-    dags = json.loads(running.ask("/api/v2/dags", token=token)[1])["dags"]
+def test_all_dags_are_loaded_and_unpaused(running, token):
+    """No DAG has to be enabled by hand."""
+    dags = json.loads(running.request("/api/v2/dags", token=token)[1])["dags"]
     assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {path.stem: False for path in DAGS.glob("*.py")}
-    assert json.loads(running.ask("/api/v2/importErrors", token=token)[1])["total_entries"] == 0
+    assert json.loads(running.request("/api/v2/importErrors", token=token)[1])["total_entries"] == 0
 
 
-def test_all_of_it_is_healthy(running):
-    """No part shows as missing on the front page."""
-    health = json.loads(running.ask("/api/v2/monitor/health")[1])
+def test_every_component_is_healthy(running):
+    """The health endpoint reports no missing component."""
+    health = json.loads(running.request("/api/v2/monitor/health")[1])
     assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(health, "healthy")
 
 
-def test_strangers_see_nothing(running, tmp_path):
-    """Without login no route of any part answers with more than the login page, the empty UI and its health."""
+def test_only_public_routes_answer_without_login(running, tmp_path):
+    """Without login only the login page, the empty UI, version and health answer."""
     shell = f". {running.directory}/env && exec {sys.executable} -c '{ROUTES}' {tmp_path}/routes.json"
     subprocess.run(["/bin/sh", "-c", shell], check=True, capture_output=True, timeout=120)
     routes = json.loads((tmp_path / "routes.json").read_text())
     assert len(routes) > 150
     assert any(path.startswith("/cosmos") for path, _ in routes)
-    seen = set()
+    answered = set()
     for path, methods in routes:
         for method in methods:
             filled = re.sub(r"\{[^}]*\}", "x", path)
-            status, _ = running.ask(filled, None if method == "GET" else {}, method=method)
+            status, _ = running.request(filled, None if method == "GET" else {}, method=method)
             if status < 400:
-                seen.add(path)
+                answered.add(path)
     # Logging in or out leads to the login page.
-    assert seen - {"/api/v2/auth/login", "/api/v2/auth/logout"} == OPEN
+    assert answered - {"/api/v2/auth/login", "/api/v2/auth/logout"} == PUBLIC
 
 
 def test_a_wrong_password_is_refused(running):
-    """There is no other way in."""
+    """The default and empty passwords are refused."""
     for password in ("admin", "", "x" * 24):
-        assert running.ask("/auth/token", {"username": "admin", "password": password})[0] in (400, 401)
+        assert running.request("/auth/token", {"username": "admin", "password": password})[0] in (400, 401)
 
 
-def test_secrets_are_for_their_owner_alone(running):
-    """Nobody else on the machine can read the password, or what signs logins."""
+def test_only_the_owner_can_read_secrets(running):
+    """Other users of the machine can't read the password or the signing keys."""
     for name in ("passwords.json", "secrets.json", "env"):
         assert (running.directory / name).stat().st_mode & 0o077 == 0, name
     assert running.directory.stat().st_mode & 0o077 == 0
 
 
-def test_nothing_listens_beyond_this_machine(running):
+def test_all_ports_are_on_the_loopback_address(running):
     """Every port of every process is on the loopback address."""
     ports = {
-        one.laddr
+        connection.laddr
         for process in running.processes()
-        for one in process.net_connections("inet")
-        if one.status == psutil.CONN_LISTEN
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
     }
     assert len(ports) >= 3
     assert {address.ip for address in ports} <= {"127.0.0.1", "::1"}
 
 
 def test_a_browser_shows_the_build(running, token, browser, tmp_path):
-    """Headless Chromium, which reaches nothing but this machine, shows the grid of the build and its graph."""
+    """Headless Chromium, which can reach only this machine, shows the grid of the build and its graph."""
     browser.cookie(running.url, "_token", token)
     page = browser.show(f"{running.url}/dags/build_marts", "fct_reading_hour", "analytics")
     assert "stg_telemetry__reading" in page
-    click = "[...document.querySelectorAll('button')].find(one => (one.title || '').startsWith('Show Graph')).click()"
+    click = (
+        "[...document.querySelectorAll('button')].find(button => (button.title || '').startsWith('Show Graph')).click()"
+    )
     browser.evaluate(click)
     browser.wait("document.querySelectorAll('.react-flow__node').length >= 34")
     assert browser.picture().startswith(b"\x89PNG")
 
 
-def test_ctrl_c_leaves_nothing(running):
-    """The last test here: all of it ends, with status 0, and no process stays behind."""
+def test_ctrl_c_ends_every_process(running):
+    """The last test of this module: the demonstration ends with status 0 and leaves no process."""
     processes = running.processes()
     assert len(processes) > 10
     status, text = running.stop()
     assert status == 0, text
-    assert [one for one in processes if lives(one)] == []
+    assert [process for process in processes if is_running(process)] == []

@@ -1,8 +1,8 @@
-"""What the tests of the DAGs do inside Airflow, in a process of its own: where it lives is told before it is imported.
+"""Commands that the tests of the DAGs run in a separate process, because Airflow reads its settings when imported.
 
-``python inside_airflow.py bag`` describes all DAGs; ``ready`` says what their tasks have yet to import; ``run`` runs
-those that a JSON list on standard input names: ``{"dag": …, "before": SQL, "only": [model, …]}``. The answer is JSON,
-in the file ``answer.json`` of AIRFLOW_HOME.
+``python inside_airflow.py bag`` describes all DAGs; ``preloaded`` lists the modules that the scheduler imports for the
+tasks and those it misses; ``run`` runs the DAGs of a JSON list on standard input:
+``{"dag": …, "before": SQL, "only": [model, …]}``. The result is JSON, in the file ``answer.json`` of AIRFLOW_HOME.
 """
 
 import json
@@ -15,8 +15,8 @@ from pathlib import Path
 HEAVY = ("cosmos", "dbt", "quality", "soda_core", "soda_postgres")
 
 
-def told(task):
-    """Return what the rules are about."""
+def describe(task):
+    """Return the attributes that the policy tests check."""
     return {
         "owner": task.owner,
         "retries": task.retries,
@@ -26,27 +26,27 @@ def told(task):
         "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
         "pool": task.pool,
         "pool_slots": task.pool_slots,
-        "on_failure": called_by(task.on_failure_callback),
-        "on_success": called_by(task.on_success_callback),
+        "on_failure": names_of(task.on_failure_callback),
+        "on_success": names_of(task.on_success_callback),
         "upstream": sorted(task.upstream_task_ids),
         "unique_id": getattr(task, "unique_id", None),
         "mapped": task.is_mapped,
     }
 
 
-def called_by(callbacks):
-    """Return the names of callbacks; a mapped task has one, others a list."""
-    return [one.__name__ for one in ([callbacks] if callable(callbacks) else callbacks)]
+def names_of(callbacks):
+    """Return the names of callbacks; a mapped task has a single one, other tasks a list."""
+    return [callback.__name__ for callback in ([callbacks] if callable(callbacks) else callbacks)]
 
 
 def assets(timetable):
-    """Return what a DAG waits for."""
+    """Return the assets that trigger a DAG."""
     condition = timetable.asset_condition
-    return [one.name for one in condition.objects] if condition else []
+    return [asset.name for asset in condition.objects] if condition else []
 
 
 def load():
-    """Read the DAGs as Airflow does."""
+    """Load the DAGs as Airflow does."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
@@ -55,10 +55,10 @@ def load():
 
 def bag():
     """Describe all DAGs."""
-    found = load()
+    dag_bag = load()
     return {
-        "errors": found.import_errors,
-        "warnings": found.captured_warnings,
+        "errors": dag_bag.import_errors,
+        "warnings": dag_bag.captured_warnings,
         "dags": {
             dag.dag_id: {
                 "file": Path(dag.fileloc).stem,
@@ -68,16 +68,16 @@ def bag():
                 "max_active_runs": dag.max_active_runs,
                 "schedule": type(dag.timetable).__name__,
                 "assets": assets(dag.timetable),
-                "tasks": {task.task_id: told(task) for task in dag.tasks},
+                "tasks": {task.task_id: describe(task) for task in dag.tasks},
                 "outlets": sorted(asset.name for task in dag.tasks for asset in task.outlets),
             }
-            for dag in found.dags.values()
+            for dag in dag_bag.dags.values()
         },
     }
 
 
-def ready():
-    """Return which heavy modules the DAGs and their tasks import that the scheduler has not imported for them."""
+def preloaded():
+    """Return the modules that the scheduler imports before forking, and the heavy ones that tasks still import."""
     sys.argv = ["airflow", "scheduler"]
     sys.path.append(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
     import airflow_local_settings  # noqa: F401
@@ -86,7 +86,7 @@ def ready():
     errors = load().import_errors
     import quality.scan  # noqa: F401
 
-    # Plugins are Airflow's own to load, wherever it needs them.
+    # Airflow itself loads plugins wherever it needs them.
     late = [
         name
         for name in set(sys.modules) - before
@@ -96,7 +96,7 @@ def ready():
 
 
 def trim(only):
-    """Leave nothing but the models ``only`` in what the tasks are made from: a whole build takes half a minute."""
+    """Reduce the manifest of the tasks to the models ``only``: a full build takes half a minute."""
     path = Path(os.environ["MARTS_MANIFEST"])
     manifest = json.loads(path.read_text())
     manifest["nodes"] = {name: node for name, node in manifest["nodes"].items() if node["name"] in only}
@@ -104,35 +104,35 @@ def trim(only):
 
 
 def run():
-    """Run DAGs for real, one after the other, in this process."""
+    """Run DAGs one after the other in this process."""
     from airflow.utils.db import initdb
 
     initdb()
-    answers = []
-    for wanted in json.load(sys.stdin):
-        if wanted.get("before"):
+    runs = []
+    for request in json.load(sys.stdin):
+        if request.get("before"):
             import psycopg
 
             with psycopg.connect(autocommit=True) as connection:
-                connection.execute(wanted["before"])
-        if only := wanted.get("only"):
+                connection.execute(request["before"])
+        if only := request.get("only"):
             trim(only)
-        dag = load().dags[wanted["dag"]]
+        dag = load().dags[request["dag"]]
         if only:
             dag.get_task("build").select = " ".join(only)
         for task in dag.tasks:
             task.retry_delay = timedelta(0)
-        done = dag.test()
-        tasks = done.get_task_instances()
-        answers.append({
-            "state": str(done.state),
-            "tasks": {one.rendered_map_index or one.task_id: str(one.state) for one in tasks},
-            "tries": {one.rendered_map_index or one.task_id: one.try_number for one in tasks},
+        dag_run = dag.test()
+        tasks = dag_run.get_task_instances()
+        runs.append({
+            "state": str(dag_run.state),
+            "tasks": {task.rendered_map_index or task.task_id: str(task.state) for task in tasks},
+            "tries": {task.rendered_map_index or task.task_id: task.try_number for task in tasks},
         })  # fmt: skip
-    return {"runs": answers}
+    return {"runs": runs}
 
 
 if __name__ == "__main__":
     warnings.simplefilter("default")
-    answer = {"bag": bag, "ready": ready, "run": run}[sys.argv[1]]()
+    answer = {"bag": bag, "preloaded": preloaded, "run": run}[sys.argv[1]]()
     Path(os.environ["AIRFLOW_HOME"], "answer.json").write_text(json.dumps(answer, default=str))

@@ -1,4 +1,4 @@
-"""The two main DAGs, run for real on a real warehouse: what comes out well is green, and only what does not is red."""
+"""The DAGs build_marts and scan_quality on a real warehouse: a task fails only if its model or contract fails."""
 
 import uuid
 
@@ -6,18 +6,18 @@ import pytest
 from fix_watch import Watch, missing
 
 MODELS = ["int_unit", "stg_telemetry__intake", "fct_pipeline_hour"]
-"""Part of the marts, for a whole build takes half a minute; the acceptance test makes one."""
-RIGHT = """
+"""A few models: a full build takes half a minute and is part of the acceptance test."""
+BALANCED = """
 insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
-values (date_trunc('minute', now()), 'mqtt', 'right', 7, 7, 7, 7);
+values (date_trunc('minute', now()), 'mqtt', 'balanced', 7, 7, 7, 7);
 """
-# The table itself refuses such a row: the mart's test is for what gets round it.
-WRONG = """
+# A constraint of the table refuses such a row; it is dropped so that the mart's test sees one.
+UNBALANCED = """
 alter table telemetry.intake drop constraint intake_messages_balance;
 insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
-values (date_trunc('minute', now()), 'mqtt', 'wrong', 7, 5, 5, 5);
+values (date_trunc('minute', now()), 'mqtt', 'unbalanced', 7, 5, 5, 5);
 """
-MENDED = "delete from telemetry.intake where collector = 'wrong'"
+REPAIRED = "delete from telemetry.intake where collector = 'unbalanced'"
 CONTRACT = """
 dataset: warehouse/{database}/telemetry/intake
 columns:
@@ -33,7 +33,7 @@ checks:
 
 @pytest.fixture(scope="module")
 def contracts(tmp_path_factory, built_into):
-    """A folder with one contract that passes, one that fails, and one in error."""
+    """A folder with a contract that passes, one that fails, and one in error."""
     folder = tmp_path_factory.mktemp("contracts")
     database = built_into.environment["PGDATABASE"]
     for name, least in (("passing", 0), ("failing", 1000), ("erring", "${var.MISTYPED}")):
@@ -43,33 +43,33 @@ def contracts(tmp_path_factory, built_into):
 
 @pytest.fixture(scope="module")
 def watch_of_all(tmp_path_factory):
-    """A watch over all of the runs; None where there is none."""
+    """A trace of the connections of all runs; None if tracing is not available."""
     return None if missing() else Watch(tmp_path_factory.mktemp("watch") / "watched")
 
 
 @pytest.fixture
 def watched(watch_of_all):
-    """What it has seen; skips where there is none."""
+    """The trace; skips the test if tracing is not available."""
     return watch_of_all or pytest.skip(missing())
 
 
 @pytest.fixture(scope="module")
-def answer(inside, built_into, contracts, watch_of_all):
-    """What came of two builds, of accounts that do not add up and when they do, and of a scan after them."""
-    builds = [{"dag": "build_marts", "only": MODELS, "before": before} for before in (RIGHT + WRONG, MENDED)]
+def answer(airflow_home, built_into, contracts, watch_of_all):
+    """The result of a build with unbalanced accounts, a build after the repair, and a scan."""
+    builds = [{"dag": "build_marts", "only": MODELS, "before": before} for before in (BALANCED + UNBALANCED, REPAIRED)]
     environment = {**built_into.environment, "QUALITY_CONTRACTS": str(contracts)}
-    return inside.ask("run", [*builds, {"dag": "scan_quality"}], environment, watch_of_all)
+    return airflow_home.run("run", [*builds, {"dag": "scan_quality"}], environment, watch_of_all)
 
 
 @pytest.fixture
-def wrong(answer):
-    """The build of accounts that do not add up."""
+def failed_build(answer):
+    """The build with unbalanced accounts."""
     return answer["runs"][0]
 
 
 @pytest.fixture
-def mended(answer):
-    """The build of accounts that do."""
+def repaired_build(answer):
+    """The build after the repair."""
     return answer["runs"][1]
 
 
@@ -81,61 +81,61 @@ def scan(answer):
 
 @pytest.fixture
 def rows(built_into):
-    """Ask the warehouse."""
+    """Query the warehouse."""
 
-    def ask(query):
+    def fetch(query):
         with built_into.connect() as connection:
             return connection.execute(query).fetchall()
 
-    return ask
+    return fetch
 
 
-def test_a_failed_test_is_red_at_its_model_and_nowhere_else(wrong):
-    """One test of one model fails: one square is red, the asset is not updated, and nothing is tried again in vain."""
-    assert wrong["state"] == "failed"
-    assert wrong["tasks"] == {
+def test_failed_test_fails_only_the_task_of_its_model(failed_build):
+    """One test of one model fails: one task fails, the asset is not updated, and nothing is retried."""
+    assert failed_build["state"] == "failed"
+    assert failed_build["tasks"] == {
         "build": "success", "int_unit": "success", "stg_telemetry__intake": "success", "fct_pipeline_hour": "failed",
         "marts": "upstream_failed",
     }  # fmt: skip
-    assert wrong["tries"]["build"] == wrong["tries"]["fct_pipeline_hour"] == 1
+    assert failed_build["tries"]["build"] == failed_build["tries"]["fct_pipeline_hour"] == 1
 
 
-def test_what_is_mended_is_green(mended):
-    """The next build is green, every model of it, and the asset is updated."""
-    assert mended["tasks"] == dict.fromkeys(["build", *MODELS, "marts"], "success")
+def test_build_after_the_repair_succeeds(repaired_build):
+    """Every task of the next build succeeds, and the asset is updated."""
+    assert repaired_build["tasks"] == dict.fromkeys(["build", *MODELS, "marts"], "success")
 
 
-def test_people_are_told_of_the_model_and_of_its_recovery(rows, mended):
-    """They are told of the one task that was red, and that it works again."""
-    found = rows("select key, closed_at is not null from quality.incident where key like 'airflow.build%'")
-    assert found == [("airflow.build_marts.fct_pipeline_hour", True)]
+def test_failure_and_recovery_of_the_model_are_recorded(rows, repaired_build):
+    """The failed task has one incident, which is closed after the repair."""
+    incidents = rows("select key, closed_at is not null from quality.incident where key like 'airflow.build%'")
+    assert incidents == [("airflow.build_marts.fct_pipeline_hour", True)]
 
 
-def test_each_contract_is_a_square_of_its_own(scan):
-    """One passes, one fails at once, one that could not be scanned was tried again first; all have their names."""
+def test_each_contract_is_a_separate_task(scan):
+    """One passes, one fails without a retry, one in error is retried; each is named after its contract."""
     assert scan["state"] == "failed"
     assert scan["tasks"] == {"passing": "success", "failing": "failed", "erring": "failed"}
     assert scan["tries"] == {"passing": 1, "failing": 1, "erring": 3}
 
 
 def test_all_tasks_of_a_run_are_one_scan(rows, scan):
-    """What the contracts of one run found has one id, and is stored whatever became of the task."""
-    found = rows("select contract, array_agg(distinct scan_id) from quality.check_result group by contract")
-    assert {contract for contract, _ in found} == {"passing", "failing", "erring"}
-    ids = {one for _, scans in found for one in scans}
+    """The results of one run share one scan id and are stored even if the task fails."""
+    scans_by_contract = rows("select contract, array_agg(distinct scan_id) from quality.check_result group by contract")
+    assert {contract for contract, _ in scans_by_contract} == {"passing", "failing", "erring"}
+    ids = {scan_id for _, scan_ids in scans_by_contract for scan_id in scan_ids}
     assert len(ids) == 1
     assert isinstance(ids.pop(), uuid.UUID)
 
 
-def test_a_failed_check_is_told_once(rows, scan):
-    """Of a failed check the scan tells, so the task does not; of one that could not be scanned both may."""
+def test_failed_check_is_notified_once(rows, scan):
+    """The scan notifies of a failed check, so its task does not; a contract in error may have both notifications."""
     keys = {key for (key,) in rows("select key from quality.incident where closed_at is null")}
     assert "airflow.scan_quality.scan.failing" not in keys
     assert "airflow.scan_quality.scan.erring" in keys
     assert any("failing" in key for key in keys)
 
 
-def test_nobody_is_called(answer, watched, built_into):
-    """Neither dbt, Soda, Airflow nor Cosmos calls anybody beyond this machine, or asks for the address of a name."""
+def test_no_connection_leaves_the_machine(answer, watched, built_into):
+    """Neither dbt, Soda, Airflow nor Cosmos connects to another machine or looks up a name."""
     assert watched.beyond() == []
-    assert ("127.0.0.1", int(built_into.environment["PGPORT"])) in watched.peers(), "not even the database was seen"
+    assert ("127.0.0.1", int(built_into.environment["PGPORT"])) in watched.peers(), "the trace lacks even the database"

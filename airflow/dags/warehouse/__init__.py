@@ -1,1 +1,1 @@
-"""What the DAGs share: their rules, what happens when a task fails, and how a build's results become tasks."""
+"""Shared by the DAGs: default arguments, service login, failure notifications, dbt build and its results."""

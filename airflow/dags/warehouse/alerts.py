@@ -1,34 +1,35 @@
-"""Tells people that a task has failed for good, and that it works again, through :mod:`quality.alerts.notify`."""
+"""Callbacks that notify people, through :mod:`quality.alerts.notify`, when a task fails permanently or recovers."""
 
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from warehouse import login
+
 
 class CheckFailedError(AirflowFailException):
-    """A check of a contract failed: whoever is to know of it was told by the scan itself."""
+    """A check of a contract failed; the scan has already sent the notification."""
 
 
-def failed(context: Any) -> None:
-    """Tell that the task has failed; each task once, until it works again."""
+def notify_failure(context: Any) -> None:
+    """Report that the task has failed; once per task until it recovers."""
     error = context.get("exception")
     if not isinstance(error, CheckFailedError):
-        _tell(context, "open", str(error) if error else "killed")
+        _notify(context, "open", str(error) if error else "killed")
 
 
-def recovered(context: Any) -> None:
-    """Tell that the task works again, where it was told that it had failed."""
-    _tell(context, "recovered", None)
+def notify_recovery(context: Any) -> None:
+    """Report that the task works again, if its failure was reported."""
+    _notify(context, "recovered", None)
 
 
-def _tell(context: Any, state: Any, what: str | None) -> None:
-    from quality.alerts.event import Event  # noqa: PLC0415 - the scheduler reads this file as well, and tells nobody
-    from quality.alerts.notify import tell  # noqa: PLC0415
-    from warehouse import defaults  # noqa: PLC0415 - which imports this module
+def _notify(context: Any, state: Any, measured: str | None) -> None:
+    from quality.alerts.alert import Alert  # noqa: PLC0415 - the scheduler imports this file too and never notifies
+    from quality.alerts.notify import notify  # noqa: PLC0415
 
-    defaults.act_as("quality")  # incidents are the scans', whoever the task was
+    login.act_as("quality")  # the login that may write incidents, whichever login the task itself used
     task = context["ti"]
-    # A mapped task goes by what it is mapped over, not by its place: that moves when a contract is added.
+    # A mapped task is identified by its mapped value: its index changes when a contract is added.
     name = ".".join(filter(None, [task.dag_id, task.task_id, getattr(task, "rendered_map_index", None)]))
     verb = "works again" if state == "recovered" else "has failed"
-    tell(Event(key=f"airflow.{name}", title=f"{name} {verb}", state=state, measured=what, link=task.log_url))
+    notify(Alert(key=f"airflow.{name}", title=f"{name} {verb}", state=state, measured=measured, link=task.log_url))

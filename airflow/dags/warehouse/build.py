@@ -1,8 +1,8 @@
-"""``dbt build`` as tasks: one that runs it, and one a model that says how the model and its tests came out.
+"""``dbt build`` as tasks: one task runs it, and one task per model reports the result of the model and its tests.
 
-dbt takes longer to start than to build, so it is started once. A task a model that starts dbt anew (Cosmos' ordinary
-mode) takes ten times as long; Cosmos' watcher mode starts it once as well, but never tries it again as a whole, and two
-tasks a model that poll cost more than the build (docs/decisions/0011-airflow.md).
+dbt takes longer to start than to build, so it is started once. One dbt process per model (Cosmos' ordinary mode) takes
+ten times as long; Cosmos' watcher mode also starts dbt once, but never retries the whole build, and its two polling
+tasks per model cost more than the build (docs/decisions/0011-airflow.md).
 """
 
 import json
@@ -17,8 +17,9 @@ from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator
 
 from warehouse import build_results, defaults
+from warehouse.build_results import NodeResult
 
-KEY = "verdicts"
+XCOM_KEY = "results_by_model"
 
 PROFILE = ProfileConfig(
     profile_name="sensor_warehouse",
@@ -28,13 +29,13 @@ PROFILE = ProfileConfig(
 
 
 class Build(DbtBuildLocalOperator):
-    """Runs ``dbt build``, unit tests included, and keeps what it said about each model for :class:`Model`.
+    """Runs ``dbt build``, unit tests included, and stores the results of each model for :class:`Model`.
 
-    It fails where dbt could not run, and is tried again then; also when a statement ended with an error, which may have
-    been the database's, while tries are left. Models and tests that failed are red in their own tasks.
+    It fails, and is retried, if dbt could not run. While retries are left it also fails if a statement ended with an
+    error, which may be a temporary error of the database. Failed models and tests are red in the tasks of their models.
     """
 
-    def __init__(self, *, shown: Sequence[str], folder: Path, **more: Any) -> None:
+    def __init__(self, *, models_with_task: Sequence[str], folder: Path, **arguments: Any) -> None:
         super().__init__(
             project_dir=str(defaults.DBT_PROJECT),
             profile_config=PROFILE,
@@ -43,68 +44,73 @@ class Build(DbtBuildLocalOperator):
             emit_datasets=False,
             should_store_compiled_sql=False,
             no_version_check=True,
-            # What dbt has parsed stays from run to run; the project's folder is left as it is.
+            # dbt reuses its parsed project from run to run, and writes nothing to the project's folder.
             env={"DBT_TARGET_PATH": str(folder / "target"), "DBT_LOG_PATH": str(folder / "logs")},
             append_env=True,
-            **more,
+            **arguments,
         )
-        self.shown = list(shown)
+        self.models_with_task = list(models_with_task)
         self.folder = folder
-        self._ran: list[build_results.Ran] = []
+        self._results: list[NodeResult] = []
 
     def execute(self, context: Context, **_: Any) -> None:
-        """Run it; the verdicts are this task's XCom :data:`KEY`."""
+        """Run dbt; the results by model are this task's XCom :data:`XCOM_KEY`."""
         super().execute(context)
-        tries = context["ti"]
-        errors = [str(one) for one in self._ran if one.status == "error"]
-        if errors and tries.try_number <= tries.max_tries:
+        task = context["ti"]
+        errors = [str(node) for node in self._results if node.status == "error"]
+        if errors and task.try_number <= task.max_tries:
             raise AirflowException("statements ended with an error: " + "; ".join(errors))
-        found = build_results.verdicts(self._ran)
-        tries.xcom_push(key=KEY, value=found)
-        renew(self.folder / "target" / "manifest.json", defaults.MANIFEST)
-        # What no task stands for must not go unseen.
-        shown = {*self.shown}
-        hidden = [line for name, one in found.items() if name not in shown and not one["good"] for line in one["said"]]
+        models = build_results.results_by_model(self._results)
+        task.xcom_push(key=XCOM_KEY, value=models)
+        update_manifest(self.folder / "target" / "manifest.json", defaults.MANIFEST)
+        # A failure without a task to show it fails the build.
+        hidden = [
+            line
+            for name, model in models.items()
+            if name not in self.models_with_task and not model["ok"]
+            for line in model["lines"]
+        ]
         if hidden:
             raise AirflowFailException("failed: " + "; ".join(hidden))
 
     def handle_exception_dbt_runner(self, result: Any) -> None:
-        """Take dbt's result; raise where there is none."""
+        """Store the results of dbt; raise if it has none."""
         if result.exception is not None:
             raise AirflowException(f"dbt could not run: {result.exception}") from result.exception
-        self._ran = [build_results.ran(one) for one in result.result]
+        self._results = [build_results.node_result(node) for node in result.result]
 
     def calculate_openlineage_events_completes(self, *_: Any) -> bool:
-        """Make no OpenLineage events: nobody is there to take them."""
+        """Create no OpenLineage events: there is no consumer."""
         return False
 
 
 class Model(BaseOperator):
-    """Green when the model was built and all its tests passed, in the run of :class:`Build` before it."""
+    """Succeeds if the model was built and all its tests passed in the preceding run of :class:`Build`."""
 
     ui_color = "#8194E0"
 
-    def __init__(self, *, unique_id: str, build: str, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, *, unique_id: str, build: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.unique_id = unique_id
         self.build = build
 
     def execute(self, context: Context) -> None:
-        """Look up the verdict; a model about which nothing was said is not good."""
-        found = context["ti"].xcom_pull(task_ids=self.build, key=KEY) or {}
-        said = found.get(self.unique_id)
-        if said is None:
-            raise AirflowFailException(f"dbt said nothing about {self.unique_id}")
-        self.log.info("\n".join(said["said"]))
-        if not said["good"]:
-            bad = [line for line in said["said"] if line.split(": ", 2)[1] not in build_results.GOOD]
-            raise AirflowFailException("; ".join(bad))
+        """Read the result of the model; fail if there is none."""
+        models = context["ti"].xcom_pull(task_ids=self.build, key=XCOM_KEY) or {}
+        model = models.get(self.unique_id)
+        if model is None:
+            raise AirflowFailException(f"dbt reported no result for {self.unique_id}")
+        self.log.info("\n".join(model["lines"]))
+        if not model["ok"]:
+            failed = [line for line in model["lines"] if line.split(": ", 2)[1] not in build_results.OK_STATUSES]
+            raise AirflowFailException("; ".join(failed))
 
 
-def renew(made: Path, used: Path) -> None:
-    """Let the tasks be made from the manifest ``made`` if its models differ from those of ``used``."""
-    text = made.read_text()
-    if not used.exists() or build_results.graph(json.loads(used.read_text())) != build_results.graph(json.loads(text)):
-        part = used.with_suffix(".part")
+def update_manifest(new: Path, current: Path) -> None:
+    """Replace the manifest ``current``, source of the tasks, by ``new`` if their models differ."""
+    text = new.read_text()
+    graph = build_results.model_graph
+    if not current.exists() or graph(json.loads(current.read_text())) != graph(json.loads(text)):
+        part = current.with_suffix(".part")
         part.write_text(text)
-        part.replace(used)
+        part.replace(current)

@@ -1,22 +1,22 @@
-"""What one ``dbt build`` says about each model. Pure."""
+"""Results of one ``dbt build``, grouped by model. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-GOOD = frozenset({"success", "pass", "warn", "no-op"})
-"""What dbt says of a model that is built and of a test that holds; a warning is all that the test's author wanted."""
+OK_STATUSES = frozenset({"success", "pass", "warn", "no-op"})
+"""dbt's statuses of a built model and a passed test; the author of a test chose that it only warns."""
 
-MODELS = frozenset({"model", "snapshot", "seed"})
-"""What has a task; all else that dbt runs is about one of these, or about nothing."""
+MODEL_KINDS = frozenset({"model", "snapshot", "seed"})
+"""Kinds of node that have a task; any other node belongs to one of these or to none."""
 
-NOBODY = ""
-"""The owner of what belongs to no model, as tests of a source do."""
+NO_MODEL = ""
+"""Key of the results that belong to no model, such as tests of a source."""
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What dbt ran or skipped: a model, a snapshot, a test; ``owners``: the models that a test is about."""
+class NodeResult:
+    """One node that dbt ran or skipped: a model, snapshot or test; ``owners``: the models that a test is about."""
 
     unique_id: str
     name: str
@@ -26,53 +26,53 @@ class Ran:
 
     @property
     def kind(self) -> str:
-        """What it is, in dbt's words: model, snapshot, test, unit_test, …."""
+        """Resource type in dbt: model, snapshot, test, unit_test, …."""
         return self.unique_id.partition(".")[0]
 
     @property
-    def good(self) -> bool:
-        """Whether it is as it should be; what dbt skipped is not."""
-        return self.status in GOOD
+    def ok(self) -> bool:
+        """Whether it succeeded; a skipped node did not."""
+        return self.status in OK_STATUSES
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.status}" + (f": {self.message}" if self.message and not self.good else "")
+        return f"{self.name}: {self.status}" + (f": {self.message}" if self.message and not self.ok else "")
 
 
-def ran(result: Any) -> Ran:
-    """Return what a result of dbt's says (``dbt.artifacts.schemas.run.RunResult``, dbt-core 1.11)."""
+def node_result(result: Any) -> NodeResult:
+    """Convert a result of dbt (``dbt.artifacts.schemas.run.RunResult``, dbt-core 1.11)."""
     node = result.node
     kind = str(node.unique_id).partition(".")[0]
     owners: Sequence[str] = ()
-    if kind not in MODELS:
+    if kind not in MODEL_KINDS:
         attached = getattr(node, "attached_node", None)
         owners = [attached] if attached else list(getattr(node, "depends_on_nodes", ()))
     message = " ".join(str(result.message or "").split())
-    return Ran(node.unique_id, node.name, str(result.status), message, owners)
+    return NodeResult(node.unique_id, node.name, str(result.status), message, owners)
 
 
-def verdicts(results: Iterable[Ran]) -> dict[str, dict[str, Any]]:
-    """Return by model ``{"good": …, "said": [line, …]}``: the model itself, and all its tests in the order they ran.
+def results_by_model(results: Iterable[NodeResult]) -> dict[str, dict[str, Any]]:
+    """Return ``{"ok": …, "lines": [line, …]}`` by model: the model itself and its tests in the order they ran.
 
-    A test of several models counts for the one that was built last: that is when it could be run. What belongs to no
-    model stands under :data:`NOBODY`.
+    A test of several models belongs to the model that was built last, after which dbt could run it. Results of no
+    model are under :data:`NO_MODEL`.
     """
     results = list(results)
-    built = {one.unique_id: place for place, one in enumerate(results) if one.kind in MODELS}
-    found: dict[str, dict[str, Any]] = {
-        one.unique_id: {"good": one.good, "said": [str(one)]} for one in results if one.kind in MODELS
+    built = {node.unique_id: position for position, node in enumerate(results) if node.kind in MODEL_KINDS}
+    models: dict[str, dict[str, Any]] = {
+        node.unique_id: {"ok": node.ok, "lines": [str(node)]} for node in results if node.kind in MODEL_KINDS
     }
     for test in results:
-        if test.kind in MODELS or test.status == "no-op":  # an exposure, of which dbt has nothing to say
+        if test.kind in MODEL_KINDS or test.status == "no-op":  # an exposure, which has no result
             continue
-        owner = max((owner for owner in test.owners if owner in built), key=built.__getitem__, default=NOBODY)
-        verdict = found.setdefault(owner, {"good": True, "said": []})
-        verdict["good"] = verdict["good"] and test.good
-        verdict["said"].append(str(test))
-    return found
+        owner = max((owner for owner in test.owners if owner in built), key=built.__getitem__, default=NO_MODEL)
+        model = models.setdefault(owner, {"ok": True, "lines": []})
+        model["ok"] = model["ok"] and test.ok
+        model["lines"].append(str(test))
+    return models
 
 
-def graph(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return each model and snapshot of a manifest with what it is made from: all that tasks are made from."""
+def model_graph(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the upstream nodes of each model and snapshot of a manifest: everything the tasks are generated from."""
     return {
         name: sorted(node["depends_on"]["nodes"])
         for name, node in manifest["nodes"].items()
