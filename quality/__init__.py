@@ -1,1 +1,1 @@
-"""Quality: Soda contracts over what people rely on, their results in the database, and people told of what changes."""
+"""Data quality: Soda contracts for sources and marts, their results in the database, and alerts on failures."""

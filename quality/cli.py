@@ -1,4 +1,4 @@
-"""``quality``: scans what people rely on, and shows what was found."""
+"""Console command ``quality``: runs scans and shows their results."""
 
 import sys
 from collections.abc import Iterator
@@ -16,63 +16,61 @@ from core.errors import WarehouseError
 from quality import contracts
 from quality.errors import ScanError
 
-_WRONG_COMMAND_LINE = 2
+_USAGE_ERROR = 2
 
 
 class _Commands(typer.core.TyperGroup):
-    """Commands whose wrong use ends like a scan that could not be made: 2 says that a scan warned."""
+    """Commands whose usage errors end with 3 (could not be scanned), because 2 means that a scan warned."""
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
-        with _not_a_warning():
+        with _usage_error_status():
             return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        with _not_a_warning():
+        with _usage_error_status():
             return super().invoke(ctx)
 
 
-app = console.new_app("The quality of what is stored: scan it, look at what was found.")
+app = console.new_app("Data quality: run scans, show their results.")
 app.info.cls = _Commands
 
-Contracts = Annotated[
-    list[str] | None, option("--contract", help="Name of a contract, as often as you like; without it all.")
-]
+Contracts = Annotated[list[str] | None, option("--contract", help="Name of a contract; repeatable. Default: all.")]
 
 
 @app.command("scan")
 def scan_(
     contract: Contracts = None,
-    everything: Annotated[bool, option("--all", help="Show the checks that passed as well.")] = False,  # noqa: FBT002
+    show_all: Annotated[bool, option("--all", help="Also show the checks that passed.")] = False,  # noqa: FBT002
 ) -> None:
-    """Run the contracts, store what they find, tell people what is new; print it all.
+    """Run the contracts, store and print the results, send notifications of new failures and recoveries.
 
-    Ends with 0: passed, 1: failed, 2: warned, 3: the scan, or a part of it, could not be made.
+    Exit status 0: passed, 1: failed, 2: warned, 3: the scan, or a part of it, could not run.
     """
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
-    with _could_not():
+    with _as_scan_error():
         from quality.scan import scan  # noqa: PLC0415 - Soda takes a second to import
 
-        found = scan(contract)
-    print(found.text(everything=everything))
-    raise typer.Exit(found.exit_status)
+        result = scan(contract)
+    print(result.text(show_all=show_all))
+    raise typer.Exit(result.exit_status)
 
 
 @app.command("report")
 def report_(contract: Contracts = None) -> None:
-    """Show the last result of every check, how it was before, and what is open."""
+    """Show the last result of every check, its trend, and the open incidents."""
     from quality import report  # noqa: PLC0415 - as above
     from quality.alerts import incidents  # noqa: PLC0415
 
-    with _could_not():
-        names = [path.stem for path in contracts.chosen(contract)]
+    with _as_scan_error():
+        names = [path.stem for path in contracts.paths(contract)]
         with connect(application_name="quality-report") as connection:
-            incidents.require(connection)
+            incidents.require_schema(connection)
             print(report.read(connection, names).text())
 
 
 @contextmanager
-def _could_not() -> Iterator[None]:
-    """Let every error end as a scan that could not be made."""
+def _as_scan_error() -> Iterator[None]:
+    """Convert every error to :class:`ScanError`, whose exit status is 3."""
     try:
         yield
     except ScanError:
@@ -82,13 +80,14 @@ def _could_not() -> Iterator[None]:
 
 
 @contextmanager
-def _not_a_warning() -> Iterator[None]:
+def _usage_error_status() -> Iterator[None]:
+    """Give usage errors of the command line the exit status of :class:`ScanError`."""
     try:
         yield
     except typer.Exit:
         raise
     except Exception as error:
-        if getattr(error, "exit_code", None) == _WRONG_COMMAND_LINE:
+        if getattr(error, "exit_code", None) == _USAGE_ERROR:
             error.exit_code = ScanError.exit_status  # type: ignore[attr-defined]
         raise
 

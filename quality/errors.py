@@ -1,13 +1,13 @@
-"""A scan that could not be made, and people who could not be told."""
+"""Errors of scans and notifications."""
 
 from core.errors import WarehouseError
 
 
 class ScanError(WarehouseError):
-    """A scan could not be made; the text says why and the mend."""
+    """A scan could not run; the message says why and how to fix it."""
 
     exit_status = 3
 
 
 class NotifyError(WarehouseError):
-    """People could not be told; the text says by which way, why and the mend."""
+    """A notification could not be sent; the message names the channel, the reason and the fix."""

@@ -1,4 +1,4 @@
-"""What was found last, and how it has been: what ``quality report`` shows."""
+"""The text of ``quality report``: last results, trends and open incidents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from core.database import Connection, wrapped
 from quality.result import number, table
 
 TREND = 12
-"""So many scans of a contract, the newest last, make its trend."""
+"""Number of scans in a trend, the newest last."""
 
-_SIGNS = {"passed": "·", "failed": "F", "warned": "W"}
+_SYMBOLS = {"passed": "·", "failed": "F", "warned": "W"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One check, of a table or of one series: its last result and the trend."""
+    """One check of a table or of one series: its last result and trend."""
 
     contract: str
     column: str | None
     check: str
     sensor: str | None
-    """The sensor and its quantity; None: about the table."""
+    """The sensor and its quantity; None: a check of the table."""
     outcome: str
     measured: float | None
     threshold: str | None
     checked_at: datetime
     trend: str
-    """One sign a scan, the newest last: · passed, F failed, W warned, ? not evaluated, blank: not checked."""
+    """One symbol per scan, the newest last: · passed, F failed, W warned, ? not evaluated, blank: not checked."""
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that is not as it should be."""
+    """An open incident."""
 
     title: str
     opened_at: datetime
@@ -44,13 +44,13 @@ class Incident:
 
 @dataclass(frozen=True)
 class Report:
-    """The last state of every check, and what is open."""
+    """The last result of every check, and the open incidents."""
 
     lines: tuple[Line, ...]
     incidents: tuple[Incident, ...]
 
     def text(self) -> str:
-        """Return it for people: every check of a table, and the series that are, or lately were, not well."""
+        """Return the report as text: every check of a table, and the series with a failure in their trend."""
         if not self.lines:
             return "Nothing has been scanned yet: `quality scan`."
         rows: list[Sequence[str]] = [("contract", "check", "last scan (UTC)", "outcome", "measured", "trend")]
@@ -62,11 +62,13 @@ class Report:
                 rows.append(("", f"  {line.sensor}", *_figures(line)))
         parts = [table(rows), "trend: newest scan last; · passed, F failed, W warned, ? not evaluated"]
         if self.incidents:
-            opened: list[Sequence[str]] = [("open", "since (UTC)", "measured")]
-            opened += [(one.title, _instant(one.opened_at), one.measured or "") for one in self.incidents]
-            parts.append(table(opened))
+            open_rows: list[Sequence[str]] = [("open", "since (UTC)", "measured")]
+            open_rows += [
+                (incident.title, _instant(incident.opened_at), incident.measured or "") for incident in self.incidents
+            ]
+            parts.append(table(open_rows))
         else:
-            parts.append("Nothing is open.")
+            parts.append("No open incidents.")
         return "\n\n".join(parts)
 
 
@@ -74,25 +76,25 @@ def read(connection: Connection, names: Sequence[str]) -> Report:
     """Read the last results of the contracts ``names`` and all open incidents."""
     with wrapped("report"), connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_RESULTS, {"names": list(names), "trend": TREND}).fetchall()
-        opened = cursor.execute(_INCIDENTS).fetchall()
-    return Report(tuple(lines(rows)), tuple(Incident(**row) for row in opened))
+        incidents = cursor.execute(_INCIDENTS).fetchall()
+    return Report(tuple(lines(rows)), tuple(Incident(**row) for row in incidents))
 
 
 def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
-    """Return one line a check that the last scan of its contract has; ``rows`` in the order of :data:`_RESULTS`.
+    """Return one line per check of the last scan of each contract; ``rows`` in the order of :data:`_RESULTS`.
 
-    ``number`` of a row counts the scans of its contract back from the newest, which is 1.
+    ``number`` of a row is the position of its scan in its contract, counted from the newest, which is 1.
     """
-    histories: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
+    results_by_check: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
     for row in rows:
         check = row["contract"], row["column_name"], row["check_name"], row["series_id"]
-        histories.setdefault(check, {})[row["number"]] = row
-    return [_line(history) for history in histories.values() if 1 in history]
+        results_by_check.setdefault(check, {})[row["number"]] = row
+    return [_line(by_scan) for by_scan in results_by_check.values() if 1 in by_scan]
 
 
-def _line(history: dict[int, dict[str, Any]]) -> Line:
-    last = history[1]
-    signs = [_SIGNS.get(history[n]["outcome"], "?") if n in history else " " for n in range(TREND, 0, -1)]
+def _line(by_scan: dict[int, dict[str, Any]]) -> Line:
+    last = by_scan[1]
+    symbols = [_SYMBOLS.get(by_scan[n]["outcome"], "?") if n in by_scan else " " for n in range(TREND, 0, -1)]
     return Line(
         contract=last["contract"],
         column=last["column_name"],
@@ -102,7 +104,7 @@ def _line(history: dict[int, dict[str, Any]]) -> Line:
         measured=last["measured_value"],
         threshold=last["threshold"],
         checked_at=last["checked_at"],
-        trend="".join(signs).lstrip(),
+        trend="".join(symbols).lstrip(),
     )
 
 
@@ -114,7 +116,7 @@ def _instant(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M}"
 
 
-# The scans of each contract are found one after the other by the index, newest first.
+# The recursion finds the scans of each contract by the index, one per step, newest first.
 _RESULTS = """
     with recursive scans as (
         select

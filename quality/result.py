@@ -1,4 +1,4 @@
-"""What one scan found: values, and what they come to. Pure."""
+"""Results of one scan and their overall outcome. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,29 +7,29 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from quality.alerts.event import Event
+from quality.alerts.alert import Alert
 
-Word = Literal["passed", "failed", "warned", "not evaluated"]
+Status = Literal["passed", "failed", "warned", "not evaluated"]
 Outcome = Literal["passed", "failed", "warned", "error"]
 
 EXIT_STATUS: dict[Outcome, int] = {"passed": 0, "failed": 1, "warned": 2, "error": 3}
-"""What ``quality scan`` ends with."""
+"""Exit status of ``quality scan``."""
 
 CONTRACT = "contract"
-"""Kind of the one check of a contract that couldn't be scanned."""
+"""Kind of the single result of a contract that could not be scanned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one check found, about a table or about one series: a row of quality.check_result."""
+    """The result of one check of a table or of one series: a row of quality.check_result."""
 
     contract: str
     dataset: str
     """The table or view, with its schema."""
     check: str
-    """Name of the check; with the column it is unique in its contract and says what trend and incidents belong to."""
+    """Name of the check; with the column it is unique in its contract and identifies its trend and incidents."""
     kind: str
-    word: Word
+    status: Status
     reason: str | None = None
     """Why it was not evaluated."""
     column: str | None = None
@@ -38,40 +38,41 @@ class Result:
     sensor_id: str | None = None
     series_id: int | None = None
     quantity: str | None = None
-    sums_up: bool = False
-    """Whether results of single series follow that say the same in detail."""
+    is_summary: bool = False
+    """Whether results of single series follow that contain the same in detail."""
     seconds: float | None = None
-    """How long its query took; checks that one query answers share it."""
+    """Duration of its query; checks that share a query have the same value."""
 
     @property
     def outcome(self) -> str:
-        """The outcome as quality.check_result has it."""
-        return f"not evaluated: {self.reason or 'no value'}" if self.word == "not evaluated" else self.word
+        """The outcome as stored in quality.check_result."""
+        return f"not evaluated: {self.reason or 'no value'}" if self.status == "not evaluated" else self.status
 
     @property
     def is_error(self) -> bool:
-        """Whether the check could not be made; of a single series, that may be as it should be."""
-        return self.word == "not evaluated" and self.series_id is None
+        """Whether the check could not be evaluated; for a single series that is no error (too little history, say)."""
+        return self.status == "not evaluated" and self.series_id is None
 
     @property
     def key(self) -> str:
-        """The same for the same check in every scan; begins with :func:`prefix` of its contract."""
+        """Identifies the check across scans; begins with :func:`key_prefix` of its contract."""
         parts = [self.column, self.check, None if self.series_id is None else str(self.series_id)]
-        return prefix(self.contract) + "/".join(part for part in parts if part is not None)
+        return key_prefix(self.contract) + "/".join(part for part in parts if part is not None)
 
     @property
     def title(self) -> str:
-        """What it is about, for people."""
-        about = f"{self.contract}.{self.column}" if self.column else self.contract
-        return f"{self.sensor_id} {self.quantity}: {self.check}" if self.sensor_id else f"{about}: {self.check}"
+        """Text that names the table or series and the check."""
+        if self.sensor_id:
+            return f"{self.sensor_id} {self.quantity}: {self.check}"
+        return f"{self.contract}.{self.column}: {self.check}" if self.column else f"{self.contract}: {self.check}"
 
-    def event(self, at: datetime, link: str | None) -> Event | None:
-        """Return what is to be told of it; None: nothing, since it sums up others or says nothing."""
-        if self.sums_up or (self.word == "not evaluated" and not self.is_error):
+    def alert(self, at: datetime, link: str | None) -> Alert | None:
+        """Return its alert; None for a summary of other results and for a series that was not evaluated."""
+        if self.is_summary or (self.status == "not evaluated" and not self.is_error):
             return None
-        if self.word == "passed":
+        if self.status == "passed":
             return self.recovery(at, link)
-        return Event(
+        return Alert(
             key=self.key,
             title=self.title,
             check=self.check,
@@ -82,9 +83,9 @@ class Result:
             at=at,
         )
 
-    def recovery(self, at: datetime, link: str | None) -> Event:
-        """Return the news that it is as it should be again."""
-        return Event(
+    def recovery(self, at: datetime, link: str | None) -> Alert:
+        """Return the alert that the check passes again."""
+        return Alert(
             key=self.key,
             title=self.title,
             state="recovered",
@@ -99,7 +100,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Scan:
-    """All that one scan found."""
+    """All results of one scan."""
 
     scan_id: UUID
     checked_at: datetime
@@ -108,61 +109,61 @@ class Scan:
 
     @property
     def outcome(self) -> Outcome:
-        """What it comes to; a check that could not be made is worse than one that failed, that worse than a warning."""
-        return _worst(self.results)
+        """The overall outcome: the worst of not evaluated, failed, warned and passed, in this order."""
+        return _overall(self.results)
 
     @property
     def exit_status(self) -> int:
-        """0: passed, 1: failed, 2: warned, 3: a check could not be made."""
+        """0: passed, 1: failed, 2: warned, 3: a check could not be evaluated."""
         return EXIT_STATUS[self.outcome]
 
-    def text(self, *, everything: bool = False) -> str:
-        """Return it as a table for people: a line a contract, its checks and series that are not as they should be.
+    def text(self, *, show_all: bool = False) -> str:
+        """Return the results as a table: one line per contract, and its checks and series that did not pass.
 
-        With ``everything``, or of one contract alone, every check is shown.
+        With ``show_all``, or if only one contract was scanned, every check is shown.
         """
         contracts = list(dict.fromkeys(result.contract for result in self.results))
         rows = [_HEADINGS]
         for contract in contracts:
-            mine = [result for result in self.results if result.contract == contract]
-            tables = Counter(result.word for result in mine if result.series_id is None)
-            rows.append((contract, "", _counts(tables), _worst(mine), "", ""))
-            for result in mine:
-                shown = everything or len(contracts) == 1 or result.word != "passed"
+            own = [result for result in self.results if result.contract == contract]
+            check_counts = Counter(result.status for result in own if result.series_id is None)
+            rows.append((contract, "", _counts(check_counts), _overall(own), "", ""))
+            for result in own:
+                shown = show_all or len(contracts) == 1 or result.status != "passed"
                 if result.series_id is None and shown:
                     rows.append(("", result.column or "", result.check, *_figures(result)))
-                elif result.word in ("failed", "warned"):
+                elif result.status in ("failed", "warned"):
                     rows.append(("", "", f"  {result.sensor_id} {result.quantity}", *_figures(result)))
         return f"{table(rows)}\n\n{self.summary()}"
 
     def summary(self) -> str:
-        """Return it in a line."""
-        checks = Counter(result.word for result in self.results if result.series_id is None)
-        series = Counter(result.word for result in self.results if result.series_id is not None)
+        """Return the summary in one line."""
+        checks = Counter(result.status for result in self.results if result.series_id is None)
+        series = Counter(result.status for result in self.results if result.series_id is not None)
         parts = [f"{_counts(checks)} checks", *([f"{_counts(series)} of single series"] if series else [])]
         return f"{self.outcome.upper()}: {'; '.join(parts)}; {self.seconds:.1f} s"
 
 
-def prefix(contract: str) -> str:
-    """Return what the keys of a contract's checks begin with."""
+def key_prefix(contract: str) -> str:
+    """Return the common prefix of the keys of a contract's checks."""
     return f"quality:{contract}/"
 
 
 def contract_error(contract: str, reason: str, dataset: str = "") -> Result:
-    """Return the result of a contract that could not be scanned, or of which no check was evaluated."""
+    """Return the single result of a contract that could not be scanned or has no evaluated check."""
     return Result(
-        contract=contract, dataset=dataset, check="can be scanned", kind=CONTRACT, word="not evaluated", reason=reason
+        contract=contract, dataset=dataset, check="can be scanned", kind=CONTRACT, status="not evaluated", reason=reason
     )
 
 
 def number(value: float | None) -> str:
-    """Return a number for people."""
+    """Return a number as text."""
     return "" if value is None else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"  # noqa: PLR2004
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return ``rows``, the first of them headings, in columns."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    """Return ``rows`` as aligned columns; the first row has the headings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
 
@@ -174,13 +175,13 @@ def _figures(result: Result) -> tuple[str, str, str]:
     return result.outcome, number(result.measured), result.threshold or ""
 
 
-def _worst(results: Sequence[Result]) -> Outcome:
-    words = {result.word for result in results}
+def _overall(results: Sequence[Result]) -> Outcome:
+    statuses = {result.status for result in results}
     if not results or any(result.is_error for result in results):
         return "error"
-    return "failed" if "failed" in words else "warned" if "warned" in words else "passed"
+    return "failed" if "failed" in statuses else "warned" if "warned" in statuses else "passed"
 
 
-def _counts(words: Counter[Word]) -> str:
-    named: Iterable[Word] = ("passed", "failed", "warned", "not evaluated")
-    return ", ".join(f"{words[word]} {word}" for word in named if words[word]) or "no"
+def _counts(counts: Counter[Status]) -> str:
+    order: Iterable[Status] = ("passed", "failed", "warned", "not evaluated")
+    return ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) or "no"

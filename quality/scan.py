@@ -1,4 +1,4 @@
-"""A scan: contracts run on one database, results and incidents stored, people told of what is new."""
+"""A scan: runs contracts on one database, stores results and incidents, sends notifications."""
 
 import re
 import time
@@ -19,43 +19,45 @@ from quality import contracts, soda, store
 from quality.alerts import incidents
 from quality.alerts.notifiers import configured
 from quality.errors import ScanError
-from quality.result import Result, Scan, Word, contract_error
+from quality.result import Result, Scan, Status, contract_error
 from quality.settings import QualitySettings
 
 __all__ = ["Scan", "scan"]
 
 
 def scan(names: Sequence[str] | None = None, scan_id: UUID | None = None, *, link: str | None = None) -> Scan:
-    """Run the contracts ``names`` (None: all) on the database that ``PG*`` name, and return what they found.
+    """Run the contracts ``names`` (None: all) on the database of the ``PG*`` settings and return their results.
 
-    Results go to quality.check_result under ``scan_id`` (None: a new one), incidents to quality.incident; people are
-    told of what is new, with ``link`` (None: QUALITY_LINK) as the address to look at. A contract that can't be scanned
-    is a result too (``outcome`` is "error"). Raises :class:`WarehouseError` where nothing could be scanned or stored:
-    wrong settings or names, a database that is away.
+    Results go to quality.check_result under ``scan_id`` (None: a new one), incidents to quality.incident; notifications
+    of new failures and recoveries contain ``link`` (None: QUALITY_LINK). A contract that can't be scanned is a result
+    too (``outcome`` is "error"). Raises :class:`WarehouseError` if nothing could be scanned or stored: wrong settings
+    or names, an unreachable database.
     """
     settings = load(QualitySettings)
-    chosen = contracts.chosen(names)
+    paths = contracts.paths(names)
     notifiers = configured(settings)
-    checked_at, begun = datetime.now(UTC), time.perf_counter()
+    checked_at, started = datetime.now(UTC), time.perf_counter()
     with connect(application_name="quality-scan") as connection:
-        incidents.require(connection)
+        incidents.require_schema(connection)
     with connect(autocommit=False, application_name="quality-scan") as connection:
-        _prepare(connection, settings)
-        results = tuple(result for path in chosen for result in _run(path, connection))
-    found = Scan(scan_id or uuid.uuid4(), checked_at, results, time.perf_counter() - begun)
+        _configure(connection, settings)
+        results = tuple(result for path in paths for result in _run_contract(path, connection))
+    result = Scan(scan_id or uuid.uuid4(), checked_at, results, time.perf_counter() - started)
     with connect(application_name="quality-scan") as connection:
-        store.keep(connection, found, [one.name for one in notifiers], link or settings.link, settings.keep_days)
-        incidents.tell(connection, notifiers, settings.remind_hours)
-    return found
+        store.save(
+            connection, result, [notifier.name for notifier in notifiers], link or settings.link, settings.keep_days
+        )
+        incidents.send_pending(connection, notifiers, settings.remind_hours)
+    return result
 
 
-def _prepare(connection: Connection, settings: QualitySettings) -> None:
-    """Have ``connection`` read only, see one state of the database in each transaction, and wait for ever for none."""
+def _configure(connection: Connection, settings: QualitySettings) -> None:
+    """Make ``connection`` read-only, with one snapshot per transaction and a statement timeout."""
     for name, value in (
         ("statement_timeout", f"{settings.query_seconds * 1000:.0f}"),
         ("quality.drift_quantities", re.sub(r"\s", "", settings.drift_quantities)),
         ("work_mem", "64MB"),
-        # Compiling takes longer than these queries do.
+        # JIT compilation takes longer than these queries.
         ("jit", "off"),
     ):
         connection.execute("select pg_catalog.set_config(%s, %s, false)", (name, value))
@@ -64,53 +66,57 @@ def _prepare(connection: Connection, settings: QualitySettings) -> None:
     connection.read_only = True
 
 
-def _run(path: Path, connection: Connection) -> list[Result]:
-    """Return what one contract finds; whatever keeps it from being scanned is one result that says so."""
+def _run_contract(path: Path, connection: Connection) -> list[Result]:
+    """Return the results of one contract; if it can't be scanned, one result with the reason."""
     contract = path.stem
-    verified = soda.verify(path, connection)
-    errors, results = verified.errors, []
+    verification = soda.verify(path, connection)
+    errors, results = verification.errors, []
     if not errors:
         try:
-            results = list(_results(contract, verified.dataset, verified.checks, connection))
+            results = list(_contract_results(contract, verification.dataset, verification.checks, connection))
         except psycopg.Error as error:
             errors = (reason(error),)
     if connection.closed:
-        raise ScanError(f"the database went away during the scan: {'; '.join(errors)}")
+        raise ScanError(f"the connection to the database was lost during the scan: {'; '.join(errors)}")
     connection.rollback()
-    return [contract_error(contract, "; ".join(errors), verified.dataset)] if errors else results
+    return [contract_error(contract, "; ".join(errors), verification.dataset)] if errors else results
 
 
-def _results(contract: str, dataset: str, checks: Sequence[soda.Check], connection: Connection) -> Iterator[Result]:
+def _contract_results(
+    contract: str, dataset: str, checks: Sequence[soda.Check], connection: Connection
+) -> Iterator[Result]:
     for check in checks:
         result = Result(
             contract=contract,
             dataset=dataset,
             check=check.name,
             kind=check.kind,
-            word=check.word,
+            status=check.status,
             column=check.column,
             measured=check.measured,
             threshold=check.threshold,
-            sums_up=check.series_view is not None,
+            is_summary=check.series_view is not None,
             seconds=check.seconds,
         )
         yield result
         if check.series_view is not None:
-            yield from _series(result, check.series_view, "warned" if check.only_warns else "failed", connection)
+            yield from _series_results(
+                result, check.series_view, "warned" if check.only_warns else "failed", connection
+            )
 
 
-def _series(summary: Result, view: str, bad: Word, connection: Connection) -> Iterator[Result]:
-    """Yield what ``view`` says of each series, by the same state of the database as the check that sums it up."""
-    begun = time.perf_counter()
+def _series_results(summary: Result, view: str, failure: Status, connection: Connection) -> Iterator[Result]:
+    """Yield the result of each series in ``view``, from the same snapshot as the check that summarizes them."""
+    started = time.perf_counter()
     with connection.cursor(row_factory=dict_row) as cursor:
         query = sql.SQL("select * from {} order by sensor_id, quantity").format(sql.Identifier(*view.split(".")))
         rows = cursor.execute(query).fetchall()
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     for row in rows:
         yield replace(
             summary,
-            sums_up=False,
-            word="not evaluated" if row["failed"] is None else bad if row["failed"] else "passed",
+            is_summary=False,
+            status="not evaluated" if row["failed"] is None else failure if row["failed"] else "passed",
             reason=row["reason"],
             measured=row["measured_value"],
             threshold=row["threshold"],

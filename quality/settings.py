@@ -1,4 +1,4 @@
-"""Settings of the scans and of who is told, all checked before anything is scanned."""
+"""Settings of scans and notifications, all validated before the first connection."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LISTED = r"^\s*[^\s,]+\s*(,\s*[^\s,]+\s*)*$"
+COMMA_SEPARATED = r"^\s*[^\s,]+\s*(,\s*[^\s,]+\s*)*$"
 
 
 class QualitySettings(BaseSettings):
@@ -17,38 +17,40 @@ class QualitySettings(BaseSettings):
         env_prefix="QUALITY_", extra="ignore", hide_input_in_errors=True, allow_inf_nan=False, env_ignore_empty=True
     )
 
-    contracts: Path | None = Field(None, description="Folder of the contracts; default: those of the product.")
+    contracts: Path | None = Field(None, description="Folder of the contracts; default: the bundled ones.")
     drift_quantities: str = Field(
         "temperature,humidity,pressure",
-        pattern=LISTED,
-        description="Quantities that neighbouring sensors of a site share: drift is looked for in these.",
+        pattern=COMMA_SEPARATED,
+        description="Quantities that the sensors of a site share; drift is checked for these.",
     )
-    query_seconds: float = Field(120, gt=0, le=86_400, description="How long one query of a scan may take.")
-    keep_days: int = Field(90, ge=0, le=36_500, description="Days for which results are kept; 0: for ever.")
+    query_seconds: float = Field(120, gt=0, le=86_400, description="Timeout of one query of a scan.")
+    keep_days: int = Field(90, ge=0, le=36_500, description="Days for which results are kept; 0: forever.")
 
-    link: str | None = Field(None, description="Address of a page that news of a scan point to.")
+    link: str | None = Field(None, description="URL of a page, included in notifications of a scan.")
     remind_hours: float | None = Field(
-        None, gt=0, description="What is still wrong is told again after so many hours; unset: once."
+        None, gt=0, description="Repeat the notification of an open incident after this many hours; unset: notify once."
     )
-    notify_seconds: float = Field(10, gt=0, le=600, description="How long a mail server or a webhook may take.")
+    notify_seconds: float = Field(10, gt=0, le=600, description="Timeout of the mail server and the webhook.")
 
-    smtp_host: str | None = Field(None, min_length=1, description="Mail server; setting it turns e-mail on.")
+    smtp_host: str | None = Field(None, min_length=1, description="Mail server; setting it enables e-mail.")
     smtp_port: int = Field(587, ge=1, le=65_535, description="Its port; 587 with starttls, 465 with tls.")
     smtp_security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="How the connection is encrypted; none only on this machine."
+        "starttls", description="Encryption of the connection; use none only for a server on this machine."
     )
-    smtp_username: str | None = Field(None, description="User name, where the mail server asks for one.")
+    smtp_username: str | None = Field(None, description="User name, if the mail server requires a login.")
     smtp_password: str | None = Field(None, description="Password of that user.", repr=False)
     mail_from: str | None = Field(None, pattern=r"^[^\s,@]+@[^\s,@]+$", description="Sender of the mails.")
-    mail_to: str | None = Field(None, pattern=LISTED, description="Who gets the mails: addresses, separated by commas.")
+    mail_to: str | None = Field(
+        None, pattern=COMMA_SEPARATED, description="Recipients of the mails: addresses, separated by commas."
+    )
 
     webhook_url: str | None = Field(
-        None, description="Where news are posted to as JSON; setting it turns the webhook on.", repr=False
+        None, description="URL to which notifications are posted as JSON; setting it enables the webhook.", repr=False
     )
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        """Refuse settings that would do nothing without another, or send a password in the clear."""
+        """Refuse settings that need another one, and settings that would send a password unencrypted."""
         wrong = []
         if self.smtp_host is not None:
             wrong += [

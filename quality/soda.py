@@ -1,7 +1,7 @@
-"""The one module that touches Soda's API (soda-core 4, soda-postgres): runs a contract on a connection of ours.
+"""The only module that uses Soda's API (soda-core 4, soda-postgres): runs a contract on an existing connection.
 
-Soda tells by its log whether a contract is in error, and calls one without a result passed; here nothing counts as
-passed but what was evaluated. It keeps its telemetry to itself: each scan would wait for a server otherwise.
+Soda reports an invalid contract only in its log, and calls a contract without results passed; here only an evaluated
+check can pass. Soda's telemetry is off: otherwise each scan waits for a server.
 """
 
 import logging
@@ -17,12 +17,12 @@ from typing import Any
 
 from core.database import Connection
 from quality.errors import ScanError
-from quality.result import Word
+from quality.result import Status
 
 
 @contextmanager
-def _kept_environment() -> Iterator[None]:
-    """Leave the environment as it is: on its import Soda reads a .env file, found by where Soda is installed."""
+def _unchanged_environment() -> Iterator[None]:
+    """Restore the environment afterwards: on import Soda reads a .env file, searched from its installation folder."""
     before = dict(os.environ)
     os.environ["SODA_CORE_TELEMETRY_ENABLED"] = "false"
     try:
@@ -34,7 +34,7 @@ def _kept_environment() -> Iterator[None]:
 
 
 try:
-    with _kept_environment(), warnings.catch_warnings(action="ignore"):  # it warns of parts of itself
+    with _unchanged_environment(), warnings.catch_warnings(action="ignore"):  # Soda's own deprecation warnings
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
         from soda_core.common.data_source_connection import DataSourceConnection
@@ -57,73 +57,73 @@ except ModuleNotFoundError as error:
 DATA_SOURCE = "warehouse"
 """First part of the ``dataset`` of every contract."""
 
-_WORDS: Mapping[CheckOutcome, Word] = {
+_STATUSES: Mapping[CheckOutcome, Status] = {
     CheckOutcome.PASSED: "passed",
     CheckOutcome.FAILED: "failed",
     CheckOutcome.WARN: "warned",
 }
 
 
-_ANSWERED_BY = {"schema": '"pg_catalog"."pg_attribute"'}
-"""What stands in the query that answers a kind of check; one query answers all others that bring none of their own."""
+_QUERY_MARKERS = {"schema": '"pg_catalog"."pg_attribute"'}
+"""Text that identifies the query of a kind of check; all other checks without their own query share one query."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a contract and what came of it."""
+    """One check of a contract and its result."""
 
     name: str
     kind: str
     column: str | None
-    word: Word
+    status: Status
     measured: float | None
     threshold: str | None
     only_warns: bool
     series_view: str | None
-    """The view that says the same of each series: attribute ``series`` of the check."""
+    """The view with the result of each series: attribute ``series`` of the check."""
     seconds: float | None
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What Soda made of a contract; with ``errors`` nothing in ``checks`` may be trusted."""
+class Verification:
+    """Soda's results for a contract; with ``errors`` the ``checks`` are not reliable."""
 
     dataset: str
     checks: tuple[Check, ...]
     errors: tuple[str, ...]
 
 
-class _Timed(PostgresDataSourceConnection):  # type: ignore[misc]
-    """A connection that is open already, and remembers how long each query took."""
+class _TimedConnection(PostgresDataSourceConnection):  # type: ignore[misc]
+    """Wraps an open connection and records the duration of each query."""
 
     def __init__(self, connection: Connection) -> None:
         DataSourceConnection.__init__(self, DATA_SOURCE, {}, connection)
-        self.taken: list[tuple[str, float]] = []
+        self.durations: list[tuple[str, float]] = []
 
     def execute_query(self, sql: str, log_query: bool = True) -> Any:  # noqa: FBT001, FBT002 - Soda's signature
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return super().execute_query(sql, log_query)
         finally:
-            self.taken.append((_squeezed(sql), time.perf_counter() - begun))
+            self.durations.append((_one_line(sql), time.perf_counter() - started))
 
     def seconds(self, part: str) -> float | None:
-        """Return how long the first query took that ``part`` stands in."""
-        return next((seconds for sql, seconds in self.taken if part in sql), None)
+        """Return the duration of the first query that contains ``part``."""
+        return next((seconds for sql, seconds in self.durations if part in sql), None)
 
 
-def verify(path: Path, connection: Connection) -> Verified:
-    """Run the contract in ``path``, in the transaction that ``connection`` is in or begins."""
-    declared = _declared(path)
+def verify(path: Path, connection: Connection) -> Verification:
+    """Run the contract in ``path`` in the current transaction of ``connection``, or a new one."""
+    declared = _declared_checks(path)
     if isinstance(declared, str):
-        return Verified("", (), (declared,))
-    # An error that isn't logged would be none: whoever configured logging before us may have switched loggers off.
+        return Verification("", (), (declared,))
+    # Soda collects errors through its logger, which an earlier logging configuration may have disabled.
     logger = logging.getLogger("soda")
     logger.disabled, logger.propagate = False, True
     logger.setLevel(logging.ERROR)
-    timed = _Timed(connection)
-    nowhere = {"host": "-", "user": "-", "password": "-", "database": "-"}  # asked for, never used
-    source = PostgresDataSourceImpl(PostgresDataSource(name=DATA_SOURCE, connection=nowhere), timed)
+    timed = _TimedConnection(connection)
+    placeholder = {"host": "-", "user": "-", "password": "-", "database": "-"}  # required, never used
+    source = PostgresDataSourceImpl(PostgresDataSource(name=DATA_SOURCE, connection=placeholder), timed)
     try:
         with warnings.catch_warnings(action="ignore"):
             session = ContractVerificationSession.execute(
@@ -131,60 +131,67 @@ def verify(path: Path, connection: Connection) -> Verified:
                 variables={"DATABASE": connection.info.dbname},
                 data_source_impls=[source],
             )
-    except Exception as error:  # noqa: BLE001 - of whatever kind, it means that there is no result
-        return Verified("", (), (_line(error),))
+    except Exception as error:  # noqa: BLE001 - any exception means that there is no result
+        return Verification("", (), (_short(error),))
     (result,) = session.contract_verification_results
-    errors = [_line(message) for message in result.get_errors()]
-    checks = tuple(_check(one, timed) for one in result.check_results)
+    errors = [_short(message) for message in result.get_errors()]
+    checks = tuple(_check(check_result, timed) for check_result in result.check_results)
     if not checks:
         errors.append("no check was evaluated")
     elif len(checks) != len(declared):
-        errors.append(f"{len(declared)} checks stand in it, {len(checks)} were evaluated")
-    twice = [name for name, number in Counter((one.column, one.name) for one in checks).items() if number > 1]
-    errors += [f"more than one check of {column or 'the table'} is called {name}" for column, name in twice]
+        errors.append(f"{len(declared)} checks are declared, {len(checks)} were evaluated")
+    names = Counter((check.column, check.name) for check in checks)
+    duplicates = [name for name, count in names.items() if count > 1]
+    errors += [f"more than one check of {column or 'the table'} is called {name}" for column, name in duplicates]
     if result.status is CheckCollectionStatus.ERROR and not errors:
-        errors.append("Soda calls it an error and says no more")
+        errors.append("Soda reports an error without a message")
     dataset = ".".join([*result.contract.dataset_prefix[1:], result.contract.dataset_name])
-    return Verified(dataset, checks, tuple(dict.fromkeys(errors)))
+    return Verification(dataset, checks, tuple(dict.fromkeys(errors)))
 
 
-def _declared(path: Path) -> list[Any] | str:
-    """Return the checks that the file declares, or what is wrong with it: not all that is is an error to Soda."""
+def _declared_checks(path: Path) -> list[Any] | str:
+    """Return the checks that the file declares, or an error message: Soda does not report every invalid file."""
     try:
         content = YAML(typ="safe").load(path)
     except (OSError, YAMLError) as error:
-        return f"{path} can't be read: {_line(error)}"
+        return f"{path} can't be read: {_short(error)}"
     if not isinstance(content, dict):
-        return f"{path} is no contract: it holds no mapping"
-    holders = [content, *(one for one in content.get("columns") or () if isinstance(one, dict))]
+        return f"{path} is not a contract: it is not a YAML mapping"
+    holders = [content, *(column for column in content.get("columns") or () if isinstance(column, dict))]
     return [check for holder in holders for check in holder.get("checks") or ()]
 
 
-def _check(one: CheckResult, timed: _Timed) -> Check:
-    check = one.check
+def _check(result: CheckResult, connection: _TimedConnection) -> Check:
+    check = result.check
     definition = YAML(typ="safe").load(check.definition)
     holders = [definition, *definition.get("columns", ())]
     bodies = [body for holder in holders for body in holder.get("checks", ()) if isinstance(body, dict)]
     query = next((body["query"] for body in bodies if "query" in body), None)
-    value = one.threshold_value
+    value = result.threshold_value
     return Check(
         name=check.name,
         kind=check.type,
         column=check.column_name,
-        word=_WORDS.get(one.outcome, "not evaluated"),
+        status=_STATUSES.get(result.outcome, "not evaluated"),
         measured=None if value is None else float(value),
-        threshold=_words(check.type, check.threshold, check.warn_threshold),
+        threshold=_threshold_text(check.type, check.threshold, check.warn_threshold),
         only_warns=check.threshold is not None and check.threshold.level == "warn",
         series_view=(check.attributes or {}).get("series"),
-        seconds=timed.seconds(_squeezed(query) if query else _ANSWERED_BY.get(check.type, "_soda_filtered_dataset")),
+        seconds=connection.seconds(
+            _one_line(query) if query else _QUERY_MARKERS.get(check.type, "_soda_filtered_dataset")
+        ),
     )
 
 
-def _words(kind: str, threshold: Threshold | None, warn: Threshold | None) -> str | None:
+def _threshold_text(kind: str, threshold: Threshold | None, warn: Threshold | None) -> str | None:
     if kind == "schema":
         return "columns as declared"
-    said = [_bounds(one) + (" (warns)" if one.level == "warn" else "") for one in (threshold, warn) if one is not None]
-    return "; ".join(said) or None
+    texts = [
+        _bounds(bound) + (" (warns)" if bound.level == "warn" else "")
+        for bound in (threshold, warn)
+        if bound is not None
+    ]
+    return "; ".join(texts) or None
 
 
 def _bounds(threshold: Threshold) -> str:
@@ -199,11 +206,11 @@ def _bounds(threshold: Threshold) -> str:
     return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
 
 
-def _squeezed(sql: str) -> str:
+def _one_line(sql: str) -> str:
     return " ".join(sql.split())
 
 
-def _line(message: object) -> str:
-    """Return the first lines of a message as one; an exception that says nothing goes by its kind."""
+def _short(message: object) -> str:
+    """Return the first 500 characters of a message in one line; the type of an exception without message."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
     return " ".join(lines)[:500] if lines else type(message).__name__

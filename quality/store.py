@@ -1,22 +1,22 @@
-"""Keeps what a scan found, with the incidents it opens and closes, in one transaction."""
+"""Stores the results of a scan with the incidents it opens and closes, in one transaction."""
 
 from collections.abc import Sequence
 
 from core.database import Connection, wrapped
 from quality.alerts import incidents
-from quality.result import CONTRACT, Scan, contract_error, prefix
+from quality.result import CONTRACT, Scan, contract_error, key_prefix
 
 
-def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str | None, keep_days: int) -> None:
-    """Store one row a result and note what has become of incidents; ``connection`` commits by itself.
+def save(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str | None, keep_days: int) -> None:
+    """Store one row per result and update the incidents; ``connection`` must be in autocommit mode.
 
-    ``notifiers`` are the names of those that are to tell what is new. Results older than ``keep_days`` days go, where
-    that is not 0.
+    New incidents and recoveries are marked as pending for ``notifiers`` (names). Results older than ``keep_days`` days
+    are deleted; 0 keeps all.
     """
-    events = [event for result in scan.results if (event := result.event(scan.checked_at, link)) is not None]
-    broken = {result.contract for result in scan.results if result.kind == CONTRACT}
-    sound = sorted({result.contract for result in scan.results} - broken)
-    recovered = [contract_error(contract, "").recovery(scan.checked_at, link) for contract in sound]
+    alerts = [alert for result in scan.results if (alert := result.alert(scan.checked_at, link)) is not None]
+    failed = {result.contract for result in scan.results if result.kind == CONTRACT}
+    scanned = sorted({result.contract for result in scan.results} - failed)
+    recovered = [contract_error(contract, "").recovery(scan.checked_at, link) for contract in scanned]
     with wrapped("results"), connection.transaction():
         with connection.cursor().copy(_COPY) as copy:
             for result in scan.results:
@@ -25,12 +25,12 @@ def keep(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str
                     result.kind, result.outcome, result.measured, result.threshold, result.sensor_id, result.series_id,
                     result.seconds,
                 ))  # fmt: skip
-        incidents.note(connection, [*events, *recovered], notifiers)
-        for contract in sound:
+        incidents.record(connection, [*alerts, *recovered], notifiers)
+        for contract in scanned:
             checked = [result.key for result in scan.results if result.contract == contract]
-            incidents.close_unchecked(connection, prefix(contract), checked, scan.checked_at, notifiers)
+            incidents.close_unchecked(connection, key_prefix(contract), checked, scan.checked_at, notifiers)
         if keep_days:
-            connection.execute(_FORGET, {"days": keep_days})
+            connection.execute(_DELETE_OLD, {"days": keep_days})
 
 
 _COPY = """
@@ -39,4 +39,4 @@ _COPY = """
         sensor_id, series_id, duration_seconds
     ) from stdin
 """
-_FORGET = "delete from quality.check_result where checked_at < now() - %(days)s * interval '1 day'"
+_DELETE_OLD = "delete from quality.check_result where checked_at < now() - %(days)s * interval '1 day'"

@@ -1,4 +1,4 @@
-"""A warehouse whose scan is green, on each edition, to break copies of; and places that take mail and posts."""
+"""A warehouse whose scan passes, on each edition, copies of it to break, and sinks for mail and webhook."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ from (
 order by time
 on conflict do nothing
 """
-# n counts the readings back from now: what it gives is never the same twice in a row.
+# n is the number of intervals before now; two consecutive values always differ.
 WAVE = "20 + 5 * sin(n / 20.0) + mod(n, 7) / 10.0"
 INTAKE = """
 insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, stored)
@@ -60,7 +60,7 @@ group by 1
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A database to register series in and to give them readings, all relative to now."""
+    """A database in which tests register series and insert readings, with times relative to now."""
 
     database: Database
 
@@ -74,7 +74,7 @@ class Warehouse:
         self, sensor: str, *, quantity: str = "temperature", interval: float = 600, minimum: float | None = -20,
         maximum: float | None = 60, kind: str = "number", site: str = "athens", age: str = "30 days",
     ) -> int:  # fmt: skip
-        """Register one series ``age`` ago and return its number."""
+        """Register a series that exists since ``age`` and return its series_id."""
         ((at,),) = self.execute("select now() - %(age)s::interval", age=age)
         self.execute(SENSOR, sensor=sensor, site=site, at=at)
         ((series,),) = self.execute(
@@ -83,12 +83,14 @@ class Warehouse:
         )  # fmt: skip
         return int(series)
 
-    def read(self, series: int, *, begin: str, end: str = "0 s", interval: float = 600, value: str = WAVE) -> None:
-        """Store a reading each ``interval`` seconds, from ``begin`` ago to ``end`` ago; ``value`` is SQL over n."""
+    def insert_readings(
+        self, series: int, *, begin: str, end: str = "0 s", interval: float = 600, value: str = WAVE
+    ) -> None:
+        """Insert a reading every ``interval`` seconds, from ``begin`` ago to ``end`` ago; ``value`` is SQL over n."""
         self.execute(READINGS.format(value=value), series=series, begin=begin, end=end, interval=interval)
 
-    def settle(self) -> None:
-        """Bring means and statistics up to date."""
+    def refresh(self) -> None:
+        """Refresh aggregates and statistics."""
         self.database.refresh()
         self.execute("vacuum analyze")
 
@@ -101,20 +103,20 @@ def warehouse(database: Database) -> Warehouse:
 
 @pytest.fixture(scope="module")
 def green(marts: Marts) -> Marts:
-    """Four thermostats of one site with ten days of readings, and the marts built over them; nobody changes it."""
-    made = Warehouse(marts.database)
+    """Four thermostats of one site with ten days of readings and built marts; tests do not change it."""
+    warehouse = Warehouse(marts.database)
     for number in range(4):
-        series = made.register(f"t{number}")
-        made.read(series, begin="10 days", value=f"{WAVE} + {number}")
-    made.execute(INTAKE)
-    made.settle()
+        series = warehouse.register(f"t{number}")
+        warehouse.insert_readings(series, begin="10 days", value=f"{WAVE} + {number}")
+    warehouse.execute(INTAKE)
+    warehouse.refresh()
     marts.run()
     return marts
 
 
 @pytest.fixture
 def copy(green: Marts, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
-    """A copy of the green warehouse, to break."""
+    """A copy of the green warehouse for one test, which may break it."""
     database = servers.create(green.edition, template=green.database.environment["PGDATABASE"])
     point_to(monkeypatch, database.environment)
     yield Warehouse(database)
@@ -122,26 +124,26 @@ def copy(green: Marts, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture(scope="module")
-def crumbling_copy(green: Marts, servers: Servers) -> Iterator[Warehouse]:
-    """A copy of the green warehouse in which one thing after the other is broken."""
+def shared_copy_database(green: Marts, servers: Servers) -> Iterator[Warehouse]:
+    """A copy of the green warehouse for all tests of a module, each of which breaks another part."""
     database = servers.create(green.edition, template=green.database.environment["PGDATABASE"])
     yield Warehouse(database)
     servers.drop(database)
 
 
 @pytest.fixture
-def crumbling(crumbling_copy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    """The same, with ``PG*`` pointing to it."""
-    point_to(monkeypatch, crumbling_copy.database.environment)
-    return crumbling_copy
+def shared_copy(shared_copy_database: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """The shared copy, with ``PG*`` set to it."""
+    point_to(monkeypatch, shared_copy_database.database.environment)
+    return shared_copy_database
 
 
 @dataclass
 class MailSink:
-    """An SMTP server that keeps what it gets; while ``refuse`` is set it takes nothing.
+    """An SMTP server that stores the mails it receives; while ``refuse`` is set it rejects them.
 
-    With ``certificate`` (its key beside) it offers STARTTLS, and with ``login``, user and password, it then takes mails
-    from nobody else; ``secured`` counts the mails that came encrypted.
+    With ``certificate`` (and its key next to it) it offers STARTTLS; with ``login`` (user, password) it then requires
+    authentication; ``secured`` counts the mails received over TLS.
     """
 
     port: int = 0
@@ -167,10 +169,10 @@ class _Mail(socketserver.StreamRequestHandler):
                 self._encrypt()
 
     def _ehlo(self, _: str) -> str:
-        more = ["STARTTLS"] if self.sink.certificate and not self.secure else []
-        more += ["AUTH PLAIN"] if self.sink.login and self.secure else []
-        return "\r\n".join(f"250{'-' if left else ' '}{one}" for left, one in zip(
-            range(len(more), -1, -1), ["sink", *more], strict=True
+        extensions = ["STARTTLS"] if self.sink.certificate and not self.secure else []
+        extensions += ["AUTH PLAIN"] if self.sink.login and self.secure else []
+        return "\r\n".join(f"250{'-' if left else ' '}{extension}" for left, extension in zip(
+            range(len(extensions), -1, -1), ["sink", *extensions], strict=True
         ))  # fmt: skip
 
     def _starttls(self, _: str) -> str:
@@ -179,7 +181,7 @@ class _Mail(socketserver.StreamRequestHandler):
     def finish(self) -> None:
         super().finish()
         if self.secure:
-            self.request.close()  # the server itself closes the one that came in the clear
+            self.request.close()  # the server closes only the original, unencrypted socket
 
     def _encrypt(self) -> None:
         assert self.sink.certificate
@@ -187,13 +189,13 @@ class _Mail(socketserver.StreamRequestHandler):
         context.load_cert_chain(self.sink.certificate, self.sink.certificate.with_suffix(".key"))
         try:
             self.request = context.wrap_socket(self.request, server_side=True)
-        except (ssl.SSLError, ConnectionError):  # whoever called does not trust us, and hangs up
+        except (ssl.SSLError, ConnectionError):  # the client does not trust the certificate and disconnects
             self.rfile = io.BytesIO()
             return
         self.rfile, self.secure = self.request.makefile("rb"), True
 
-    def _auth(self, told: str) -> str:
-        _, user, password = base64.b64decode(told.partition(" ")[2]).decode().split("\0")
+    def _auth(self, argument: str) -> str:
+        _, user, password = base64.b64decode(argument.partition(" ")[2]).decode().split("\0")
         self.known = (user, password) == self.sink.login
         return "235 welcome" if self.known else "535 5.7.8 credentials invalid"
 
@@ -218,7 +220,7 @@ class _Mail(socketserver.StreamRequestHandler):
 
 @dataclass
 class PostSink:
-    """An HTTP server that keeps the JSON posted to it; while ``refuse`` is set it answers 503."""
+    """An HTTP server that stores the JSON posted to it; while ``refuse`` is set it answers 503."""
 
     port: int = 0
     refuse: bool = False
@@ -235,12 +237,12 @@ class _Post(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 @pytest.fixture
 def mail_sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSink]:
-    """A mail server on this machine that the settings name."""
+    """A mail server on this machine."""
     sink = MailSink()
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mail) as server:
         yield from _serve(server, sink)
@@ -257,8 +259,8 @@ def post_sink() -> Iterator[PostSink]:
 
 
 @pytest.fixture
-def told(mail_sink: MailSink, post_sink: PostSink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings name both sinks."""
+def notification_settings(mail_sink: MailSink, post_sink: PostSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that send notifications to both sinks."""
     settings = {
         "SMTP_HOST": "127.0.0.1", "SMTP_PORT": mail_sink.port, "SMTP_SECURITY": "none", "MAIL_FROM": "wh@example.org",
         "MAIL_TO": "you@example.org, me@example.org", "WEBHOOK_URL": f"http://127.0.0.1:{post_sink.port}/hook",

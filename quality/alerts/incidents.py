@@ -1,8 +1,8 @@
-"""The table quality.incident: what is not as it should be, who has been told, and who is yet to be.
+"""The table quality.incident: open and closed incidents, and their pending notifications.
 
-A key has one open row at most, so that what fails every quarter of an hour is told once. Each row carries the names of
-the notifiers that have yet to tell of it, and those that have yet to tell of its recovery: a notifier that fails stays
-on the list and is asked again next time.
+A key has at most one open row, so a check that fails every quarter of an hour is notified once. Each row lists the
+notifiers with a pending notification of the failure (``untold``) and of the recovery (``recovery_untold``): a notifier
+that fails stays on the list and is retried on the next run.
 """
 
 import contextlib
@@ -13,28 +13,28 @@ import structlog
 from psycopg.rows import dict_row
 
 from core.database import Connection, wrapped
-from quality.alerts.event import Event
+from quality.alerts.alert import Alert
 from quality.alerts.notifiers import Notifier
 from quality.errors import NotifyError, ScanError
 
 log = structlog.get_logger()
 
 _LOCK = 7233911046158838
-"""Key of the advisory lock under which one process at a time tells; any number that nobody else uses."""
+"""Key of the advisory lock that lets one process at a time send notifications; an arbitrary unique number."""
 
 
-def require(connection: Connection) -> None:
-    """Raise :class:`ScanError` where the database's schema is older than this code."""
+def require_schema(connection: Connection) -> None:
+    """Raise :class:`ScanError` if the schema of the database is older than this code."""
     with wrapped("incidents"):
-        found = connection.execute("select to_regclass('quality.series_drift') is not null").fetchone()
-    if found != (True,):
+        row = connection.execute("select to_regclass('quality.series_drift') is not null").fetchone()
+    if row != (True,):
         raise ScanError("the database lacks the tables and views of quality scans. Run `timescale migrate`.")
 
 
-def note(connection: Connection, events: Iterable[Event], notifiers: Sequence[str]) -> None:
-    """Open the incidents of ``events`` or see them again, and close those that have recovered; in the open transaction.
+def record(connection: Connection, alerts: Iterable[Alert], notifiers: Sequence[str]) -> None:
+    """Open or update the incidents of failures and close those of recoveries, in the open transaction.
 
-    ``notifiers`` are the names of those that are to tell what is new.
+    New incidents and recoveries are marked as pending for ``notifiers`` (names).
     """
     with wrapped("incidents"), connection.cursor() as cursor:
         for state, statement in (("open", _OPEN), ("recovered", _CLOSE)):
@@ -42,19 +42,19 @@ def note(connection: Connection, events: Iterable[Event], notifiers: Sequence[st
                 statement,
                 [
                     {
-                        "key": event.key,
-                        "title": event.title,
-                        "check": event.check,
-                        "sensor": event.sensor,
-                        "measured": event.measured_text,
-                        "threshold": event.threshold,
-                        "link": event.link,
-                        "at": event.at,
-                        "since": event.since or event.at,
+                        "key": alert.key,
+                        "title": alert.title,
+                        "check": alert.check,
+                        "sensor": alert.sensor,
+                        "measured": alert.measured_text,
+                        "threshold": alert.threshold,
+                        "link": alert.link,
+                        "at": alert.at,
+                        "since": alert.since or alert.at,
                         "notifiers": list(notifiers),
                     }
-                    for event in events
-                    if event.state == state
+                    for alert in alerts
+                    if alert.state == state
                 ],
             )
 
@@ -62,7 +62,7 @@ def note(connection: Connection, events: Iterable[Event], notifiers: Sequence[st
 def close_unchecked(
     connection: Connection, prefix: str, checked: Sequence[str], at: datetime, notifiers: Sequence[str]
 ) -> None:
-    """Close the open incidents whose key begins with ``prefix`` and is none of ``checked``: no check is theirs now."""
+    """Close the open incidents whose key begins with ``prefix`` and is not in ``checked``: their check was removed."""
     with wrapped("incidents"):
         connection.execute(
             _CLOSE_UNCHECKED,
@@ -70,43 +70,46 @@ def close_unchecked(
         )
 
 
-def tell(connection: Connection, notifiers: Sequence[Notifier], remind_hours: float | None) -> None:
-    """Have each of ``notifiers`` tell what it has yet to tell; ``connection`` commits each statement by itself.
+def send_pending(connection: Connection, notifiers: Sequence[Notifier], remind_hours: float | None) -> None:
+    """Send the pending notifications of each of ``notifiers``; ``connection`` must be in autocommit mode.
 
-    Incidents of which was last told more than ``remind_hours`` ago are told again. One process at a time tells.
+    Open incidents that were last notified more than ``remind_hours`` ago are notified again. An advisory lock lets one
+    process at a time send.
     """
     with wrapped("incidents"):
         connection.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
     try:
         if remind_hours is not None:
             with wrapped("incidents"):
-                connection.execute(_REMIND, {"hours": remind_hours, "notifiers": [one.name for one in notifiers]})
+                connection.execute(
+                    _REMIND, {"hours": remind_hours, "notifiers": [notifier.name for notifier in notifiers]}
+                )
         for notifier in notifiers:
-            _tell(connection, notifier)
+            _send_pending(connection, notifier)
     finally:
         with wrapped("incidents"):
             connection.execute("select pg_catalog.pg_advisory_unlock(%s)", (_LOCK,))
 
 
-def attempt(notifier: Notifier, events: Sequence[Event]) -> bool:
-    """Have ``notifier`` tell ``events`` and return whether it could; whatever goes wrong is a log line."""
+def try_send(notifier: Notifier, alerts: Sequence[Alert]) -> bool:
+    """Send ``alerts`` through ``notifier`` and return whether it succeeded; any error becomes a log line."""
     try:
-        notifier.send(events)
-    except Exception as error:  # noqa: BLE001 - a way to tell people must never stop a scan
-        with contextlib.suppress(OSError, ValueError):  # the log may be what is broken
-            said = str(error) if isinstance(error, NotifyError) else f"{type(error).__name__}: {error}"
-            log.warning("nobody was told", notifier=notifier.name, error=said)
+        notifier.send(alerts)
+    except Exception as error:  # noqa: BLE001 - a failed notification must never stop a scan
+        with contextlib.suppress(OSError, ValueError):  # the log itself may be broken
+            message = str(error) if isinstance(error, NotifyError) else f"{type(error).__name__}: {error}"
+            log.warning("notification failed", notifier=notifier.name, error=message)
         return False
     return True
 
 
-def _tell(connection: Connection, notifier: Notifier) -> None:
+def _send_pending(connection: Connection, notifier: Notifier) -> None:
     with wrapped("incidents"), connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_UNTOLD, {"name": notifier.name}).fetchall()
+        rows = cursor.execute(_PENDING, {"name": notifier.name}).fetchall()
     opened = [row for row in rows if notifier.name in row["untold"]]
     recovered = [row for row in rows if notifier.name in row["recovery_untold"]]
-    events = [
-        Event(
+    alerts = [
+        Alert(
             key=row["key"],
             title=row["title"],
             state="recovered" if recovery else "open",
@@ -118,13 +121,13 @@ def _tell(connection: Connection, notifier: Notifier) -> None:
             at=row["closed_at"] if recovery else row["last_seen_at"],
             since=row["opened_at"],
         )
-        for recovery, found in ((False, opened), (True, recovered))
-        for row in found
+        for recovery, incidents in ((False, opened), (True, recovered))
+        for row in incidents
     ]
-    if events and attempt(notifier, events):
+    if alerts and try_send(notifier, alerts):
         with wrapped("incidents"):
-            for statement, found in ((_TOLD, opened), (_RECOVERY_TOLD, recovered)):
-                connection.execute(statement, {"name": notifier.name, "ids": [row["id"] for row in found]})
+            for statement, incidents in ((_NOTIFIED, opened), (_RECOVERY_NOTIFIED, recovered)):
+                connection.execute(statement, {"name": notifier.name, "ids": [row["id"] for row in incidents]})
 
 
 _OPEN = """
@@ -152,7 +155,7 @@ _CLOSE = """
 """
 _CLOSE_UNCHECKED = """
     update quality.incident
-    set closed_at = %(at)s, measured_value = 'not checked any more', recovery_untold = %(notifiers)s
+    set closed_at = %(at)s, measured_value = 'no longer checked', recovery_untold = %(notifiers)s
     where closed_at is null and starts_with(key, %(prefix)s) and not key = any(%(checked)s)
 """
 _REMIND = """
@@ -160,15 +163,15 @@ _REMIND = """
     set untold = %(notifiers)s
     where closed_at is null and told_at < now() - %(hours)s * interval '1 hour'
 """
-_UNTOLD = """
+_PENDING = """
     select * from quality.incident
     where (untold <> '{}' or recovery_untold <> '{}')
         and (%(name)s = any(untold) or %(name)s = any(recovery_untold))
     order by id
 """
-_TOLD = """
+_NOTIFIED = """
     update quality.incident set untold = array_remove(untold, %(name)s), told_at = now() where id = any(%(ids)s)
 """
-_RECOVERY_TOLD = """
+_RECOVERY_NOTIFIED = """
     update quality.incident set recovery_untold = array_remove(recovery_untold, %(name)s) where id = any(%(ids)s)
 """

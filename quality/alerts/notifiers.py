@@ -1,4 +1,4 @@
-"""Ways to tell people: log lines, e-mail, a webhook. Each takes all news of one occasion at once."""
+"""Notification channels: log lines, e-mail, a webhook. Each sends all alerts of one run together."""
 
 import json
 import smtplib
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from quality.alerts.event import Event
+from quality.alerts.alert import Alert
 from quality.errors import NotifyError
 from quality.settings import QualitySettings
 
@@ -19,106 +19,110 @@ log = structlog.get_logger()
 
 
 class Notifier(Protocol):
-    """Tells people; raises whatever it likes when it can't, and is then asked again at the next occasion."""
+    """Sends notifications; any exception means failure and is retried on the next run."""
 
     @property
     def name(self) -> str:
-        """Its name, by which it is noted whom it has told what; the same each time."""
+        """Its name, under which pending notifications are recorded; must not change."""
 
-    def send(self, events: Sequence[Event]) -> None:
-        """Tell all of ``events``, or raise."""
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Send all of ``alerts``, or raise."""
 
 
 @dataclass(frozen=True)
 class LogNotifier:
-    """One log line an event."""
+    """One log line per alert."""
 
     name: str = "log"
 
-    def send(self, events: Sequence[Event]) -> None:
+    def send(self, alerts: Sequence[Alert]) -> None:
         """Write the lines."""
-        for event in events:
-            level = log.info if event.state == "recovered" else log.warning
-            facts = {name: fact for name, fact in event.document().items() if name not in _SAID and fact is not None}
-            level(event.headline, **facts)
+        for alert in alerts:
+            level = log.info if alert.state == "recovered" else log.warning
+            fields = {
+                name: value
+                for name, value in alert.document().items()
+                if name not in _IN_HEADLINE and value is not None
+            }
+            level(alert.headline, **fields)
 
 
-_SAID = {"title", "state", "check", "at"}
-"""What the headline and the line's own time say."""
+_IN_HEADLINE = {"title", "state", "check", "at"}
+"""Fields that the headline and the timestamp of the log line already contain."""
 
 
 @dataclass(frozen=True)
 class MailNotifier:
-    """One mail for all events, by SMTP."""
+    """One mail for all alerts, sent by SMTP."""
 
     settings: QualitySettings
     name: str = "mail"
 
-    def send(self, events: Sequence[Event]) -> None:
-        """Send the mail; raises :class:`NotifyError` where the server will not have it, or :class:`OSError`."""
-        mine = self.settings
-        where = f"the mail server {mine.smtp_host}:{mine.smtp_port}"
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Send the mail; raises :class:`NotifyError` if the server refuses it, or :class:`OSError`."""
+        settings = self.settings
+        server = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
         try:
-            self._send(self.message(events))
+            self._send(self.message(alerts))
         except smtplib.SMTPAuthenticationError as error:
             raise NotifyError(
-                f"{where} refuses the login of {mine.smtp_username} ({_said(error)}). "
+                f"{server} refuses the login of {settings.smtp_username} ({_reply(error)}). "
                 "Check QUALITY_SMTP_USERNAME and QUALITY_SMTP_PASSWORD."
             ) from error
         except smtplib.SMTPNotSupportedError as error:
-            if mine.smtp_security != "starttls" or "STARTTLS" not in str(error):
-                raise NotifyError(f"{where} will not do: {error}") from error
+            if settings.smtp_security != "starttls" or "STARTTLS" not in str(error):
+                raise NotifyError(f"{server} can't be used: {error}") from error
             raise NotifyError(
-                f"{where} offers no STARTTLS. Set QUALITY_SMTP_SECURITY to tls and QUALITY_SMTP_PORT to its port for "
-                "that, or to none for a server on this machine."
+                f"{server} offers no STARTTLS. Set QUALITY_SMTP_SECURITY to tls and QUALITY_SMTP_PORT to its TLS port, "
+                "or QUALITY_SMTP_SECURITY to none for a server on this machine."
             ) from error
         except smtplib.SMTPResponseException as error:
-            raise NotifyError(f"{where} refuses the mail: {_said(error)}") from error
+            raise NotifyError(f"{server} refuses the mail: {_reply(error)}") from error
         except ssl.SSLCertVerificationError as error:
             raise NotifyError(
-                f"the certificate of {where} is not trusted ({error.verify_message}). "
+                f"the certificate of {server} is not trusted ({error.verify_message}). "
                 "SSL_CERT_FILE names the authorities to trust."
             ) from error
 
     def _send(self, message: EmailMessage) -> None:
-        mine = self.settings
-        assert mine.smtp_host is not None
-        secure = ssl.create_default_context()
-        opened = (
-            smtplib.SMTP_SSL(mine.smtp_host, mine.smtp_port, timeout=mine.notify_seconds, context=secure)
-            if mine.smtp_security == "tls"
-            else smtplib.SMTP(mine.smtp_host, mine.smtp_port, timeout=mine.notify_seconds)
+        settings = self.settings
+        assert settings.smtp_host is not None
+        tls = ssl.create_default_context()
+        connection = (
+            smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=settings.notify_seconds, context=tls)
+            if settings.smtp_security == "tls"
+            else smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=settings.notify_seconds)
         )
-        with opened as server:
-            if mine.smtp_security == "starttls":
-                server.starttls(context=secure)
-            if mine.smtp_username is not None and mine.smtp_password is not None:
-                server.login(mine.smtp_username, mine.smtp_password)
+        with connection as server:
+            if settings.smtp_security == "starttls":
+                server.starttls(context=tls)
+            if settings.smtp_username is not None and settings.smtp_password is not None:
+                server.login(settings.smtp_username, settings.smtp_password)
             server.send_message(message)
 
-    def message(self, events: Sequence[Event]) -> EmailMessage:
-        """Return the mail that tells ``events``."""
+    def message(self, alerts: Sequence[Alert]) -> EmailMessage:
+        """Return the mail that reports ``alerts``."""
         message = EmailMessage()
         message["From"] = self.settings.mail_from
-        message["To"] = ", ".join(one.strip() for one in (self.settings.mail_to or "").split(","))
-        # A header takes one line; a title may come from anywhere.
-        message["Subject"] = " ".join(f"[sensor-warehouse] {subject(events)}".split())
-        message.set_content("\n\n".join(event.text() for event in events) + "\n")
+        message["To"] = ", ".join(address.strip() for address in (self.settings.mail_to or "").split(","))
+        # A header is one line; a title may contain line breaks.
+        message["Subject"] = " ".join(f"[sensor-warehouse] {subject(alerts)}".split())
+        message.set_content("\n\n".join(alert.text() for alert in alerts) + "\n")
         return message
 
 
 @dataclass(frozen=True)
 class WebhookNotifier:
-    """One POST for all events: ``{"text": …, "events": […]}``. Chat services show ``text``."""
+    """One POST for all alerts: ``{"text": …, "events": […]}``. Chat services show ``text``."""
 
     settings: QualitySettings
     name: str = "webhook"
 
-    def send(self, events: Sequence[Event]) -> None:
-        """Post it; raises :class:`OSError` where that fails or the answer is no success."""
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Post it; raises :class:`OSError` if that fails or the response is no success."""
         assert self.settings.webhook_url is not None
-        body = {"text": "\n\n".join(event.text() for event in events), "events": [one.document() for one in events]}
-        request = urllib.request.Request(  # noqa: S310 - the settings have seen to http or https
+        body = {"text": "\n\n".join(alert.text() for alert in alerts), "events": [alert.document() for alert in alerts]}
+        request = urllib.request.Request(  # noqa: S310 - the settings allow only http and https
             self.settings.webhook_url,
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "User-Agent": "sensor-warehouse"},
@@ -128,26 +132,26 @@ class WebhookNotifier:
             pass
 
 
-def _said(error: smtplib.SMTPResponseException) -> str:
-    """Return what the server answered, in a line."""
+def _reply(error: smtplib.SMTPResponseException) -> str:
+    """Return the reply of the server in one line."""
     text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
     return f"{error.smtp_code} {' '.join(text.split())}"
 
 
-def subject(events: Sequence[Event]) -> str:
-    """Return what ``events`` come to in a line."""
-    if len(events) == 1:
-        return events[0].headline
-    recovered = sum(event.state == "recovered" for event in events)
-    counts = ((len(events) - recovered, "failed"), (recovered, "recovered"))
+def subject(alerts: Sequence[Alert]) -> str:
+    """Return a summary of ``alerts`` in one line."""
+    if len(alerts) == 1:
+        return alerts[0].headline
+    recovered = sum(alert.state == "recovered" for alert in alerts)
+    counts = ((len(alerts) - recovered, "failed"), (recovered, "recovered"))
     return ", ".join(f"{number} {word}" for number, word in counts if number)
 
 
 def configured(settings: QualitySettings) -> list[Notifier]:
-    """Return the ways to tell people that the settings turn on; the log always is."""
-    found: list[Notifier] = [LogNotifier()]
+    """Return the notifiers that the settings enable; the log always is."""
+    notifiers: list[Notifier] = [LogNotifier()]
     if settings.smtp_host is not None:
-        found.append(MailNotifier(settings))
+        notifiers.append(MailNotifier(settings))
     if settings.webhook_url is not None:
-        found.append(WebhookNotifier(settings))
-    return found
+        notifiers.append(WebhookNotifier(settings))
+    return notifiers

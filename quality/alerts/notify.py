@@ -1,4 +1,4 @@
-"""Tells people of what is not as it should be, once, and of its recovery, once: whoever sees it calls this."""
+"""Records an alert as an incident and notifies people once on failure and once on recovery."""
 
 import structlog
 
@@ -6,33 +6,33 @@ from core.database import connect
 from core.errors import WarehouseError
 from core.settings import load
 from quality.alerts import incidents
-from quality.alerts.event import Event
+from quality.alerts.alert import Alert
 from quality.alerts.notifiers import configured
 from quality.settings import QualitySettings
 
-__all__ = ["Event", "tell"]
+__all__ = ["Alert", "notify"]
 
 log = structlog.get_logger()
 
 
-def tell(event: Event) -> None:
-    """Note ``event`` in quality.incident and tell people if it is news; never raises.
+def notify(alert: Alert) -> None:
+    """Record ``alert`` in quality.incident and notify people if its state is new; never raises.
 
-    A key that is open already is no news, nor is the recovery of one that isn't. Where the database can't be reached,
-    nobody knows what was told: then a failure is told each time, a recovery not at all.
+    A failure whose incident is already open, and a recovery without an open incident, send no notification. If the
+    database can't be reached, earlier notifications are unknown: every failure is then sent, recoveries are not.
     """
     try:
         notifiers = configured(load(QualitySettings))
     except WarehouseError as error:
-        log.warning("nobody was told", error=str(error), **event.document())
+        log.warning("notification failed", error=str(error), **alert.document())
         return
     try:
         with connect(application_name="quality-notify") as connection:
-            incidents.require(connection)
-            incidents.note(connection, [event], [notifier.name for notifier in notifiers])
-            incidents.tell(connection, notifiers, None)
+            incidents.require_schema(connection)
+            incidents.record(connection, [alert], [notifier.name for notifier in notifiers])
+            incidents.send_pending(connection, notifiers, None)
     except WarehouseError as error:
-        log.warning("told without noting it", error=str(error))
-        if event.state == "open":
+        log.warning("notified, but the incident could not be recorded", error=str(error))
+        if alert.state == "open":
             for notifier in notifiers:
-                incidents.attempt(notifier, [event])
+                incidents.try_send(notifier, [alert])

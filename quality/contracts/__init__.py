@@ -1,4 +1,4 @@
-"""The contracts: one YAML file a table, named like it. Cheap to import: whoever plans scans asks for their names."""
+"""The contracts: one YAML file per table, named after it. Cheap to import: the DAG processor lists their names."""
 
 import os
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from quality.errors import ScanError
 
-HERE = Path(__file__).parent
+BUNDLED = Path(__file__).parent
 
 
 def folder() -> Path:
-    """Return where the contracts are: ``QUALITY_CONTRACTS``, or those that come with the product."""
-    return Path(os.environ.get("QUALITY_CONTRACTS") or HERE)
+    """Return the folder of the contracts: ``QUALITY_CONTRACTS``, or the bundled ones."""
+    return Path(os.environ.get("QUALITY_CONTRACTS") or BUNDLED)
 
 
 def names() -> list[str]:
@@ -19,16 +19,16 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yml"))
 
 
-def chosen(wanted: Sequence[str] | None) -> list[Path]:
-    """Return the files of the ``wanted`` contracts, each once; None: of all, by name.
+def paths(selected: Sequence[str] | None) -> list[Path]:
+    """Return the files of the ``selected`` contracts, each once; None: all, by name.
 
-    Raises :class:`ScanError` for names that there are no contracts of, and where there is none at all: nothing checked
-    must not look like nothing wrong.
+    Raises :class:`ScanError` for unknown names and if there are no contracts at all: a scan without checks must not
+    pass.
     """
     known = names()
     if not known:
-        raise ScanError(f"no contracts in {folder()}. Unset QUALITY_CONTRACTS, or set it to a folder that has some.")
-    unknown = [name for name in wanted or () if name not in known]
+        raise ScanError(f"no contracts in {folder()}. Unset QUALITY_CONTRACTS, or set it to a folder with contracts.")
+    unknown = [name for name in selected or () if name not in known]
     if unknown:
         raise ScanError(f"no such contract: {', '.join(unknown)}. There are {', '.join(known)}.")
-    return [folder() / f"{name}.yml" for name in dict.fromkeys(known if wanted is None else wanted)]
+    return [folder() / f"{name}.yml" for name in dict.fromkeys(known if selected is None else selected)]

@@ -1,4 +1,4 @@
-"""``quality`` as a command: exit statuses, messages, the report, and to whom a scan talks."""
+"""The command ``quality``: exit statuses, messages, report, and network connections."""
 
 import json
 import os
@@ -36,7 +36,7 @@ checks:
 
 @pytest.fixture
 def contract(tmp_path, monkeypatch) -> Path:
-    """A folder with one contract, which counts sensors: two are a warning, three a failure."""
+    """A folder with one contract that counts sensors: two are a warning, three a failure."""
     folder = tmp_path / "contracts"
     folder.mkdir()
     (folder / "sensors.yml").write_text(CONTRACT)
@@ -54,24 +54,26 @@ def quality(*arguments: str, watch: Watch | None = None, **environment: str) -> 
 
 
 def test_exit_statuses_and_the_report(warehouse, contract):
-    """0, 2, 1 and 3 as sensors are added and the table goes; the report shows how it has been, and what is open."""
+    """Exit status 0, 2, 1 and 3 as sensors are added and the table disappears; the report shows trend and incidents."""
     assert quality("report").stdout.strip() == "Nothing has been scanned yet: `quality scan`."
-    ended = []
+    outcomes = []
     for number in range(1, 4):
         warehouse.register(f"t{number}")
-        done = quality("scan")
-        ended.append((done.returncode, done.stdout.splitlines()[-1].split(":")[0], done.stderr.count("FAILED")))
-    assert ended == [(0, "PASSED", 0), (2, "WARNED", 1), (1, "FAILED", 0)]
+        process = quality("scan")
+        outcomes.append(
+            (process.returncode, process.stdout.splitlines()[-1].split(":")[0], process.stderr.count("FAILED"))
+        )
+    assert outcomes == [(0, "PASSED", 0), (2, "WARNED", 1), (1, "FAILED", 0)]
     report = quality("report", "--contract", "sensors")
     assert report.returncode == 0
     lines = [line.split() for line in report.stdout.splitlines()]
     assert [line[-1] for line in lines if line[:2] == ["sensors", "sensors"]] == ["·WF"]
     assert ["sensors:", "sensors"] in [line[:2] for line in lines]
     warehouse.execute("alter table telemetry.sensor rename to elsewhere")
-    done = quality("scan")
-    assert done.returncode == 3
-    assert "not evaluated: " in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    process = quality("scan")
+    assert process.returncode == 3
+    assert "not evaluated: " in process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,41 +88,41 @@ def test_exit_statuses_and_the_report(warehouse, contract):
     ],
     ids=["database away", "database away, report", "unknown contract", "no folder", "half a setting", "unknown option"],
 )
-def test_what_can_not_be_scanned_ends_with_3_and_one_message(database, contract, arguments, environment, message):
-    """No mistake looks like a warning, and none shows a traceback."""
-    done = quality(*arguments, **environment)
-    assert done.returncode == 3
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_errors_end_with_3_and_one_message(database, contract, arguments, environment, message):
+    """No error has the exit status of a warning, and none shows a traceback."""
+    process = quality(*arguments, **environment)
+    assert process.returncode == 3
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def test_an_old_schema_is_told(fresh_database, contract):
-    """A database that lacks what scans need says what to run."""
+def test_old_schema_is_reported(fresh_database, contract):
+    """With an old schema the message names the command to run."""
     migrate("0010")
-    done = quality("scan")
-    assert done.returncode == 3
-    assert done.stderr.strip() == (
+    process = quality("scan")
+    assert process.returncode == 3
+    assert process.stderr.strip() == (
         "quality: the database lacks the tables and views of quality scans. Run `timescale migrate`."
     )
 
 
-def test_a_scan_talks_to_nobody_beyond_this_machine(warehouse, contract, watch):
-    """Soda's telemetry stays off, whatever the environment says: no connection, no datagram, no name looked up."""
+def test_a_scan_connects_only_to_this_machine(warehouse, contract, watch):
+    """Soda's telemetry stays off even if the environment enables it: no connection, no datagram, no name lookup."""
     warehouse.register("t1")
-    done = quality("scan", watch=watch, SODA_CORE_TELEMETRY_ENABLED="true")
-    assert done.returncode == 0, done.stderr
+    process = quality("scan", watch=watch, SODA_CORE_TELEMETRY_ENABLED="true")
+    assert process.returncode == 0, process.stderr
     assert watch.beyond() == []
-    assert ("127.0.0.1", int(os.environ["PGPORT"])) in watch.peers(), "not even the database was seen"
+    assert ("127.0.0.1", int(os.environ["PGPORT"])) in watch.peers(), "the trace lacks even the database"
 
 
-def test_a_scan_leaves_the_environment_of_its_process_alone(warehouse, contract, tmp_path):
-    """No .env file is read but the one in the working directory, and nothing but Soda's own switch is set."""
+def test_a_scan_does_not_change_the_environment(warehouse, contract, tmp_path):
+    """Only the .env file of the working directory is read, and only Soda's telemetry switch is set."""
     code = (
         "import os, json; before = dict(os.environ); from quality.scan import scan; scan();"
         "print(json.dumps({k: v for k, v in os.environ.items() if before.get(k) != v}))"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SODA")}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == {"SODA_CORE_TELEMETRY_ENABLED": "false"}
+    assert json.loads(process.stdout.splitlines()[-1]) == {"SODA_CORE_TELEMETRY_ENABLED": "false"}

@@ -1,9 +1,9 @@
-"""Who is told what: once, of recoveries too, later where it could not be told, by mail and by webhook."""
+"""Notifications by mail and webhook: once per failure and recovery, and retried after an error."""
 
 import pytest
 
-from quality.alerts import notify
-from quality.alerts.notify import Event, tell
+from quality.alerts import notify as notify_module
+from quality.alerts.notify import Alert, notify
 from quality.scan import scan
 
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
@@ -13,10 +13,10 @@ INCIDENTS = "select key, closed_at is not null, measured_value, threshold from q
 
 @pytest.fixture
 def sensor(warehouse, monkeypatch, tmp_path):
-    """Two sensors that send, of which one may stop; scanned by one check."""
-    series = [warehouse.register(name, interval=300) for name in ("t1", "t2")]
-    for one in series:
-        warehouse.read(one, begin="1 hour", interval=60)
+    """The series of the first of two sending sensors, with one contract that checks for silence."""
+    series_ids = [warehouse.register(name, interval=300) for name in ("t1", "t2")]
+    for series in series_ids:
+        warehouse.insert_readings(series, begin="1 hour", interval=60)
     (tmp_path / "sending.yml").write_text(
         """
 dataset: warehouse/${var.DATABASE}/telemetry/reading
@@ -34,21 +34,21 @@ checks:
 """
     )
     monkeypatch.setenv("QUALITY_CONTRACTS", str(tmp_path))
-    return series[0]
+    return series_ids[0]
 
 
-def stop(warehouse, series: int) -> None:
-    """Let the sensor have been silent for a while."""
+def silence(warehouse, series: int) -> None:
+    """Delete the readings of the last 20 minutes."""
     warehouse.execute(
         "delete from telemetry.reading where series_id = %(s)s and time > now() - interval '20 minutes'", s=series
     )
 
 
-def test_what_fails_is_told_once_and_its_recovery_once(warehouse, sensor, told, mail_sink, post_sink):
-    """However many scans see it, one mail and one post tell it, and one each that it is over."""
+def test_failure_and_recovery_are_notified_once(warehouse, sensor, notification_settings, mail_sink, post_sink):
+    """Repeated scans of the same failure send one mail and one post, and one each for the recovery."""
     scan()
     assert (mail_sink.mails, post_sink.posts) == ([], [])
-    stop(warehouse, sensor)
+    silence(warehouse, sensor)
     for _ in range(3):
         assert scan(link="http://127.0.0.1/log").outcome == "failed"
     (mail,), (post,) = mail_sink.mails, post_sink.posts
@@ -60,33 +60,35 @@ def test_what_fails_is_told_once_and_its_recovery_once(warehouse, sensor, told, 
     (event,) = post["events"]
     assert (event["state"], event["sensor"], event["check"]) == ("open", "t1", "silent sensors")
     assert float(event["measured"]) > 1000
-    warehouse.read(sensor, begin="20 minutes", interval=60)
+    warehouse.insert_readings(sensor, begin="20 minutes", interval=60)
     for _ in range(2):
         assert scan().outcome == "passed"
     assert mail_sink.mails[1]["Subject"] == "[sensor-warehouse] RECOVERED: t1 temperature: silent sensors"
-    assert [one["events"][0]["state"] for one in post_sink.posts] == ["open", "recovered"]
+    assert [sent["events"][0]["state"] for sent in post_sink.posts] == ["open", "recovered"]
     assert (len(mail_sink.mails), len(post_sink.posts)) == (2, 2)
     (row,) = warehouse.execute(INCIDENTS)
     assert row[:2] == (f"quality:sending/silent sensors/{sensor}", True)
 
 
-def test_what_fails_again_is_news_again(warehouse, sensor, told, mail_sink):
-    """A recovery ends an incident: the next failure is another one."""
-    for state in ("stop", "send", "stop"):
-        if state == "stop":
-            stop(warehouse, sensor)
+def test_second_failure_is_notified_again(warehouse, sensor, notification_settings, mail_sink):
+    """A recovery closes the incident: the next failure opens a new one."""
+    for state in ("silent", "sending", "silent"):
+        if state == "silent":
+            silence(warehouse, sensor)
         else:
-            warehouse.read(sensor, begin="20 minutes", interval=60)
+            warehouse.insert_readings(sensor, begin="20 minutes", interval=60)
         scan()
     assert [mail["Subject"].split()[1] for mail in mail_sink.mails] == ["FAILED:", "RECOVERED:", "FAILED:"]
 
 
-def test_what_could_not_be_told_is_told_later_and_by_nobody_twice(warehouse, sensor, told, mail_sink, post_sink):
-    """A mail server that refuses gets the news at the next scan; the webhook, which took it, doesn't again."""
+def test_failed_notification_is_retried_by_its_notifier_only(
+    warehouse, sensor, notification_settings, mail_sink, post_sink
+):
+    """A mail that the server refused is sent after the next scan; the webhook, which succeeded, is not called again."""
     mail_sink.refuse = True
-    stop(warehouse, sensor)
+    silence(warehouse, sensor)
     assert scan().outcome == "failed"
-    warehouse.read(sensor, begin="20 minutes", interval=60)
+    warehouse.insert_readings(sensor, begin="20 minutes", interval=60)
     assert scan().outcome == "passed"
     assert mail_sink.mails == []
     mail_sink.refuse = False
@@ -97,10 +99,10 @@ def test_what_could_not_be_told_is_told_later_and_by_nobody_twice(warehouse, sen
     assert [event["state"] for post in post_sink.posts for event in post["events"]] == ["open", "recovered"]
 
 
-def test_a_webhook_that_refuses_stops_nothing(warehouse, sensor, told, mail_sink, post_sink):
-    """An answer of 503 is no success, changes no outcome, and keeps no mail from being sent."""
+def test_failing_webhook_affects_nothing_else(warehouse, sensor, notification_settings, mail_sink, post_sink):
+    """A response of 503 is retried, changes no outcome, and the mail is sent."""
     post_sink.refuse = True
-    stop(warehouse, sensor)
+    silence(warehouse, sensor)
     assert scan().outcome == "failed"
     assert (len(mail_sink.mails), len(post_sink.posts)) == (1, 0)
     post_sink.refuse = False
@@ -108,19 +110,19 @@ def test_a_webhook_that_refuses_stops_nothing(warehouse, sensor, told, mail_sink
     assert (len(mail_sink.mails), len(post_sink.posts)) == (1, 1)
 
 
-def test_no_mail_goes_in_the_clear_unless_that_is_wanted(warehouse, sensor, told, mail_sink, monkeypatch):
-    """A server without STARTTLS gets nothing by default; the news waits."""
+def test_no_unencrypted_mail_by_default(warehouse, sensor, notification_settings, mail_sink, monkeypatch):
+    """A server without STARTTLS gets no mail by default; the notification stays pending."""
     monkeypatch.delenv("QUALITY_SMTP_SECURITY")
-    stop(warehouse, sensor)
+    silence(warehouse, sensor)
     assert scan().outcome == "failed"
     assert mail_sink.mails == []
     assert warehouse.execute("select untold from quality.incident") == [(["mail"],)]
 
 
-def test_an_open_incident_is_told_again_when_that_is_wanted(warehouse, sensor, told, mail_sink, monkeypatch):
-    """QUALITY_REMIND_HOURS after it was told, and not before."""
+def test_reminder_of_an_open_incident(warehouse, sensor, notification_settings, mail_sink, monkeypatch):
+    """An open incident is notified again after QUALITY_REMIND_HOURS, and not before."""
     monkeypatch.setenv("QUALITY_REMIND_HOURS", "24")
-    stop(warehouse, sensor)
+    silence(warehouse, sensor)
     scan()
     scan()
     assert len(mail_sink.mails) == 1
@@ -130,19 +132,19 @@ def test_an_open_incident_is_told_again_when_that_is_wanted(warehouse, sensor, t
     assert len(mail_sink.mails) == 2
 
 
-def test_what_nobody_checks_any_more_is_over(warehouse, sensor, told, mail_sink):
-    """A sensor that is taken out of the registry leaves no incident open."""
-    stop(warehouse, sensor)
+def test_incident_of_a_removed_series_is_closed(warehouse, sensor, notification_settings, mail_sink):
+    """A series that is removed from the registry leaves no incident open."""
+    silence(warehouse, sensor)
     scan()
     warehouse.execute("update telemetry.series set retired_at = now() where series_id = %(s)s", s=sensor)
     scan()
-    assert warehouse.execute(INCIDENTS)[0][1:3] == (True, "not checked any more")
+    assert warehouse.execute(INCIDENTS)[0][1:3] == (True, "no longer checked")
     assert mail_sink.mails[1]["Subject"] == "[sensor-warehouse] RECOVERED: t1 temperature: silent sensors"
 
 
 def test_a_scan_of_one_contract_leaves_the_incidents_of_others(warehouse, sensor, tmp_path):
-    """Only what a scan looked at can be over."""
-    stop(warehouse, sensor)
+    """A scan closes only incidents of the contracts that it ran."""
+    silence(warehouse, sensor)
     scan()
     (tmp_path / "other.yml").write_text((tmp_path / "sending.yml").read_text().replace("where failed", "limit 0"))
     scan(["other"])
@@ -150,50 +152,50 @@ def test_a_scan_of_one_contract_leaves_the_incidents_of_others(warehouse, sensor
     assert warehouse.execute(closed) == [(f"quality:sending/silent sensors/{sensor}", False)]
 
 
-def test_tasks_tell_the_same_way(warehouse, told, mail_sink, post_sink):
-    """A failed task is told once, its recovery once, and the recovery of what never failed is none."""
-    event = {"key": "airflow:build_marts.dbt", "title": "build_marts: task dbt", "link": "http://127.0.0.1/log"}
-    tell(Event(**event, state="recovered"))
-    tell(Event(**event))
-    tell(Event(**event))
-    tell(Event(**event, state="recovered"))
-    tell(Event(**event, state="recovered"))
+def test_tasks_are_notified_the_same_way(warehouse, notification_settings, mail_sink, post_sink):
+    """A failed task is notified once, its recovery once, and a recovery without a failure not at all."""
+    fields = {"key": "airflow:build_marts.dbt", "title": "build_marts: task dbt", "link": "http://127.0.0.1/log"}
+    notify(Alert(**fields, state="recovered"))
+    notify(Alert(**fields))
+    notify(Alert(**fields))
+    notify(Alert(**fields, state="recovered"))
+    notify(Alert(**fields, state="recovered"))
     assert [mail["Subject"].split()[1] for mail in mail_sink.mails] == ["FAILED:", "RECOVERED:"]
     assert [event["state"] for post in post_sink.posts for event in post["events"]] == ["open", "recovered"]
 
 
-def test_without_a_database_people_are_told_all_the_same(warehouse, told, mail_sink, monkeypatch):
-    """Nobody knows then what was told before: a failure is told, and nothing is raised."""
+def test_failure_is_notified_without_a_database(warehouse, notification_settings, mail_sink, monkeypatch):
+    """Earlier notifications are unknown then: a failure is sent, a recovery is not, and nothing is raised."""
     monkeypatch.setenv("PGPORT", "1")
-    tell(Event(key="airflow:scan_quality.scan", title="scan_quality: task scan failed"))
-    tell(Event(key="airflow:scan_quality.scan", title="scan_quality: task scan", state="recovered"))
+    notify(Alert(key="airflow:scan_quality.scan", title="scan_quality: task scan failed"))
+    notify(Alert(key="airflow:scan_quality.scan", title="scan_quality: task scan", state="recovered"))
     assert [mail["Subject"] for mail in mail_sink.mails] == [
         "[sensor-warehouse] FAILED: scan_quality: task scan failed"
     ]
 
 
-def test_telling_never_raises(warehouse, monkeypatch, capsys):
-    """Neither wrong settings nor a notifier of any kind reach who tells."""
+def test_notify_never_raises(warehouse, monkeypatch, capsys):
+    """Invalid settings and any exception of a notifier are logged."""
     monkeypatch.setenv("QUALITY_WEBHOOK_URL", "nowhere")
-    tell(Event(key="k", title="t"))
+    notify(Alert(key="k", title="t"))
     assert "QUALITY_WEBHOOK_URL" in capsys.readouterr().out
     monkeypatch.delenv("QUALITY_WEBHOOK_URL")
 
     class Broken:
         name = "broken"
 
-        def send(self, events):
+        def send(self, alerts):
             raise RuntimeError("out of paper")
 
-    monkeypatch.setattr(notify, "configured", lambda _: [Broken()])
-    tell(Event(key="k", title="t"))
+    monkeypatch.setattr(notify_module, "configured", lambda _: [Broken()])
+    notify(Alert(key="k", title="t"))
     assert "RuntimeError: out of paper" in capsys.readouterr().out
     assert warehouse.execute("select untold from quality.incident") == [(["broken"],)]
 
 
 @pytest.mark.parametrize(("days", "scans"), [("", 1), ("0", 2), ("100", 2)])
-def test_results_go_after_a_while(warehouse, sensor, monkeypatch, days, scans):
-    """After 90 days, unless QUALITY_KEEP_DAYS says otherwise; 0 keeps them for ever."""
+def test_old_results_are_deleted(warehouse, sensor, monkeypatch, days, scans):
+    """Results are deleted after 90 days or QUALITY_KEEP_DAYS; 0 keeps them forever."""
     monkeypatch.setenv("QUALITY_KEEP_DAYS", days)
     scan()
     warehouse.execute("update quality.check_result set checked_at = checked_at - interval '91 days'")

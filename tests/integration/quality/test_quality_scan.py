@@ -1,4 +1,4 @@
-"""Scans of a warehouse with its marts: green, one thing broken at a time, and what can't be scanned."""
+"""Scans of a warehouse with marts: all checks pass, one broken part at a time, and contracts in error."""
 
 import shutil
 import uuid
@@ -21,10 +21,10 @@ FAULTS = {
     "sensors that drift away from their neighbours": "update telemetry.reading set value = value + 20 "
     "where series_id = 2 and time > now() - interval '2 days'",
 }
-"""What happens to the second sensor, by the check that is to see it."""
+"""By check: the statement that breaks the second sensor."""
 
-# What changes in readings that are there: on one edition nothing carries it to the hours.
-HOURS_ANEW = """
+# Updates of existing readings: the bundled edition does not propagate them to the hours.
+RECOMPUTE_HOURS = """
 update telemetry.rollup_1h as hour
 set minimum = raw.least, maximum = raw.greatest, sum_value = raw.total, sample_count = raw.number
 from (
@@ -40,11 +40,11 @@ from (
 ) as raw
 where raw.series_id = hour.series_id and raw.bucket = hour.bucket
 """
-LOST = """
+DELETE_READINGS = """
 delete from telemetry.reading
 where series_id = 2 and time between now() - interval '8 hours' and now() - interval '4 hours'
 """
-FOLLOWED = {
+REFRESH_MINUTES = {
     "postgresql": """
         delete from telemetry.rollup_1m
         where series_id = 2 and bucket between now() - interval '8 hours' and now() - interval '4 hours'
@@ -55,10 +55,10 @@ FOLLOWED = {
         )
     """,
 }
-"""Has the loss followed by the minutes, and by no other level."""
+"""Propagates the deletion to the minutes, and to no other level."""
 BREAKS = {
-    "reading": ("closed hours that reading_1m counts differently", LOST),
-    "reading_1m": ("closed hours that reading_1h counts differently", LOST),
+    "reading": ("closed hours that reading_1m counts differently", DELETE_READINGS),
+    "reading_1m": ("closed hours that reading_1h counts differently", DELETE_READINGS),
     "quarantine": (
         "quarantined by the accounts, less what is there",
         """
@@ -88,7 +88,7 @@ BREAKS = {
         """
         insert into marts.fct_anomaly
         select (jsonb_populate_record(null::marts.fct_anomaly, jsonb_build_object(
-            'started_at', now(), 'ended_at', now(), 'day', current_date, 'series_id', 1, 'sensor_id', 'nobody',
+            'started_at', now(), 'ended_at', now(), 'day', current_date, 'series_id', 1, 'sensor_id', 'unknown',
             'sensor_version_key', sensor_version_key, 'quantity', 'temperature', 'unit', 'Cel',
             'quantity_key', 'temperature Cel', 'type', '', 'site', '', 'area', '', 'kind', 'gap', 'basis', 'interval',
             'duration_hours', 0, 'is_open', false, 'reason', ''
@@ -138,59 +138,59 @@ BREAKS = {
         "delete from intermediate.int_series_history where sensor_id = 't1'",
     ),
 }
-"""For each contract a check and what makes it fail."""
+"""By contract: a check, and the statement that makes it fail."""
 
 
-def states(found) -> dict[tuple[str, str, str], str]:
-    """Return the outcome of every check by contract, name and series."""
+def statuses(result) -> dict[tuple[str, str, str], str]:
+    """Return the status of every check by contract, name and series."""
     return {
-        (one.contract, f"{one.column or ''} {one.check}".strip(), one.sensor_id or ""): one.word
-        for one in found.results
+        (check.contract, f"{check.column or ''} {check.check}".strip(), check.sensor_id or ""): check.status
+        for check in result.results
     }
 
 
-def test_a_green_warehouse_passes_with_one_row_a_check(copy):
-    """Every check of every contract is evaluated, passes, and is a row of the scan."""
-    chosen = uuid.uuid4()
-    found = scan(None, chosen)
-    assert found.outcome == "passed", found.text()
-    assert {one.contract for one in found.results} == set(contracts.names())
-    rows = copy.execute(RESULTS, scan=chosen)
-    assert rows == [(one.check, one.sensor_id or "", one.outcome) for one in found.results]
+def test_a_green_warehouse_passes_with_one_row_per_check(copy):
+    """Every check of every contract is evaluated, passes, and is stored as a row."""
+    scan_id = uuid.uuid4()
+    result = scan(None, scan_id)
+    assert result.outcome == "passed", result.text()
+    assert {check.contract for check in result.results} == set(contracts.names())
+    rows = copy.execute(RESULTS, scan=scan_id)
+    assert rows == [(check.check, check.sensor_id or "", check.outcome) for check in result.results]
     assert {outcome for _, _, outcome in rows} == {"passed"}
     assert len([row for row in rows if row[1]]) == 4 * 4
     assert copy.execute("select count(*) from quality.check_result where duration_seconds is null") == [(0,)]
 
 
 @pytest.mark.parametrize("check", FAULTS)
-def test_a_faulty_sensor_fails_its_own_check_alone(copy, check):
-    """One sensor is silent, flat, out of range or drifting: nothing else fails, and no other sensor's checks change."""
-    before = states(scan(["reading"]))
+def test_a_faulty_sensor_fails_only_its_own_check(copy, check):
+    """One sensor is silent, flat, out of range or drifting: no other check and no check of another sensor changes."""
+    before = statuses(scan(["reading"]))
     copy.execute(FAULTS[check])
     if copy.database.edition == "postgresql":
-        copy.execute(HOURS_ANEW)
+        copy.execute(RECOMPUTE_HOURS)
     copy.database.refresh()
-    after = states(scan(["reading"]))
-    changed = {key[1:]: word for key, word in after.items() if before[key] != word and key[2]}
+    after = statuses(scan(["reading"]))
+    changed = {key[1:]: status for key, status in after.items() if before[key] != status and key[2]}
     assert {sensor for _, sensor in changed} == {"t1"}
-    bad = {name: word for (name, _), word in changed.items() if word != "not evaluated"}
-    assert bad == {check: "warned" if "drift" in check else "failed"}
+    failures = {name: status for (name, _), status in changed.items() if status != "not evaluated"}
+    assert failures == {check: "warned" if "drift" in check else "failed"}
 
 
 @pytest.mark.parametrize("contract", contracts.names())
-def test_each_contract_can_fail(crumbling, contract):
-    """One broken thing is seen by the check that is there for it, which passed before."""
+def test_each_contract_can_fail(shared_copy, contract):
+    """A check that passed before detects the broken part."""
     check, statement = BREAKS[contract]
-    assert states(scan([contract]))[contract, check, ""] == "passed"
-    crumbling.execute(statement)
+    assert statuses(scan([contract]))[contract, check, ""] == "passed"
+    shared_copy.execute(statement)
     if contract == "reading_1m":
-        crumbling.execute(FOLLOWED[crumbling.database.edition])
-    found = scan([contract])
-    assert found.outcome == "failed", found.text()
-    assert states(found)[contract, check, ""] == "failed"
+        shared_copy.execute(REFRESH_MINUTES[shared_copy.database.edition])
+    result = scan([contract])
+    assert result.outcome == "failed", result.text()
+    assert statuses(result)[contract, check, ""] == "failed"
 
 
-JUST_BEFORE = """
+REGISTERED_BEFORE_BUILD = """
 update telemetry.series
 set registered_at = build_state.built_until - interval '30 seconds'
 from intermediate.build_state
@@ -198,58 +198,58 @@ where build_state.model = 'int_series_history' and series.sensor_id = 't1'
 """
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["which the build saw", "which it did not see"])
-def test_a_series_registered_within_a_minute_before_the_build_fails_nothing(copy, seen):
-    """With ten days of readings already, loaded from a file: whether the build saw it in time can't be known."""
-    copy.execute(JUST_BEFORE)
-    if not seen:
+@pytest.mark.parametrize("in_build", [True, False], ids=["in the build", "missed by the build"])
+def test_a_series_registered_within_a_minute_before_the_build_fails_nothing(copy, in_build):
+    """It has ten days of loaded readings; the check can't know whether the build could include it, so it passes."""
+    copy.execute(REGISTERED_BEFORE_BUILD)
+    if not in_build:
         copy.execute("delete from intermediate.int_series_history where sensor_id = 't1'")
-    found = scan(["fct_reading_minute"])
-    failed = [one.check for one in found.results if one.word != "passed"]
-    assert failed == [], found.text()
+    result = scan(["fct_reading_minute"])
+    failed = [check.check for check in result.results if check.status != "passed"]
+    assert failed == [], result.text()
 
 
-def test_accounts_that_do_not_balance_are_seen(warehouse):
-    """A reading that the accounts hold as quarantined, and nobody has, fails intake as well as quarantine."""
+def test_unbalanced_accounts_are_detected(warehouse):
+    """A reading counted as quarantined but not in quarantine fails the contracts intake and quarantine."""
     warehouse.execute(
         "insert into telemetry.intake (bucket, source, collector, messages, decoded, readings, quarantined_readings) "
         "values (date_trunc('minute', now()), 'mqtt', 'test', 1, 1, 1, 1)"
     )
-    failed = {state for state, word in states(scan(["intake", "quarantine"])).items() if word == "failed"}
+    failed = {check for check, status in statuses(scan(["intake", "quarantine"])).items() if status == "failed"}
     assert {("intake", "accounts that do not balance", "")} < failed
     assert ("quarantine", "quarantined by the accounts, less what is there", "") in failed
 
 
-def test_every_column_of_a_table_that_changes_is_seen(copy):
-    """A column more, or of another type, fails the schema check."""
+def test_an_added_column_is_detected(copy):
+    """An additional column fails the schema check."""
     copy.execute("alter table marts.dim_sensor add column more integer")
-    found = scan(["dim_sensor"])
-    assert [one.kind for one in found.results if one.word == "failed"] == ["schema"]
+    result = scan(["dim_sensor"])
+    assert [check.kind for check in result.results if check.status == "failed"] == ["schema"]
 
 
-def test_a_contract_in_error_is_an_error_and_hides_no_other(copy, monkeypatch, tmp_path):
-    """What can't be scanned is a row with the reason, ends with 3 whatever else there is, and closes no incident."""
+def test_a_contract_in_error_does_not_affect_others(copy, monkeypatch, tmp_path):
+    """A contract that can't be scanned is a row with the reason, gives exit status 3, and closes no incident."""
     monkeypatch.setenv("QUALITY_CONTRACTS", str(tmp_path))
     for name in ("reading", "dim_date", "dim_sensor"):
-        shutil.copy(contracts.HERE / f"{name}.yml", tmp_path)
+        shutil.copy(contracts.BUNDLED / f"{name}.yml", tmp_path)
     copy.execute("delete from marts.dim_date where day = '2020-02-29'")
     copy.execute("alter table marts.dim_sensor rename to elsewhere")
-    found = CliRunner().invoke(cli.app, ["scan"])
-    assert found.exit_code == 3
-    assert "marts.dim_sensor" in found.output
+    process = CliRunner().invoke(cli.app, ["scan"])
+    assert process.exit_code == 3
+    assert "marts.dim_sensor" in process.output
     outcomes = copy.execute("select distinct contract, outcome from quality.check_result")
     assert {("dim_date", "failed"), ("dim_date", "passed"), ("reading", "passed")} <= set(outcomes)
     assert [outcome[:14] for contract, outcome in outcomes if contract == "dim_sensor"] == ["not evaluated:"]
-    opened = "select key from quality.incident where closed_at is null order by 1"
-    still = [
+    open_keys = "select key from quality.incident where closed_at is null order by 1"
+    expected = [
         ("quality:dim_date/days that it lacks between its first and its last",),
         ("quality:dim_sensor/can be scanned",),
     ]
-    assert copy.execute(opened) == still
+    assert copy.execute(open_keys) == expected
     copy.execute("alter table marts.elsewhere rename to dim_sensor")
     copy.execute("alter table marts.dim_date rename to elsewhere")
     scan(["dim_date", "dim_sensor"])
-    assert copy.execute(opened) == [("quality:dim_date/can be scanned",), still[0]]
+    assert copy.execute(open_keys) == [("quality:dim_date/can be scanned",), expected[0]]
 
 
 CONTRACT = """
@@ -262,7 +262,7 @@ columns:
 checks:
 {checks}
 """
-WRONG = {
+INVALID = {
     "a mistyped variable": ("intake", "  - failed_rows: {query: 'select 1 where ${var.LIMT} > 1'}", "'LIMT'"),
     "no check": ("intake", "", "no check was evaluated"),
     "no such table": ("nosuch", "  - row_count:", 'telemetry.nosuch" does not exist'),
@@ -282,14 +282,14 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", WRONG)
+@pytest.mark.parametrize("mistake", INVALID)
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
-def test_what_can_not_be_evaluated_never_passes(warehouse, mistake, monkeypatch, tmp_path):
-    """A contract with a mistake ends with 3, and the reason is told in a line."""
-    table, checks, told = WRONG[mistake]
+def test_an_invalid_contract_never_passes(warehouse, mistake, monkeypatch, tmp_path):
+    """A contract with an error gives exit status 3, and one line has the reason."""
+    table, checks, reason = INVALID[mistake]
     (tmp_path / "mine.yml").write_text(CONTRACT.format(table=table, checks=checks))
     monkeypatch.setenv("QUALITY_CONTRACTS", str(tmp_path))
-    found = CliRunner().invoke(cli.app, ["scan"])
-    assert found.exit_code == 3, found.output
-    assert [line for line in found.output.splitlines() if "not evaluated" in line and told in line], found.output
-    assert "Traceback" not in found.output
+    process = CliRunner().invoke(cli.app, ["scan"])
+    assert process.exit_code == 3, process.output
+    assert [line for line in process.output.splitlines() if "not evaluated" in line and reason in line], process.output
+    assert "Traceback" not in process.output

@@ -1,4 +1,4 @@
-"""Settings of notifications, and what mails and posts say."""
+"""Settings of notifications, and the text of mails and posts."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import SettingError
 from core.settings import load
-from quality.alerts.event import Event
+from quality.alerts.alert import Alert
 from quality.alerts.notifiers import MailNotifier, configured, subject
 from quality.settings import QualitySettings
 
@@ -16,7 +16,7 @@ MAIL = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "wh@example.org", "MAIL_TO
 
 @pytest.fixture
 def settings(monkeypatch):
-    """Return the settings with these variables of the environment and no others."""
+    """Load the settings with only these environment variables."""
 
     def read(**variables: str) -> QualitySettings:
         for name in QualitySettings.model_fields:
@@ -46,23 +46,23 @@ def settings(monkeypatch):
         ({"DRIFT_QUANTITIES": "a b"}, ["QUALITY_DRIFT_QUANTITIES"]),
     ],
 )
-def test_all_mistakes_are_told_at_once(settings, variables, mistakes):
-    """Each with its variable and the mend; no secret is repeated."""
-    with pytest.raises(SettingError) as told:
+def test_all_invalid_settings_are_reported_together(settings, variables, mistakes):
+    """Each message names its variable and the fix; no secret is repeated."""
+    with pytest.raises(SettingError) as raised:
         settings(**variables)
     for mistake in mistakes:
-        assert mistake in str(told.value)
-    assert "secret" not in str(told.value)
+        assert mistake in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_secrets_are_not_shown(settings):
-    """The password and the webhook's address, which often holds a key, stay out of what may be logged."""
-    made = settings(**MAIL, SMTP_USERNAME="me", SMTP_PASSWORD="secret", WEBHOOK_URL="https://h/secret")
-    assert "secret" not in repr(made)
+    """The password and the URL of the webhook, which often contains a key, are not in the repr that may be logged."""
+    loaded = settings(**MAIL, SMTP_USERNAME="me", SMTP_PASSWORD="secret", WEBHOOK_URL="https://h/secret")
+    assert "secret" not in repr(loaded)
 
 
 def test_every_setting_is_in_the_example():
-    """Nobody has to read the code to find one; what has a default is shown with it."""
+    """.env.example lists each setting with its default."""
     text = (Path(__file__).parents[3] / ".env.example").read_text()
     missing = [
         name
@@ -72,19 +72,20 @@ def test_every_setting_is_in_the_example():
     assert missing == []
 
 
-def test_what_is_set_tells(settings):
-    """The log always does; mail and webhook where they are named."""
-    assert [one.name for one in configured(settings())] == ["log"]
-    assert [one.name for one in configured(settings(**MAIL, WEBHOOK_URL="https://h/x"))] == ["log", "mail", "webhook"]
+def test_configured_notifiers(settings):
+    """The log is always a notifier; mail and webhook are if their settings are present."""
+    assert [notifier.name for notifier in configured(settings())] == ["log"]
+    notifiers = configured(settings(**MAIL, WEBHOOK_URL="https://h/x"))
+    assert [notifier.name for notifier in notifiers] == ["log", "mail", "webhook"]
 
 
-def test_a_mail_says_it_all_and_its_header_stays_one_line(settings):
-    """Whatever a sensor is called, no header can be smuggled in."""
-    event = Event(
+def test_mail_has_all_fields_and_a_subject_of_one_line(settings):
+    """The name of a sensor can't inject a mail header."""
+    alert = Alert(
         key="k", title="t1\r\nBcc: all@example.org: silent", check="silent sensors", measured=1234.5678,
         threshold="at most 180 s", sensor="t1", link="http://x", at=datetime(2026, 5, 3, 4, 5, 6, tzinfo=UTC),
     )  # fmt: skip
-    mail = MailNotifier(settings(**MAIL)).message([event])
+    mail = MailNotifier(settings(**MAIL)).message([alert])
     assert mail["Subject"] == "[sensor-warehouse] FAILED: t1 Bcc: all@example.org: silent"
     assert mail["Bcc"] is None
     assert mail["To"] == "a@example.org, b@example.org"
@@ -97,9 +98,9 @@ def test_a_mail_says_it_all_and_its_header_stays_one_line(settings):
         assert f"  {line}\n" in mail.get_content()
 
 
-def test_a_subject_counts_what_is_many():
-    """One event is named, more are counted."""
-    opened, over = Event(key="a", title="a: b"), Event(key="c", title="c: d", state="recovered")
+def test_subject_counts_several_alerts():
+    """One alert is named, several are counted."""
+    opened, recovered = Alert(key="a", title="a: b"), Alert(key="c", title="c: d", state="recovered")
     assert subject([opened]) == "FAILED: a: b"
-    assert subject([over]) == "RECOVERED: c: d"
-    assert subject([opened, opened, over]) == "2 failed, 1 recovered"
+    assert subject([recovered]) == "RECOVERED: c: d"
+    assert subject([opened, opened, recovered]) == "2 failed, 1 recovered"
