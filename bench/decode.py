@@ -102,8 +102,8 @@ def prepared(sample: Sample) -> tuple[Decoder, int] | None:
             try:
                 return decoder, len(decoder.decode(message).readings)
             except UnregisteredError as error:
-                for roster, sensor, quantity in error.discoveries:
-                    roster.settle(sensor, quantity, next(numbers))
+                for registered, sensor, quantity in error.discoveries:
+                    registered.record(sensor, quantity, next(numbers))
     return None
 
 

@@ -206,8 +206,8 @@ class Bench:
         try:
             decoded = self._decoder.decode(message)
         except UnregisteredError as error:
-            for roster, sensor, quantity in error.discoveries:  # as the database would
-                roster.settle(sensor, quantity, next(self._series))
+            for registered, sensor, quantity in error.discoveries:  # as the database would
+                registered.record(sensor, quantity, next(self._series))
             decoded = self._decoder.decode(message)
         for series_id, instant, value in decoded.readings:
             if type(series_id) is not int or type(instant) is not int or not -1e290 < value < 1e290:
@@ -216,7 +216,7 @@ class Bench:
 
 
 def registry_of(found: list[Sample]) -> bytes:
-    """Return a registry with a fleet for each sample, whose quantities are what its format finds in the sample."""
+    """Return a registry with one sensor pattern per sample, with the quantities that its format finds in the sample."""
     options: TypeAdapter[Any] = TypeAdapter(Format)
     types: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}

@@ -32,8 +32,8 @@ def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
     found = _configuration(decodes=True).registry
     series = sum(len(sensor.quantities) for sensor in found.sensors)
-    fleets = f", {len(found.fleets)} fleets" if found.fleets else ""
-    print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series{fleets}")
+    patterns = f", {len(found.patterns)} sensor patterns" if found.patterns else ""
+    print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series{patterns}")
 
 
 class Configuration(NamedTuple):

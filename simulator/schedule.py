@@ -141,7 +141,7 @@ def enlarged(text: bytes, count: int, source: str = "sensors.json") -> str:
     """Return a registry with ``count`` sensors to play, made of the one in ``text``, as JSON.
 
     The first are the registry's own; more repeat them with a number behind id, device and topic. Sensors that come
-    from files stay, and fleets. Raises :class:`SettingError`.
+    from files stay, and sensor patterns. Raises :class:`SettingError`.
     """
     registry = registries.parse(text, source)
     own = {sensor.sensor_id for sensor in played(registry)}

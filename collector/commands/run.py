@@ -69,7 +69,7 @@ class RegistryWatch:
         if done.written or done.retired:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
-        every = (*self.registry.sensors, *(fleet.base for fleet in self.registry.fleets))
+        every = (*self.registry.sensors, *(pattern.prototype for pattern in self.registry.patterns))
         if not all(isinstance(one.format, FieldsFormat) for one in every):
             units.ready()  # payloads may say units; arrivals would be late by what the first of them takes
         self._readers = self.births.readers(connection, self.registry, self._readers)

@@ -10,9 +10,9 @@ from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.formats.scalars import UnusableError
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
-from collector.registry.discovery import Discovery, Roster, UnregisteredError
+from collector.registry.discovery import Discovery, RegisteredSensors, UnregisteredError
 from collector.registry.schema import Quantity
-from collector.registry.sensors import Fleet, Sensor
+from collector.registry.sensors import Sensor, SensorPattern
 from collector.registry.sensors_file import Registry
 
 _Route = Callable[[Message], Decoded]
@@ -27,8 +27,8 @@ _MOST_NEW = 10_000
 class Decoder:
     """Decodes messages by a registry.
 
-    ``series_ids`` maps (sensor_id, quantity) to series_id, and ``discovered`` are the sensors that fleets have shown
-    so far, as :func:`collector.registry.sync.synchronise` returns both; there may be ``max_discovered`` of them.
+    ``series_ids`` maps (sensor_id, quantity) to series_id, and ``discovered`` are the sensors that patterns have
+    discovered so far, as :func:`collector.registry.sync.synchronise` returns both; ``max_discovered`` limits them.
     ``readers`` are those of the decoder before this one: what a format remembers of earlier messages outlives a change
     of the registry.
     """
@@ -49,11 +49,11 @@ class Decoder:
         self._max_message_bytes = max_message_bytes
         self._max_future = round(max_future_seconds * 1_000_000)
         self._find = registry.routes.find
-        self._roster = Roster(registry, series_ids, discovered, max_discovered)
+        self._registered = RegisteredSensors(registry, series_ids, discovered, max_discovered)
         self._routes: dict[str, _Route] = {
             topic: self._group(route.sensors, {})
             for topic, route in registry.routes.exact.items()
-            if route.fleet is None
+            if route.sensor_pattern is None
         }
         self._opened: dict[str, _Route] = {}
         """Topics that matched a pattern."""
@@ -61,8 +61,8 @@ class Decoder:
     def decode(self, message: Message) -> Decoded:
         """Return what ``message`` holds.
 
-        Raises :class:`UndecodableError` or :class:`NoReadingError`; and, where it is the first of a fleet's sensor or
-        of a quantity, :class:`~collector.registry.discovery.UnregisteredError`. Nothing else.
+        Raises :class:`UndecodableError` or :class:`NoReadingError`; and, where it is the first message of a
+        pattern's sensor or of a quantity, :class:`~collector.registry.discovery.UnregisteredError`. Nothing else.
         """
         route = self._routes.get(message.topic) or self._opened.get(message.topic) or self._open(message.topic)
         if not message.payload:
@@ -86,10 +86,10 @@ class Decoder:
             raise UndecodableError(Reason.UNKNOWN_SENSOR, "no sensor of the registry has this topic")
         route, names = found
         try:
-            if route.fleet is None:
+            if route.sensor_pattern is None:
                 decode = self._group(route.sensors, names)
             else:
-                decode = self._fleet(route.fleet, topic, names)
+                decode = self._open_pattern(route.sensor_pattern, topic, names)
         except UnusableError as error:
             raise UndecodableError(error.reason, error.detail) from None
         if len(topic) <= _LONGEST_TOPIC:
@@ -110,14 +110,14 @@ class Decoder:
         return MeasuredDecoder(form, reader, find, series_ids, self._max_future, names, listed).decode
 
     def _group(self, sensors: Sequence[Sensor], names: Mapping[str, str]) -> _Route:
-        series_ids, form = self._roster.series_ids, sensors[0].format
+        series_ids, form = self._registered.series_ids, sensors[0].format
         if isinstance(form, FieldsFormat):
             return FieldsDecoder(sensors, series_ids, self._max_future, named=names.get("quantity")).decode
         return self._measured(form, among(sensors), series_ids, names, [sensor.quantities for sensor in sensors])
 
-    def _fleet(self, fleet: Fleet, topic: str, names: Mapping[str, str]) -> _Route:
-        found = _FleetTopic(self._roster, fleet, topic, names)
-        form = fleet.base.format
+    def _open_pattern(self, pattern: SensorPattern, topic: str, names: Mapping[str, str]) -> _Route:
+        found = _PatternTopic(self._registered, pattern, topic, names)
+        form = pattern.prototype.format
         if isinstance(form, FieldsFormat):
             only = [found.sensor("")] if "sensor" in names else []
             named = names.get("quantity")
@@ -125,7 +125,7 @@ class Decoder:
                 only, found, self._max_future, form=form, named=named, find=found.sensor
             ).decode
         else:
-            decode = self._measured(form, found.sensor, found, names, [fleet.base.quantities])
+            decode = self._measured(form, found.sensor, found, names, [pattern.prototype.quantities])
 
         def registered(message: Message) -> Decoded:
             decoded = decode(message)
@@ -142,16 +142,18 @@ class Decoder:
         return registered
 
 
-class _FleetTopic(Mapping[tuple[str, str], int]):
-    """One topic of a fleet: its sensors, and the mapping of their series.
+class _PatternTopic(Mapping[tuple[str, str], int]):
+    """One topic of a sensor pattern: its sensors, and the mapping of their series.
 
     A series that is not registered yet has a negative number here, by which a reading of it is known.
     """
 
-    def __init__(self, roster: Roster, fleet: Fleet, topic: str, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, registered: RegisteredSensors, pattern: SensorPattern, topic: str, names: Mapping[str, str]
+    ) -> None:
         self.new: dict[int, Discovery] = {}
-        self._roster = roster
-        self._fleet = fleet
+        self._registered = registered
+        self._pattern = pattern
         self._topic = topic
         self._names = names
         self._sensors: dict[str, Sensor] = {}
@@ -159,12 +161,12 @@ class _FleetTopic(Mapping[tuple[str, str], int]):
 
     def sensor(self, device: str) -> Sensor:
         """Return the sensor of ``device``; raises :class:`UnusableError`."""
-        sensor = self._fleet.sensor(self._topic, self._names, device)
-        self._roster.check(sensor)
-        if len(self.new) > _MOST_NEW and not self._roster.knows(sensor):
+        sensor = self._pattern.sensor(self._topic, self._names, device)
+        self._registered.check(sensor)
+        if len(self.new) > _MOST_NEW and not self._registered.is_registered(sensor):
             raise UnusableError(Reason.UNKNOWN_SENSOR, "more new devices than can be registered at once")
         self._sensors[sensor.sensor_id] = sensor
-        oldest = self._roster.registry.oldest
+        oldest = self._registered.registry.oldest
         return sensor if oldest is None else replace(sensor, since=max(sensor.since, oldest))
 
     def among(self, decoded: Decoded) -> list[Discovery]:
@@ -177,14 +179,14 @@ class _FleetTopic(Mapping[tuple[str, str], int]):
     def __getitem__(self, key: tuple[str, str]) -> int:
         sensor_id, quantity = key
         sensor = self._sensors[sensor_id]
-        found = self._roster.series_id(sensor, quantity)
+        found = self._registered.series_id(sensor, quantity)
         if found is None:
             found = next(self._numbers)
-            self.new[found] = Discovery(self._roster, sensor, quantity)
+            self.new[found] = Discovery(self._registered, sensor, quantity)
         return found
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._roster.series_ids)
+        return iter(self._registered.series_ids)
 
     def __len__(self) -> int:
-        return len(self._roster.series_ids)
+        return len(self._registered.series_ids)

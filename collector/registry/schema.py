@@ -1,4 +1,4 @@
-"""What ``sensors.json`` may hold, part by part; :mod:`collector.registry.sensors_file` puts the parts together."""
+"""Schema of ``sensors.json``, part by part; :mod:`collector.registry.sensors_file` combines the parts."""
 
 import re
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from collector.topics import Pattern, Template
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$"
-NAME_MEND = "names are letters, digits and _ . : - (100 at most), and start with a letter or digit"
+NAME_RULE = "names are letters, digits and _ . : - (100 at most), and start with a letter or digit"
 
 
 def _zone(text: str) -> str:
@@ -29,7 +29,7 @@ def _instant(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is out of the calendar; leave it out for 2000-01-01") from None
+        raise ValueError("is outside the calendar; leave it out for 2000-01-01") from None
 
 
 def _text(text: str) -> str:
@@ -51,7 +51,7 @@ def _template(text: str) -> str:
 def _sensor_id(text: str) -> str:
     template = Template.compile(text)
     if not re.fullmatch(NAME, template.fill(dict.fromkeys(template.names, "x"))):
-        raise ValueError(NAME_MEND)
+        raise ValueError(NAME_RULE)
     return text
 
 
@@ -59,7 +59,7 @@ Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, Field(pattern=NAME)]
 Unit = Annotated[str, AfterValidator(units.check)]
 Topic = Annotated[str, AfterValidator(_pattern)]
-Filled = Annotated[str, AfterValidator(_template)]
+TemplateText = Annotated[str, AfterValidator(_template)]
 SensorId = Annotated[str, AfterValidator(_sensor_id)]
 Filter = Annotated[str, AfterValidator(topics.check_filter)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
@@ -71,31 +71,33 @@ class _Strict(BaseModel):
 
 
 class Quantity(_Strict):
-    """One thing a sensor measures."""
+    """One quantity that a sensor measures."""
 
     unit: Unit = Field(description="UCUM code, case-sensitive: Cel, [degF], %, hPa, /min, V (https://ucum.org/ucum).")
-    minimum: float | None = Field(None, description="Least plausible value; readings below are stored and reported.")
-    maximum: float | None = Field(None, description="Greatest plausible value; readings above are stored and reported.")
+    minimum: float | None = Field(None, description="Lowest plausible value; lower readings are stored and reported.")
+    maximum: float | None = Field(None, description="Highest plausible value; higher readings are stored and reported.")
     interval_seconds: float = Field(gt=0, le=31_622_400, description="Expected time between readings, in seconds.")
     kind: Literal["number", "boolean"] = Field("number", description="boolean: true and false, stored as 1 and 0.")
     pointer: Pointer | None = Field(
-        None, description="Format fields: where the value stands in a wide object; default /<quantity name>."
+        None, description="Format fields: JSON Pointer to the value in a wide object; default /<quantity name>."
     )
     source: Text | None = Field(
-        None, min_length=1, description="Other formats: what the device calls it, AM2301/Temperature; default its name."
+        None,
+        min_length=1,
+        description="Other formats: the name that the device uses, AM2301/Temperature; default: the quantity name.",
     )
     sent_unit: Unit | None = Field(
-        None, description="UCUM code of the unit the device sends, where it is another and the device doesn't say so."
+        None, description="UCUM code of the unit that the device sends, if it differs and the payload has no unit."
     )
     states: dict[str, float] | None = Field(
-        None, min_length=1, description='Texts that stand for numbers: {"open": 1, "closed": 0}.'
+        None, min_length=1, description='Texts and the numbers to store for them: {"open": 1, "closed": 0}.'
     )
-    signal: str | None = Field(None, description="The signal the simulator makes for it; default by its name.")
+    signal: str | None = Field(None, description="Signal that the simulator generates; default: by the quantity name.")
     description: str = ""
 
 
 class SensorType(_Strict):
-    """What sensors of one kind measure and how they write it down."""
+    """Quantities and payload format of one kind of sensor."""
 
     description: str = ""
     format: Format = FieldsFormat()
@@ -103,7 +105,7 @@ class SensorType(_Strict):
 
 
 class Member(_Strict):
-    """One device of a fleet, with what is its own; the rest is as its entry says."""
+    """One device of a sensor pattern with the values that differ from its entry."""
 
     site: Text | None = Field(None, min_length=1)
     area: Text | None = Field(None, min_length=1)
@@ -113,40 +115,45 @@ class Member(_Strict):
 
 
 class SensorEntry(_Strict):
-    """One sensor, or a fleet of them, as the file has it.
+    """One sensor, or a sensor pattern: one entry for all devices on its topics.
 
-    In a fleet the topic, or the payload, names the sensor. Its topic has placeholders, ``zigbee2mqtt/{sensor}``, which
-    ``sensor_id``, ``site`` and ``area`` may use, and ``discover`` or ``members`` says which devices belong to it.
+    In a sensor pattern the topic or the payload names the sensor. Its topic has placeholders, as in
+    ``zigbee2mqtt/{sensor}``, which ``sensor_id``, ``site`` and ``area`` may use. ``discover`` or ``members``
+    defines which devices belong to it.
     """
 
     sensor_id: SensorId | None = Field(
-        None, description="Name of the sensor; of a fleet's, with placeholders: z2m-{sensor}, default {device}."
+        None, description="Name of the sensor; in a sensor pattern with placeholders: z2m-{sensor}, default {device}."
     )
     type: Name
-    site: Filled = Field(min_length=1)
-    area: Filled = Field(min_length=1)
+    site: TemplateText = Field(min_length=1)
+    area: TemplateText = Field(min_length=1)
     latitude: float | None = Field(None, ge=-90, le=90, description="Degrees north, WGS 84.")
     longitude: float | None = Field(None, ge=-180, le=180, description="Degrees east, WGS 84.")
     topic: Topic = Field(
-        description="The MQTT topic it publishes on; or a pattern with {sensor}, {quantity}, {any_name}, "
+        description="MQTT topic that it publishes on, or a pattern with {sensor}, {quantity}, {any_name}, "
         "{sensor:path} for several levels, and the wildcards + and #."
     )
-    discover: bool = Field(False, description="Register the fleet's sensors as they appear.")
+    discover: bool = Field(False, description="Register the sensors of the pattern when their first message arrives.")
     members: dict[Text, Member] | None = Field(
-        None, min_length=1, description="The fleet's devices by name; with discover, those with a place of their own."
+        None,
+        min_length=1,
+        description="Devices of the sensor pattern by name; with discover: those with another place.",
     )
-    device: Text | None = Field(None, description="What it calls itself in its payloads; default its sensor_id.")
-    timezone: TimeZone | None = Field(None, description="Zone of times it writes without one; default: none, refused.")
+    device: Text | None = Field(None, description="Its name in its payloads; default: its sensor_id.")
+    timezone: TimeZone | None = Field(
+        None, description="Zone of timestamps without a zone; default: none, they are quarantined."
+    )
     since: Annotated[Instant, Field(strict=False)] | None = Field(
-        None, description="No reading is older; default 2000-01-01."
+        None, description="Earliest accepted reading time; default 2000-01-01."
     )
     description: Text = ""
-    format: Format | None = Field(None, description="Instead of its type's format.")
-    quantities: dict[Name, Quantity] | None = Field(None, description="Instead of, or beside, its type's quantities.")
+    format: Format | None = Field(None, description="Replaces the format of its type.")
+    quantities: dict[Name, Quantity] | None = Field(None, description="Replace or extend the quantities of its type.")
 
     @property
-    def is_fleet(self) -> bool:
-        """Whether it stands for as many sensors as there are devices."""
+    def is_pattern(self) -> bool:
+        """Whether it covers many sensors, one per device."""
         return self.discover or self.members is not None
 
 
@@ -156,7 +163,7 @@ class RegistryFile(_Strict):
     schema_: str | None = Field(None, alias="$schema")
     subscribe: list[Filter] = Field(
         min_length=1,
-        description="MQTT topic filters the collector subscribes to; what no sensor claims is quarantined.",
+        description="MQTT topic filters that the collector subscribes to; messages of no known sensor are quarantined.",
     )
-    types: dict[Name, SensorType] = Field(description="Kinds of sensors by name.")
+    types: dict[Name, SensorType] = Field(description="Sensor types by name.")
     sensors: list[SensorEntry] = Field(description="The sensors.")

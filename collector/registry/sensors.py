@@ -1,4 +1,4 @@
-"""Sensors, fleets of them, and which topic is whose. Pure values."""
+"""Sensors, sensor patterns, and the routes from topics to them. Pure values."""
 
 import re
 import unicodedata
@@ -13,10 +13,10 @@ from collector.message import Reason
 from collector.registry.schema import UNSTORABLE, Member, Quantity
 from collector.topics import Pattern, Template
 
-_LONGEST = 200
-"""Characters of a device's name; what names itself at greater length is no device."""
-_OUTSIDE = re.compile(r"[^\w.:-]")
-"""Letters of any script may be in the id of a discovered sensor: people call their devices what they like."""
+_LONGEST_DEVICE = 200
+"""Maximum number of characters in a device name."""
+_FORBIDDEN_IN_ID = re.compile(r"[^\w.:-]")
+"""The id of a discovered sensor may have letters of any script, because users name their devices in their language."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sensor:
     latitude: float | None
     longitude: float | None
     topic: str
-    """Where it publishes: a topic or a pattern; of a sensor that was discovered, the topic that showed it."""
+    """Topic or topic pattern it publishes on; for a discovered sensor, the topic of its first message."""
     device: str
     zone: ZoneInfo | None
     since: datetime
@@ -38,99 +38,101 @@ class Sensor:
     format: Format
     quantities: dict[str, Quantity]
     position: int = 0
-    """Of its entry in the file: of two patterns, the first wins."""
+    """Index of the entry in sensors.json; the first matching pattern wins."""
     origin: str | None = None
-    """Of a fleet's sensor: its id before characters that no id may have were replaced."""
+    """For a sensor of a pattern: its id before forbidden characters were replaced."""
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What two devices differ in although they fall on the same id."""
+        """Values that differ between two devices whose names lead to the same id."""
         return self.position, self.origin, self.site, self.area
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """As many sensors as there are devices on the topics that ``pattern`` matches."""
+class SensorPattern:
+    """An entry that covers many sensors: one per device on the topics that ``topic_pattern`` matches."""
 
-    pattern: Pattern
-    base: Sensor
-    """What its sensors have in common; ``sensor_id``, ``site`` and ``area`` are templates."""
+    topic_pattern: Pattern
+    prototype: Sensor
+    """Common values of its sensors; ``sensor_id``, ``site`` and ``area`` are templates."""
     discover: bool
     members: Mapping[str, Member] = field(default_factory=dict)
 
     def sensor(self, topic: str, names: Mapping[str, str], device: str) -> Sensor:
-        """Return the sensor that ``topic``, with what its placeholders stand for, and ``device`` name.
+        """Return the sensor of one device.
 
-        ``device`` is what the payload calls it, empty where it doesn't. Raises
-        :class:`~collector.formats.scalars.UnusableError` where there is none.
+        ``names`` are the values of the placeholders in ``topic``; ``device`` is the name in the payload, empty where
+        the payload has none. Raises :class:`~collector.formats.scalars.UnusableError` where there is no such sensor.
         """
         device = device or names.get("sensor", "")
         if not device:
             raise UnusableError(Reason.UNKNOWN_SENSOR, "neither topic nor payload names the device")
-        if len(device) > _LONGEST or UNSTORABLE.search(device + topic):
-            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)}: no name of a device")
+        if len(device) > _LONGEST_DEVICE or UNSTORABLE.search(device + topic):
+            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)}: not a valid device name")
         member = self.members.get(device)
         if member is None and not self.discover:
             raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)} is not among the members")
         values = {**names, "device": device}
-        origin = Template.compile(self.base.sensor_id).fill(values)
-        sensor_id = _OUTSIDE.sub("-", unicodedata.normalize("NFC", origin)).lstrip("_.:-")[:100]
+        origin = Template.compile(self.prototype.sensor_id).fill(values)
+        sensor_id = _FORBIDDEN_IN_ID.sub("-", unicodedata.normalize("NFC", origin)).lstrip("_.:-")[:100]
         if not sensor_id:
-            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)} has no letter or digit to be named by")
-        own = {} if member is None else {name: value for name, value in member if value is not None}
-        found = replace(
-            self.base,
+            raise UnusableError(
+                Reason.UNKNOWN_SENSOR, f"device {shown(device)} has no letter or digit to make a sensor_id of"
+            )
+        member_values = {} if member is None else {name: value for name, value in member if value is not None}
+        sensor = replace(
+            self.prototype,
             sensor_id=sensor_id,
             origin=origin,
             topic=topic,
             device=device,
-            site=Template.compile(self.base.site).fill(values),
-            area=Template.compile(self.base.area).fill(values),
+            site=Template.compile(self.prototype.site).fill(values),
+            area=Template.compile(self.prototype.area).fill(values),
         )
-        return replace(found, **own)
+        return replace(sensor, **member_values)
 
-    def find(self, topic: str, names: Mapping[str, str], device: str) -> Sensor | None:
-        """Do what :meth:`sensor` does; None where it raises."""
+    def find_sensor(self, topic: str, names: Mapping[str, str], device: str) -> Sensor | None:
+        """Return the same as :meth:`sensor`, or None where that raises."""
         try:
             return self.sensor(topic, names, device)
         except UnusableError:
             return None
 
-    def listed(self) -> Iterator[Sensor]:
-        """Yield the members that are known before they say anything: all of a fleet that doesn't discover."""
+    def listed_members(self) -> Iterator[Sensor]:
+        """Yield the sensors known before their first message: all members of a pattern that does not discover."""
         for device in () if self.discover else self.members:
             values = {"sensor": device, "device": device}
-            yield self.sensor(self.pattern.fill(values), values, device)
+            yield self.sensor(self.topic_pattern.fill(values), values, device)
 
 
 @dataclass(frozen=True)
 class Route:
-    """The sensors, or the fleet, whose messages come on the topics that ``pattern`` matches."""
+    """The sensors, or the sensor pattern, whose messages arrive on the topics that ``topic_pattern`` matches."""
 
-    pattern: Pattern
+    topic_pattern: Pattern
     sensors: tuple[Sensor, ...]
-    fleet: Fleet | None
+    sensor_pattern: SensorPattern | None
 
     @property
     def position(self) -> int:
-        """Where its entry stands in the file."""
-        return self.sensors[0].position if self.fleet is None else self.fleet.base.position
+        """Index of the (first) entry in sensors.json."""
+        return self.sensors[0].position if self.sensor_pattern is None else self.sensor_pattern.prototype.position
 
 
 class Routes:
-    """Finds the route of a topic: one of exactly that topic first, then the first pattern that matches."""
+    """Finds the route of a topic: an entry with exactly that topic first, then the first pattern that matches."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.exact = {route.pattern.text: route for route in routes if route.pattern.exact}
-        self._patterns = [route for route in routes if not route.pattern.exact]
+        self.exact = {route.topic_pattern.text: route for route in routes if route.topic_pattern.exact}
+        self._patterns = [route for route in routes if not route.topic_pattern.exact]
 
     def find(self, topic: str) -> tuple[Route, dict[str, str]] | None:
-        """Return the route and what its placeholders stand for; None: nobody publishes there."""
+        """Return the route and the values of its placeholders, or None where no entry has the topic."""
         route = self.exact.get(topic)
         if route is not None:
             return route, {}
         for route in self._patterns:
-            names = route.pattern.match(topic)
+            names = route.topic_pattern.match(topic)
             if names is not None:
                 return route, names
         return None

@@ -1,9 +1,9 @@
-"""The registry: ``sensors.json`` as values, and every mistake in it at once.
+"""The registry: ``sensors.json`` as values, or all mistakes in it.
 
-A *type* says what its sensors measure and how they write it down; a *sensor* is one of a type at a place
-with a topic; a *fleet* is as many sensors as there are devices on the topics that its pattern matches. :func:`parse`
-turns the file's bytes into a :class:`Registry` or raises :class:`RegistryError` holding every :class:`Mistake`.
-Nothing here connects to anything.
+A *type* lists the quantities its sensors measure and the format of their payloads; a *sensor* is of a type and has a
+place and a topic; a *sensor pattern* is an entry that covers many sensors, one per device on the topics it matches.
+:func:`parse` turns the file's bytes into a :class:`Registry` or raises :class:`RegistryError` with every
+:class:`Mistake`. This module opens no connection.
 """
 
 import json
@@ -20,63 +20,65 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collector.formats.fields_options import FieldsFormat
 from collector.formats.supported import FORMATS
-from collector.registry.mistakes import Mistake, between, step
-from collector.registry.schema import NAME, NAME_MEND, Filter, Quantity, RegistryFile, SensorEntry, SensorType
-from collector.registry.sensors import Fleet, Route, Routes, Sensor
+from collector.registry.mistakes import Mistake, mistakes_between, step
+from collector.registry.schema import NAME, NAME_RULE, Filter, Quantity, RegistryFile, SensorEntry, SensorType
+from collector.registry.sensors import Route, Routes, Sensor, SensorPattern
 from collector.topics import Pattern
 from core.errors import SettingError
 
-__all__ = ["FieldsFormat", "Fleet", "Quantity", "Registry", "Sensor", "load", "parse"]
+__all__ = ["FieldsFormat", "Quantity", "Registry", "Sensor", "SensorPattern", "load", "parse"]
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""No reading is older than this unless its sensor's ``since`` says so."""
+"""Earliest accepted reading time where the sensor has no ``since``."""
 
 SCHEMA_FILE = Path(__file__).parent / "sensors.schema.json"
 
 
 @dataclass(frozen=True)
 class Registry:
-    """All sensors, and the topic filters that bring their messages."""
+    """All sensors, and the topic filters to subscribe to."""
 
     subscribe: tuple[str, ...]
     sensors: tuple[Sensor, ...]
-    """Those that have an entry of their own."""
-    fleets: tuple[Fleet, ...] = ()
+    """Sensors with their own entry."""
+    patterns: tuple[SensorPattern, ...] = ()
     oldest: datetime | None = None
-    """What the database still accepts, whatever a sensor's ``since`` says; None: everything."""
+    """Earliest time that the database accepts, whatever a sensor's ``since`` says; None: no limit."""
 
     def not_before(self, oldest: datetime | None) -> "Registry":
-        """Return this registry with no sensor's ``since`` before ``oldest``, what the database still accepts.
+        """Return this registry with no sensor's ``since`` before ``oldest``, the earliest time the database accepts.
 
-        That of fleets' sensors is left as it is, since it is written down when they show; see :attr:`oldest`.
+        The ``since`` of patterns' sensors does not change, because it is stored when they are registered; see
+        :attr:`oldest`.
         """
         if oldest is None:
             return self
         return replace(
             self,
-            sensors=tuple(replace(one, since=max(one.since, oldest)) for one in self.sensors),
+            sensors=tuple(replace(sensor, since=max(sensor.since, oldest)) for sensor in self.sensors),
             oldest=oldest,
         )
 
     @cached_property
     def routes(self) -> Routes:
-        """Whose messages come on which topic."""
+        """The sensors or the pattern behind each topic."""
         groups: dict[str, list[Sensor]] = {}
         for sensor in self.sensors:
             groups.setdefault(sensor.topic, []).append(sensor)
-        found = [Route(Pattern.compile(topic), tuple(group), None) for topic, group in groups.items()]
-        found += [Route(fleet.pattern, (), fleet) for fleet in self.fleets]
-        return Routes(sorted(found, key=lambda route: route.position))
+        routes = [Route(Pattern.compile(topic), tuple(group), None) for topic, group in groups.items()]
+        routes += [Route(pattern.topic_pattern, (), pattern) for pattern in self.patterns]
+        return Routes(sorted(routes, key=lambda route: route.position))
 
     @cached_property
     def members(self) -> tuple[Sensor, ...]:
-        """The sensors of fleets that list them all."""
-        return tuple(sensor for fleet in self.fleets for sensor in fleet.listed())
+        """The sensors of patterns that list all their members."""
+        return tuple(sensor for pattern in self.patterns for sensor in pattern.listed_members())
 
-    def discovered(self, topic: str, device: str) -> Sensor | None:
-        """Return the fleet's sensor that is called ``device`` and publishes on ``topic``; None: there is none."""
-        found = self.routes.find(topic)
-        return None if found is None or found[0].fleet is None else found[0].fleet.find(topic, found[1], device)
+    def sensor_of_pattern(self, topic: str, device: str) -> Sensor | None:
+        """Return the sensor that a pattern makes of ``device`` on ``topic``, or None where no pattern matches."""
+        match = self.routes.find(topic)
+        pattern = match[0].sensor_pattern if match else None
+        return pattern.find_sensor(topic, match[1], device) if match and pattern else None
 
 
 class RegistryError(SettingError):
@@ -100,19 +102,19 @@ def load(path: Path) -> Registry:
 
 
 def parse(text: bytes, source: str = "sensors.json") -> Registry:
-    """Parse the registry; raises :class:`RegistryError` with every mistake that stands on its own."""
+    """Parse the registry; raises :class:`RegistryError` with every independent mistake."""
     mistakes: list[Mistake] = []
 
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members: dict[str, Any] = {}
         for key, value in pairs:
-            if key in found:
-                mistakes.append(Mistake("", repr(key), "a member stands twice in one object; keep one of them"))
-            found[key] = value
-        return found
+            if key in members:
+                mistakes.append(Mistake("", repr(key), "the member appears twice in one object; keep one of them"))
+            members[key] = value
+        return members
 
     try:
-        document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=members)
+        document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique_members)
     except UnicodeDecodeError as error:
         raise RegistryError(
             source, [Mistake("", f"byte {error.start}", "not UTF-8; save the file as UTF-8")]
@@ -125,19 +127,19 @@ def parse(text: bytes, source: str = "sensors.json") -> Registry:
     except RecursionError as error:
         raise RegistryError(source, [Mistake("", "", "nested too deeply to be a registry")]) from error
 
-    # Each type and sensor is checked by itself, so that one broken entry does not hide what is wrong in the others.
+    # Each type and sensor is validated separately, so that one invalid entry does not hide mistakes in the others.
     shell, types, entries = _parts(document, mistakes)
-    sensors, fleets = _resolve(entries, types, document, mistakes)
-    mistakes.extend(between(types, entries, _filters(document), sensors, fleets))
+    sensors, patterns = _resolve(entries, types, document, mistakes)
+    mistakes.extend(mistakes_between(types, entries, _filters(document), sensors, patterns))
     if mistakes or shell is None:
         raise RegistryError(source, mistakes)
-    return Registry(tuple(shell.subscribe), tuple(sensors), tuple(fleets))
+    return Registry(tuple(shell.subscribe), tuple(sensors), tuple(patterns))
 
 
 def _parts(
     document: Any, mistakes: list[Mistake]
 ) -> tuple[RegistryFile | None, dict[str, SensorType], list[tuple[int, SensorEntry]]]:
-    """Validate the file's parts one by one; what is wrong goes to ``mistakes``, what is right is returned."""
+    """Validate the file's parts one by one; return the valid ones, add the mistakes of the others to ``mistakes``."""
     types: dict[str, SensorType] = {}
     entries: list[tuple[int, SensorEntry]] = []
     rest = dict(document) if isinstance(document, dict) else document
@@ -146,7 +148,7 @@ def _parts(
             for name, raw in rest["types"].items():
                 where = f"/types/{step(name)}"
                 if not re.fullmatch(NAME, name):
-                    mistakes.append(Mistake(where, repr(name), NAME_MEND))
+                    mistakes.append(Mistake(where, repr(name), NAME_RULE))
                 if (part := _validated(SensorType, raw, where, mistakes)) is not None:
                     types[name] = part
             rest["types"] = {}
@@ -160,16 +162,16 @@ def _parts(
 
 def _resolve(
     entries: list[tuple[int, SensorEntry]], types: dict[str, SensorType], document: Any, mistakes: list[Mistake]
-) -> tuple[list[Sensor], list[Fleet]]:
-    """Return the sensors and fleets of those entries whose type is known and good."""
-    named = document.get("types") if isinstance(document, dict) else None
+) -> tuple[list[Sensor], list[SensorPattern]]:
+    """Return the sensors and sensor patterns of those entries whose type is known and valid."""
+    known_types = document.get("types") if isinstance(document, dict) else None
     sensors: list[Sensor] = []
-    fleets: list[Fleet] = []
+    patterns: list[SensorPattern] = []
     for index, entry in entries:
-        kind = types.get(entry.type)
-        if kind is None:
-            if isinstance(named, dict) and entry.type not in named:
-                known = ", ".join(sorted(named)) or "none"
+        sensor_type = types.get(entry.type)
+        if sensor_type is None:
+            if isinstance(known_types, dict) and entry.type not in known_types:
+                known = ", ".join(sorted(known_types)) or "none"
                 mistakes.append(
                     Mistake(f"/sensors/{index}/type", repr(entry.type), f"no such type; known under /types: {known}")
                 )
@@ -187,19 +189,19 @@ def _resolve(
             zone=ZoneInfo(entry.timezone) if entry.timezone else None,
             since=entry.since or EARLIEST,
             description=entry.description,
-            format=entry.format or kind.format,
-            quantities={**kind.quantities, **(entry.quantities or {})},
+            format=entry.format or sensor_type.format,
+            quantities={**sensor_type.quantities, **(entry.quantities or {})},
             position=index,
         )
-        if entry.is_fleet:
-            fleets.append(Fleet(Pattern.compile(entry.topic), sensor, entry.discover, entry.members or {}))
+        if entry.is_pattern:
+            patterns.append(SensorPattern(Pattern.compile(entry.topic), sensor, entry.discover, entry.members or {}))
         else:
             sensors.append(sensor)
-    return sensors, fleets
+    return sensors, patterns
 
 
 def _filters(document: Any) -> list[str] | None:
-    """Return the topic filters, or None where they have mistakes: then nothing can be said about what they cover."""
+    """Return the topic filters, or None where they have mistakes: then topics can't be checked against them."""
     try:
         return _FILTERS.validate_python(document["subscribe"]) or None
     except (ValidationError, TypeError, KeyError):
@@ -208,10 +210,10 @@ def _filters(document: Any) -> list[str] | None:
 
 Part = TypeVar("Part", bound=BaseModel)
 _FILTERS = TypeAdapter(list[Filter], config=ConfigDict(strict=True))
-_MENDS = {
+_FIXES = {
     "missing": "is missing; add it",
-    "extra_forbidden": "unknown member; remove it or mend its spelling",
-    "string_pattern_mismatch": NAME_MEND,
+    "extra_forbidden": "unknown member; remove it or correct its spelling",
+    "string_pattern_mismatch": NAME_RULE,
 }
 
 
@@ -224,12 +226,12 @@ def _validated(model: type[Part], raw: Any, path: str, mistakes: list[Mistake]) 
             where = "".join(f"/{step(name)}" for name in _without_tags(detail["loc"]))
             value = "" if kind == "missing" else _short(detail["input"])
             message = detail["msg"].removeprefix("Value error, ")
-            mistakes.append(Mistake(path + where, value, _MENDS.get(kind, message)))
+            mistakes.append(Mistake(path + where, value, _FIXES.get(kind, message)))
         return None
 
 
 def _without_tags(steps: tuple[int | str, ...]) -> Iterator[int | str]:
-    """Yield the steps to a mistake without the name of the format, which pydantic puts behind ``format``."""
+    """Yield the steps to a mistake without the name of the format, which pydantic adds after ``format``."""
     for before, name in zip((None, *steps), steps, strict=False):
         if before != "format" or name not in FORMATS:
             yield name

@@ -1,4 +1,4 @@
-"""Writes the registry into ``telemetry.sensor`` and ``telemetry.series``."""
+"""Synchronises ``telemetry.sensor`` and ``telemetry.series`` with the registry."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ where (
     or s.retired_at is not null
 """
 
-# An identity column draws a number for every row an upsert tries, also for those that exist; asking first keeps
-# series_id from running away with every start of a collector.
+# An upsert takes a number of the identity column for every row, also for existing ones. The "where not exists" keeps
+# series_id from growing with every start of a collector.
 _SERIES_INSERT = """
 insert into telemetry.series (sensor_id, quantity, unit, minimum, maximum, interval_seconds, kind)
 select %(sensor_id)s, %(quantity)s, %(unit)s, %(minimum)s, %(maximum)s, %(interval_seconds)s, %(kind)s
@@ -64,7 +64,7 @@ where retired_at is null and not (sensor_id = any(%s::text[]))
 """
 _LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.registry'))"
 _DISCOVERED = "select sensor_id, topic, device from telemetry.sensor where discovered"
-_SEEN = "select sensor_id, quantity from telemetry.series where sensor_id = any(%s::text[])"
+_DISCOVERED_SERIES = "select sensor_id, quantity from telemetry.series where sensor_id = any(%s::text[])"
 _IN_SERVICE = """
 select sensor_id, topic, device, discovered from telemetry.sensor
 where retired_at is null and sensor_id = any(%s::text[])
@@ -77,41 +77,42 @@ where retired_at is null and sensor_id = any(%s::text[])
 
 
 @dataclass(frozen=True)
-class Synchronised:
-    """What :func:`synchronise` found and did."""
+class SyncResult:
+    """Result of :func:`synchronise`."""
 
     series_ids: dict[tuple[str, str], int]
     """(sensor_id, quantity) to series_id, for the series of the registry."""
     discovered: tuple[Sensor, ...]
-    """The sensors that its fleets have shown so far."""
+    """The sensors that its patterns have discovered so far."""
     written: int
-    """Sensors and series that were added, changed or brought back."""
+    """Number of sensors and series added, changed or put back in service."""
     retired: int
-    """Series that the registry no longer has."""
+    """Number of series retired because the registry no longer has them."""
     oldest: datetime | None
-    """No reading before this may be stored, since retention has dropped or will drop its bucket; None: all may."""
+    """Earliest reading time that may be stored, because retention drops earlier buckets; None: no limit."""
 
 
-def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> Synchronised:
-    """Make the database's sensors and series those of ``registry``, in one transaction.
+def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> SyncResult:
+    """Write the sensors and series of ``registry`` to the database, in one transaction.
 
-    A changed sensor keeps its series_id; what the registry no longer has is retired, never deleted. Of the sensors that
-    fleets have shown, those stay that a fleet still covers, with what its entry now says. Collectors that start
-    together wait for each other.
+    A changed sensor keeps its series_id. Sensors and series that the registry no longer has are retired, never deleted.
+    Discovered sensors stay in service where a pattern still covers them, with the present values of its entry.
+    Collectors that start at the same time take turns (advisory lock).
     """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        named = [*registry.sensors, *registry.members]
-        discovered = _covered(cursor.execute(_DISCOVERED).fetchall(), registry, {one.sensor_id for one in named})
-        sensors = [_sensor(one, discovered=False) for one in named]
-        sensors += [_sensor(one, discovered=True) for one in discovered]
-        # A type may list all that a family of devices has: a fleet's sensor has the series it has shown.
-        of_fleets = {one.sensor_id: one for one in (*registry.members, *discovered)}
-        series = [_series(sensor, name) for sensor in registry.sensors for name in sensor.quantities]
+        listed = [*registry.sensors, *registry.members]
+        listed_ids = {sensor.sensor_id for sensor in listed}
+        discovered = _covered(cursor.execute(_DISCOVERED).fetchall(), registry, listed_ids)
+        sensors = [_sensor_row(sensor, discovered=False) for sensor in listed]
+        sensors += [_sensor_row(sensor, discovered=True) for sensor in discovered]
+        # A type may list the quantities of a whole device family: a pattern's sensor has only the series it has sent.
+        of_patterns = {sensor.sensor_id: sensor for sensor in (*registry.members, *discovered)}
+        series = [_series_row(sensor, name) for sensor in registry.sensors for name in sensor.quantities]
         series += [
-            _series(of_fleets[sensor_id], quantity)
-            for sensor_id, quantity in cursor.execute(_SEEN, (list(of_fleets),)).fetchall()
-            if quantity in of_fleets[sensor_id].quantities
+            _series_row(of_patterns[sensor_id], quantity)
+            for sensor_id, quantity in cursor.execute(_DISCOVERED_SERIES, (list(of_patterns),)).fetchall()
+            if quantity in of_patterns[sensor_id].quantities
         ]
         written = 0
         for statement, rows in ((_SENSOR, sensors), (_SERIES_UPDATE, series), (_SERIES_INSERT, series)):
@@ -124,65 +125,65 @@ def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> Sync
         cursor.execute("select sensor_id, quantity, series_id from telemetry.series where retired_at is null")
         series_ids = {(sensor_id, quantity): series_id for sensor_id, quantity, series_id in cursor}
         (oldest,) = cursor.execute("select telemetry.oldest_accepted()").fetchall()[0]
-    return Synchronised(series_ids, tuple(discovered), written, retired, oldest)
+    return SyncResult(series_ids, tuple(discovered), written, retired, oldest)
 
 
-def discover(connection: psycopg.Connection[Any], found: Sequence[Discovery]) -> int:
-    """Register what messages have shown, in one transaction, and tell the roster; return how many series that were.
+def register(connection: psycopg.Connection[Any], discoveries: Sequence[Discovery]) -> int:
+    """Register ``discoveries`` in one transaction, record them in memory, and return the number of series.
 
-    What another collector has registered meanwhile is taken as it is. Where there are as many discovered sensors as
-    there may be, or an id is something else's, the roster is told that.
+    Sensors that another collector has registered meanwhile are used as they are. Where the limit of discovered sensors
+    is reached, or another sensor has the id, only that is recorded.
     """
-    roster = found[0].roster
+    registered = discoveries[0].registered
     sensors: dict[str, Sensor] = {}
-    for one in found:
-        sensors.setdefault(one.sensor.sensor_id, one.sensor)
+    for discovery in discoveries:
+        sensors.setdefault(discovery.sensor.sensor_id, discovery.sensor)
     accepted: dict[str, Sensor] = {}
     new: list[Sensor] = []
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        there = {row[0]: row[1:] for row in cursor.execute(_IN_SERVICE, (list(sensors),))}
-        room = roster.limit - cursor.execute(_COUNT).fetchall()[0][0]
+        in_service = {row[0]: row[1:] for row in cursor.execute(_IN_SERVICE, (list(sensors),))}
+        remaining = registered.limit - cursor.execute(_COUNT).fetchall()[0][0]
         for sensor_id, sensor in sensors.items():
-            if sensor_id in there:
-                topic, device, discovered = there[sensor_id]
-                owner = roster.registry.discovered(topic, device) if discovered else None
-                if not roster.knows(sensor) and (owner is None or owner.identity != sensor.identity):
-                    roster.refuse(sensor_id, owner)
+            if sensor_id in in_service:
+                topic, device, discovered = in_service[sensor_id]
+                owner = registered.registry.sensor_of_pattern(topic, device) if discovered else None
+                if not registered.is_registered(sensor) and (owner is None or owner.identity != sensor.identity):
+                    registered.record_taken(sensor_id, owner)
                     continue
-            elif room > 0 or roster.knows(sensor):
-                room -= 1
+            elif remaining > 0 or registered.is_registered(sensor):
+                remaining -= 1
                 new.append(sensor)
             else:
-                roster.full = True
+                registered.is_full = True
                 continue
             accepted[sensor_id] = sensor
-        cursor.executemany(_SENSOR, [_sensor(one, discovered=True) for one in new])
+        cursor.executemany(_SENSOR, [_sensor_row(sensor, discovered=True) for sensor in new])
         series = [
-            _series(one.sensor, one.quantity)
-            for one in found
-            if one.sensor.sensor_id in accepted and one.sensor.identity == accepted[one.sensor.sensor_id].identity
+            _series_row(sensor, quantity)
+            for _, sensor, quantity in discoveries
+            if sensor.sensor_id in accepted and sensor.identity == accepted[sensor.sensor_id].identity
         ]
         for statement in (_SERIES_UPDATE, _SERIES_INSERT):
             cursor.executemany(statement, series)
         cursor.execute(_SERIES_IDS, (list(accepted),))
         series_ids = {(sensor_id, quantity): series_id for sensor_id, quantity, series_id in cursor}
     for (sensor_id, quantity), series_id in series_ids.items():
-        roster.settle(accepted[sensor_id], quantity, series_id)
+        registered.record(accepted[sensor_id], quantity, series_id)
     return len(series)
 
 
-def _covered(rows: Iterable[tuple[str, str, str]], registry: Registry, taken: set[str]) -> list[Sensor]:
-    """Return those of the sensors (sensor_id, topic, device) that a fleet of ``registry`` would show today."""
+def _covered(rows: Iterable[tuple[str, str, str]], registry: Registry, listed_ids: set[str]) -> list[Sensor]:
+    """Return those of the sensors (sensor_id, topic, device) that a pattern of ``registry`` still covers."""
     sensors = []
     for sensor_id, topic, device in rows:
-        sensor = registry.discovered(topic, device)
-        if sensor is not None and sensor.sensor_id == sensor_id and sensor_id not in taken:
+        sensor = registry.sensor_of_pattern(topic, device)
+        if sensor is not None and sensor.sensor_id == sensor_id and sensor_id not in listed_ids:
             sensors.append(sensor)
     return sensors
 
 
-def _sensor(sensor: Sensor, *, discovered: bool) -> tuple[Any, ...]:
+def _sensor_row(sensor: Sensor, *, discovered: bool) -> tuple[Any, ...]:
     return (
         sensor.sensor_id,
         sensor.type,
@@ -199,7 +200,7 @@ def _sensor(sensor: Sensor, *, discovered: bool) -> tuple[Any, ...]:
     )
 
 
-def _series(sensor: Sensor, name: str) -> dict[str, Any]:
+def _series_row(sensor: Sensor, name: str) -> dict[str, Any]:
     quantity = sensor.quantities[name]
     return {
         "sensor_id": sensor.sensor_id,

@@ -26,7 +26,7 @@ _LONGEST_TOPIC = 1000
 
 def formats(registry: Registry) -> list[SparkplugFormat]:
     """Return the Sparkplug formats of ``registry``, each once."""
-    every = [one.format for one in registry.sensors] + [one.base.format for one in registry.fleets]
+    every = [one.format for one in registry.sensors] + [pattern.prototype.format for pattern in registry.patterns]
     return list(dict.fromkeys(one for one in every if isinstance(one, SparkplugFormat)))
 
 

@@ -122,7 +122,7 @@ class Writer:
             # Over a connection of its own: what a decoder has been told must not go with a transaction that fails.
             self._aside = self._connect()
             try:
-                count = sync.discover(self._aside, list(batch.unregistered.values()))
+                count = sync.register(self._aside, list(batch.unregistered.values()))
             finally:
                 self._aside.close()
             log.info("discovered", series=count)

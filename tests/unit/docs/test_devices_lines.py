@@ -62,9 +62,9 @@ def test_lines(heading, topic, payload, expected):
     with pytest.raises(UnregisteredError) as caught:
         decoder.decode(message)
     names = {}
-    for roster, sensor, quantity in caught.value.discoveries:
+    for registered, sensor, quantity in caught.value.discoveries:
         names[len(names) + 1] = (sensor.sensor_id, quantity)
-        roster.settle(sensor, quantity, len(names))
+        registered.record(sensor, quantity, len(names))
     readings, rejections = decoder.decode(message)
     assert rejections == []
     found: dict[str, dict[str, float]] = {}

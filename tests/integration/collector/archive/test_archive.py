@@ -143,7 +143,7 @@ def contents(database, source: str) -> tuple:
 
 
 def given(name: str) -> list[tuple[str, bytes]]:
-    """Return good messages, also of a fleet, bad ones that a broker lets through, duplicates and conflicts."""
+    """Return good messages, also of a sensor pattern, bad ones that a broker lets through, duplicates and conflicts."""
     good = [
         (f"{name}/p{n % 2}", wide(f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", temperature=n, humidity=50))
         for n in range(500)
@@ -154,15 +154,15 @@ def given(name: str) -> list[tuple[str, bytes]]:
         if "\0" not in case.topic and "\udcff" not in case.topic and len(case.topic) < 60_000
     ]
     conflicts = [(f"{name}/p0", wide(TIME, temperature=value)) for value in (-1, -2)]
-    fleet = [(f"{name}/fleet/f{n % 3}", wide(f"2026-03-01T09:00:{n:02}Z", temperature=n)) for n in range(60)]
-    return [*good, *fleet, *bad, *good[:50], *conflicts]
+    discovered = [(f"{name}/fleet/f{n % 3}", wide(f"2026-03-01T09:00:{n:02}Z", temperature=n)) for n in range(60)]
+    return [*good, *discovered, *bad, *good[:50], *conflicts]
 
 
-def registry_with_fleet(name: str) -> bytes:
+def registry_with_pattern(name: str) -> bytes:
     """Return the registry of two probes, and of more that are registered as they appear."""
     registry = json.loads(probes_text(name))
-    fleet = {"type": "probe", "topic": f"{name}/fleet/{{sensor}}", "discover": True, "site": "there", "area": "attic"}
-    registry["sensors"].append(fleet)
+    pattern = {"type": "probe", "topic": f"{name}/fleet/{{sensor}}", "discover": True, "site": "there", "area": "attic"}
+    registry["sensors"].append(pattern)
     return json.dumps(registry).encode()
 
 
@@ -178,7 +178,7 @@ def rebuild(database, broker, registry: Path, archive: Path) -> str:
 
 def test_rebuilt_from_the_archive(database, servers, archiver, broker, collectors, unique, tmp_path):
     """A database rebuilt from the archive holds the readings, quarantine and accounts of the one built live."""
-    collectors.registry.write_bytes(registry_with_fleet(unique))
+    collectors.registry.write_bytes(registry_with_pattern(unique))
     live = collectors.start({**broker.environment(), **database.environment})
     archiving = archiver()
     messages = given(unique)

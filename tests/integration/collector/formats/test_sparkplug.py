@@ -28,7 +28,7 @@ BIRTHS = "select topic from telemetry.birth order by topic"
 
 
 def document(**options) -> dict:
-    """Return a registry of one fleet of Sparkplug devices with a flow and a level."""
+    """Return a registry of one pattern of Sparkplug devices with a flow and a level."""
     kind = {
         "format": {"name": "sparkplug", **options},
         "quantities": {

@@ -1,4 +1,4 @@
-"""Discovery: sensors that no entry names are registered as they appear, with nothing lost and nothing made up."""
+"""Discovery: sensors of a pattern are registered with their first message; no reading is lost or invented."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ SERIES = "select sensor_id, quantity from telemetry.series where retired_at is n
 
 
 def document(topic: str = "f/{area}/{sensor}", **more) -> dict:
-    """Return a registry of one fleet of thermometers, in format fields."""
+    """Return a registry of one sensor pattern of thermometers, in format fields."""
     entry = {"type": "probe", "topic": topic, "discover": True, "site": "home", "area": "attic", **more}
     kind = {
         "quantities": {
@@ -35,19 +35,19 @@ def document(topic: str = "f/{area}/{sensor}", **more) -> dict:
     return {"subscribe": ["f/#"], "types": {"probe": kind}, "sensors": [entry]}
 
 
-def parse(found: dict) -> sensors_file.Registry:
-    """Return the registry that ``found`` is."""
-    return sensors_file.parse(json.dumps(found).encode())
+def parse(raw: dict) -> sensors_file.Registry:
+    """Return ``raw`` as a registry."""
+    return sensors_file.parse(json.dumps(raw).encode())
 
 
 def message(topic: str, second: int = 0, **values) -> Message:
-    """Return a message of ``values``."""
+    """Return a message with ``values``."""
     body = {"timestamp": f"2026-03-01T11:00:{second:02}Z", **(values or {"temperature": 20})}
     return Message(topic, json.dumps(body).encode(), RECEIVED, delivery=second + 1)
 
 
 class Warehouse:
-    """A database and a registry that may change."""
+    """A database and a registry that tests change."""
 
     def __init__(self, database) -> None:
         self.database = database
@@ -56,10 +56,10 @@ class Warehouse:
 
     def decoder(self, **more) -> Decoder:
         """Return the decoder of a collector that starts now."""
-        found = parse(self.document)
+        registry = parse(self.document)
         with self.database.connect() as connection:
-            done = sync.synchronise(connection, found)
-        return Decoder(found.not_before(done.oldest), done.series_ids, done.discovered, **more)
+            synced = sync.synchronise(connection, registry)
+        return Decoder(registry.not_before(synced.oldest), synced.series_ids, synced.discovered, **more)
 
     def write(self, decoder: Decoder, *messages: Message) -> None:
         """Write ``messages`` as one batch."""
@@ -70,12 +70,12 @@ class Warehouse:
         with self.database.connect() as connection:
             return connection.execute(query).fetchall()
 
-    def held(self) -> list[tuple]:
+    def quarantined(self) -> list[tuple]:
         """Return (reason, detail) of the open quarantine."""
         return self.all("select reason, detail from telemetry.quarantine where replayed_at is null order by id")
 
     def stored(self) -> int:
-        """Return how many readings there are, after a look at the accounts."""
+        """Return how many readings there are, after checking the accounts."""
         ((balanced, stored),) = self.all("select balanced, stored from telemetry.accounting")
         assert balanced
         assert self.all("select count(*) from telemetry.reading join telemetry.series using (series_id)") == [(stored,)]
@@ -84,14 +84,14 @@ class Warehouse:
 
 @pytest.fixture
 def warehouse(database):
-    """Start with a fleet under ``f/``."""
-    found = Warehouse(database)
-    yield found
-    found.writer.close()
+    """Start with a sensor pattern under ``f/``."""
+    started = Warehouse(database)
+    yield started
+    started.writer.close()
 
 
 def test_first_message_is_stored(warehouse):
-    """The first message of a new sensor registers it, with the quantities it shows and no others, and is stored."""
+    """The first message of a new sensor registers it, with the quantities it has and no others, and is stored."""
     warehouse.document["sensors"][0]["area"] = "{area}"
     decoder = warehouse.decoder()
     warehouse.write(decoder, message("f/cellar/one"), message("f/attic/two", humidity=40), message("f/cellar/one", 1))
@@ -106,8 +106,8 @@ def test_first_message_is_stored(warehouse):
     assert warehouse.stored() == 5
 
 
-def test_restart_keeps_them(warehouse):
-    """A collector that starts later has the same series and changes nothing about them."""
+def test_restart_keeps_discovered_sensors(warehouse):
+    """A collector that starts later has the same series and leaves them unchanged."""
     warehouse.write(warehouse.decoder(), message("f/a/one"))
     before = warehouse.all("select s.*, r.* from telemetry.sensor s join telemetry.series r using (sensor_id)")
     warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/one", 1))
@@ -116,7 +116,7 @@ def test_restart_keeps_them(warehouse):
 
 
 def test_entry_that_changes(warehouse):
-    """A changed entry changes its sensors' place and ranges; one that goes retires them; one that comes back too."""
+    """A changed entry changes its sensors' place and ranges; removing it retires them; restoring it restores them."""
     warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/two"))
     entry = warehouse.document["sensors"][0]
     entry["members"] = {"one": {"area": "kitchen", "latitude": 1.5}}
@@ -148,48 +148,48 @@ def test_members_alone(warehouse):
         ("silent", "home", "attic", "silent", False, True),
     ]
     assert warehouse.all(SERIES) == [("one", "temperature")]
-    assert warehouse.held() == [("unknown_sensor", "device 'stranger' is not among the members")]
+    assert warehouse.quarantined() == [("unknown_sensor", "device 'stranger' is not among the members")]
     warehouse.write(warehouse.decoder(), message("f/x/one", 1))
     assert warehouse.stored() == 2
 
 
 def test_two_devices_of_one_id(warehouse):
-    """Of two devices whose names fall on one id the second is quarantined, by whichever collector."""
+    """If two device names lead to the same id, every collector quarantines the second device."""
     warehouse.document["sensors"][0]["topic"] = "f/{sensor:path}"
     first, second = warehouse.decoder(), warehouse.decoder()
     warehouse.write(first, message("f/a/b"), message("f/a-b", 1), message("f/a-b", 2))
     warehouse.write(second, message("f/a-b", 3), message("f/a/b", 4))
     warehouse.write(warehouse.decoder(), message("f/a-b", 5))
     assert [row[0] for row in warehouse.all(SENSORS)] == ["a-b"]
-    held = warehouse.held()
-    assert len(held) == 4
-    assert {reason for reason, _ in held} == {"unknown_sensor"}
-    assert "would be sensor a-b, which another device or entry is" in held[0][1]
+    quarantined = warehouse.quarantined()
+    assert len(quarantined) == 4
+    assert {reason for reason, _ in quarantined} == {"unknown_sensor"}
+    assert "would be sensor a-b, which another device or entry is" in quarantined[0][1]
     assert warehouse.stored() == 2
 
 
-def test_never_a_named_sensor(warehouse):
-    """A device whose name is that of a sensor with an entry of its own does not become that sensor."""
-    named = {"sensor_id": "one", "type": "probe", "topic": "f/own", "site": "here", "area": "hall"}
-    warehouse.document["sensors"].append(named)
+def test_sensors_with_an_entry_are_never_discovered(warehouse):
+    """A device with the name of a sensor that has its own entry does not become that sensor."""
+    entry = {"sensor_id": "one", "type": "probe", "topic": "f/own", "site": "here", "area": "hall"}
+    warehouse.document["sensors"].append(entry)
     warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/own"))
-    assert len(warehouse.held()) == 1
+    assert len(warehouse.quarantined()) == 1
     assert warehouse.all(SENSORS) == [("one", "here", "hall", "one", False, True)]
 
 
-def test_as_many_as_there_may_be(warehouse):
-    """Beyond the limit new sensors are quarantined with its name; known ones go on, also with new quantities."""
+def test_limit_of_discovered_sensors(warehouse):
+    """Beyond the limit new sensors are quarantined; registered ones are stored, also new quantities of them."""
     decoder = warehouse.decoder(max_discovered=2)
     warehouse.write(decoder, *(message(f"f/a/{name}") for name in "abcd"))
     warehouse.write(decoder, message("f/a/a", 1, humidity=1), message("f/a/e"))
     assert [row[0] for row in warehouse.all(SENSORS)] == ["a", "b"]
-    assert [reason for reason, _ in warehouse.held()] == ["unknown_sensor"] * 3
-    assert "COLLECTOR_MAX_DISCOVERED" in warehouse.held()[0][1]
+    assert [reason for reason, _ in warehouse.quarantined()] == ["unknown_sensor"] * 3
+    assert "COLLECTOR_MAX_DISCOVERED" in warehouse.quarantined()[0][1]
     assert warehouse.stored() == 3
 
 
-def test_known_sensors_need_no_room(warehouse):
-    """A sensor that another collector's file has retired comes back with its next new quantity, also at the limit."""
+def test_registered_sensors_do_not_count_again(warehouse):
+    """A sensor retired by another collector returns with its next new quantity, also at the limit."""
     decoder = warehouse.decoder(max_discovered=1)
     warehouse.write(decoder, message("f/a/a"))
     with warehouse.database.connect() as connection:
@@ -202,7 +202,7 @@ def test_known_sensors_need_no_room(warehouse):
 
     def connect():
         connections.append(1)
-        assert len(connections) < 10, "tried again and again"
+        assert len(connections) < 10, "retried without end"
         return warehouse.database.connect()
 
     writer = Writer("mqtt", "test", connect)
@@ -214,14 +214,14 @@ def test_known_sensors_need_no_room(warehouse):
 
 
 def test_several_collectors(warehouse):
-    """Collectors that discover the same sensors at once end with one series each, and lose nothing."""
+    """Collectors that discover the same sensors concurrently register each series once and lose no reading."""
     decoders = [warehouse.decoder() for _ in range(3)]
     writers = [Writer("mqtt", f"test-{number}") for number in range(3)]
     messages = [[message(f"f/a/{n}", second) for n in range(20)] for second in range(3)]
-    batches = [Batch.of(part, one.decode) for part, one in zip(messages, decoders, strict=True)]
+    batches = [Batch.of(part, decoder.decode) for part, decoder in zip(messages, decoders, strict=True)]
     threads = [
-        threading.Thread(target=writer.write, args=(batch, one.decode))
-        for writer, batch, one in zip(writers, batches, decoders, strict=True)
+        threading.Thread(target=writer.write, args=(batch, decoder.decode))
+        for writer, batch, decoder in zip(writers, batches, decoders, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -233,21 +233,21 @@ def test_several_collectors(warehouse):
 
 
 def test_replay(warehouse):
-    """What came before `discover` was set is discovered by a replay."""
+    """A replay discovers the sensors of messages that arrived before `discover` was set."""
     entry = warehouse.document["sensors"].pop()
     warehouse.write(warehouse.decoder(), message("f/a/one"), message("f/a/one", 1), message("f/a/two"))
     warehouse.document["sensors"].append(entry)
     replayer = Writer("replay", "test")
-    done = list(quarantine.replay(replayer, warehouse.decoder().decode))
+    parts = list(quarantine.replay(replayer, warehouse.decoder().decode))
     replayer.close()
-    assert sum(part.readings for part in done) == 3
-    assert warehouse.held() == []
+    assert sum(part.readings for part in parts) == 3
+    assert warehouse.quarantined() == []
     assert [row[0] for row in warehouse.all(SENSORS)] == ["one", "two"]
     assert warehouse.stored() == 3
 
 
-def test_database_away(warehouse):
-    """While the database is away new sensors wait with their messages; then all are stored, acknowledged in order."""
+def test_database_outage(warehouse):
+    """During a database outage new sensors wait with their messages; then all are stored and acknowledged in order."""
     away = threading.Event()
     away.set()
 
@@ -274,8 +274,8 @@ def test_database_away(warehouse):
     time.sleep(0)
     assert committed == []
     away.clear()
-    until(lambda: sum(len(_messages(one)) for one in committed) == 30)
-    assert [one.delivery for batch in committed for one in _messages(batch)] == list(range(1, 31))
+    until(lambda: sum(len(_messages(batch)) for batch in committed) == 30)
+    assert [batch.delivery for batch in committed for batch in _messages(batch)] == list(range(1, 31))
     assert pipeline.stop(30)
     assert warehouse.stored() == 30
     assert warehouse.all("select count(*) from telemetry.sensor where discovered") == [(7,)]
@@ -286,10 +286,10 @@ def _messages(batch) -> list[Message]:
 
 
 def test_through_a_broker(database, broker, collectors, unique):
-    """A collector that runs registers what appears, and after a restart knows it."""
-    found = document(f"{unique}/{{area}}/{{sensor}}")
-    found["subscribe"] = [f"{unique}/#"]
-    collectors.registry.write_text(json.dumps(found))
+    """A running collector registers new sensors and still has them after a restart."""
+    raw = document(f"{unique}/{{area}}/{{sensor}}")
+    raw["subscribe"] = [f"{unique}/#"]
+    collectors.registry.write_text(json.dumps(raw))
     publisher = Publisher(broker.environment())
     running = collectors.start(broker.environment())
     publisher.send((n, f"{unique}/a/s{n % 5}", message("", n % 60).payload) for n in range(50))

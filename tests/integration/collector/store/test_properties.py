@@ -42,7 +42,7 @@ payload = st.one_of(
 message = st.builds(
     lambda name, body: Message(f"p/{name}", body, RECEIVED), st.sampled_from(["a", "b", "stranger"]), payload
 )
-FLEET = sensors_file.parse(
+PATTERN = sensors_file.parse(
     json.dumps(
         {
             "subscribe": ["p/#"],
@@ -141,8 +141,8 @@ def test_discovery_balances(database, messages, at, limit):
     with database.connect() as connection:
         connection.execute("delete from telemetry.series")
         connection.execute("delete from telemetry.sensor")
-        done = sync.synchronise(connection, FLEET)
-    write(writer, Decoder(FLEET, done.series_ids, done.discovered, max_discovered=limit), messages, at)
+        done = sync.synchronise(connection, PATTERN)
+    write(writer, Decoder(PATTERN, done.series_ids, done.discovered, max_discovered=limit), messages, at)
     writer.close()
     with database.connect() as connection:
         accounts = connection.execute("select balanced, messages from telemetry.accounting").fetchone()

@@ -7,7 +7,7 @@ import pytest
 from collector import units
 from collector.commands.run import RegistryWatch
 from collector.registry import sync
-from collector.registry.sync import Synchronised
+from collector.registry.sync import SyncResult
 from collector.settings import CollectorSettings
 
 
@@ -24,6 +24,6 @@ def test_units_are_loaded_before_messages_come(form, loaded, tmp_path, monkeypat
     path.write_text(json.dumps(document))
     asked: list[None] = []
     monkeypatch.setattr(units, "ready", lambda: asked.append(None))
-    monkeypatch.setattr(sync, "synchronise", lambda *_: Synchronised({}, (), 0, 0, None))
+    monkeypatch.setattr(sync, "synchronise", lambda *_: SyncResult({}, (), 0, 0, None))
     RegistryWatch(CollectorSettings(registry=path)).synchronise(None)
     assert len(asked) == loaded

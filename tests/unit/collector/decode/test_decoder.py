@@ -206,8 +206,8 @@ def test_devices():
     assert decode(Measurement("uptime", 1, device="c"), Measurement("t", 2), form=Lenient()).rejections == []
 
 
-def fleet(form: object, topic: str = "f/{sensor}/#", **more) -> Decoder:
-    """Return a decoder for a fleet that discovers."""
+def pattern_decoder(form: object, topic: str = "f/{sensor}/#", **more) -> Decoder:
+    """Return a decoder for a sensor pattern that discovers."""
     document = {
         "subscribe": ["#"],
         "types": {"k": {"quantities": {"a": {"unit": "1", "interval_seconds": 1}}, "format": form}},
@@ -228,30 +228,30 @@ def shows(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, str,
 TIME = "2026-03-01T11:59:30Z"
 
 
-def test_fleet_of_fields():
-    """A fleet speaks format fields too: the topic names sensor and quantity, or the payload does."""
+def test_pattern_of_format_fields():
+    """A sensor pattern works with format fields: the topic or the payload names sensor and quantity."""
     wide = {"timestamp": TIME, "a": 1}
-    assert shows(fleet("fields", "f/{sensor}"), "f/one", wide) == [("one", "s", "x", "a")]
+    assert shows(pattern_decoder("fields", "f/{sensor}"), "f/one", wide) == [("one", "s", "x", "a")]
     narrow = {"timestamp": TIME, "value": 1}
-    assert shows(fleet("fields", "f/{sensor}/{quantity}"), "f/one/a", narrow) == [("one", "s", "x", "a")]
+    assert shows(pattern_decoder("fields", "f/{sensor}/{quantity}"), "f/one/a", narrow) == [("one", "s", "x", "a")]
     items = [{**wide, "device_id": "one"}, {**wide, "device_id": 2}]
-    assert shows(fleet("fields", "f/all", sensor_id="g-{device}"), "f/all", items) == [
+    assert shows(pattern_decoder("fields", "f/all", sensor_id="g-{device}"), "f/all", items) == [
         ("g-one", "s", "x", "a"),
         ("g-2", "s", "x", "a"),
     ]
 
 
-def test_fleet_fills_in_names():
+def test_pattern_fills_in_names():
     """Id, site and area are made of the topic's placeholders; what no id may hold becomes a hyphen."""
     more = {"sensor_id": "v-{sensor}", "site": "{site}", "area": "{site}/{area}"}
-    decoder = fleet("value", "f/{site}/{area}/{sensor}/{quantity}", **more)
+    decoder = pattern_decoder("value", "f/{site}/{area}/{sensor}/{quantity}", **more)
     assert shows(decoder, "f/Athen/Flur 1/Lüfter 2/a", b"1") == [("v-Lüfter-2", "Athen", "Athen/Flur 1", "a")]
 
 
 @pytest.mark.parametrize("device", ["?", "/", "x" * 201, "\0a"])
 def test_names_that_are_none(device):
     """A device whose name leaves nothing to be called by is quarantined, whoever thought of it."""
-    decoder = fleet("thingsboard", "f")
+    decoder = pattern_decoder("thingsboard", "f")
     payload = {device: [{"ts": NOW // 1000, "values": {"a": 1}}]}
     decoded = decoder.decode(Message("f", json.dumps(payload).encode(), NOW))
     assert [one.reason for one in decoded.rejections] == [Reason.UNKNOWN_SENSOR]
@@ -267,7 +267,7 @@ def test_registered_devices_are_never_too_many():
     }
     parsed = sensors_file.parse(json.dumps(document).encode())
     devices = [f"d{number}" for number in range(400)]
-    found = [sensor for device in devices if (sensor := parsed.discovered("f", device))]
+    found = [sensor for device in devices if (sensor := parsed.sensor_of_pattern("f", device))]
     decoder = Decoder(parsed, {(device, "q0"): number + 1 for number, device in enumerate(devices)}, found)
     payload = {device: [{"ts": NOW // 1000, "values": {"q0": 1}}] for device in devices}
     for _ in range(2):
@@ -322,9 +322,9 @@ def test_exact_topics_win():
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_a_key(name):
     """What a format remembers is kept by its options across registries, so these can be looked up by."""
-    first, second = fleet(name, "f/{sensor}/{quantity}"), fleet(name, "f/{sensor}/{quantity}")
-    (form,) = [one.base.format for one in first._roster.registry.fleets]
-    (same,) = [one.base.format for one in second._roster.registry.fleets]
+    first, second = pattern_decoder(name, "f/{sensor}/{quantity}"), pattern_decoder(name, "f/{sensor}/{quantity}")
+    (form,) = [pattern.prototype.format for pattern in first._registered.registry.patterns]
+    (same,) = [pattern.prototype.format for pattern in second._registered.registry.patterns]
     assert {form: 1}[same] == 1
 
 
@@ -339,8 +339,8 @@ PAYLOADS = [b'{"a": 1}', b'{"x": {"a": 1}}', b'{"x": [{"ts": 1, "values": {"a": 
     st.booleans(),
 )
 def test_nothing_else_escapes(name, topic, payload, retained):
-    """Whatever comes to a fleet of whichever format, it is decoded, waits for registration, or one of two errors."""
-    decoder = fleet(name, "f/{sensor}/{quantity}")
+    """A message for a sensor pattern of any format is decoded, waits for registration, or raises one of two errors."""
+    decoder = pattern_decoder(name, "f/{sensor}/{quantity}")
     for published in ("f/" + topic, topic):
         rejections = []
         try:

@@ -1,4 +1,4 @@
-"""The registry: every mistake at once, each with its place, the value found there and the mend."""
+"""The registry: all mistakes in one list, each with its place, the value there and the fix."""
 
 import json
 from datetime import UTC, datetime
@@ -29,9 +29,9 @@ def sensor(name: str, **more) -> dict:
     return {"sensor_id": name, "type": "probe", "site": "here", "area": "hall", "topic": f"plant/{name}", **more}
 
 
-def mistakes(found: dict | bytes) -> dict[str, tuple[str, str]]:
-    """Return path → (value, problem) of all mistakes; each path stands once, or the test fails."""
-    text = found if isinstance(found, bytes) else json.dumps(found).encode()
+def mistakes(raw: dict | bytes) -> dict[str, tuple[str, str]]:
+    """Return path → (value, problem) of all mistakes; fail if two have the same path."""
+    text = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
     with pytest.raises(RegistryError) as caught:
         parse(text)
     paths = [mistake.path for mistake in caught.value.mistakes]
@@ -39,25 +39,25 @@ def mistakes(found: dict | bytes) -> dict[str, tuple[str, str]]:
     return {mistake.path: (mistake.value, mistake.problem) for mistake in caught.value.mistakes}
 
 
-def only(found: dict | bytes) -> tuple[str, str, str]:
-    """Return (path, value, problem) of the one mistake there is."""
-    ((path, (value, problem)),) = mistakes(found).items()
+def only(raw: dict | bytes) -> tuple[str, str, str]:
+    """Return (path, value, problem) of the only mistake."""
+    ((path, (value, problem)),) = mistakes(raw).items()
     return path, value, problem
 
 
 def test_good_registry():
-    """A good file becomes sensors with their type's definitions and the defaults filled in."""
-    found = parse(json.dumps(document()).encode())
-    assert found.subscribe == ("plant/#",)
-    assert [one.sensor_id for one in found.sensors] == ["a", "b"]
-    assert found.sensors[0].device == "a"
-    assert found.sensors[0].zone is None
-    assert found.sensors[0].since == datetime(2000, 1, 1, tzinfo=UTC)
-    assert found.sensors[0].quantities["temperature"].unit == "Cel"
+    """A valid file becomes sensors with their type's definitions and the defaults filled in."""
+    registry = parse(json.dumps(document()).encode())
+    assert registry.subscribe == ("plant/#",)
+    assert [sensor.sensor_id for sensor in registry.sensors] == ["a", "b"]
+    assert registry.sensors[0].device == "a"
+    assert registry.sensors[0].zone is None
+    assert registry.sensors[0].since == datetime(2000, 1, 1, tzinfo=UTC)
+    assert registry.sensors[0].quantities["temperature"].unit == "Cel"
 
 
 def test_sensor_overrides_its_type():
-    """A sensor's own quantities stand beside those of its type and replace those of the same name."""
+    """A sensor's quantities extend those of its type and replace those of the same name."""
     own = {
         "temperature": {"unit": "K", "interval_seconds": 5},
         "open": {"unit": "1", "interval_seconds": 1, "kind": "boolean"},
@@ -68,13 +68,13 @@ def test_sensor_overrides_its_type():
 
 
 def test_byte_order_mark():
-    """A file that an editor began with a byte order mark is read as if it had none."""
+    """A byte order mark at the start of the file is ignored."""
     assert parse(b"\xef\xbb\xbf" + json.dumps(document()).encode()).subscribe == ("plant/#",)
 
 
 def test_all_kinds_at_once():
-    """Mistakes of every kind in one file are all reported; a broken sensor hides none of another."""
-    found = mistakes(
+    """Mistakes of every kind in one file are all reported; an invalid sensor does not hide the mistakes of another."""
+    by_path = mistakes(
         document(
             types={
                 "probe": {"quantities": {"temperature": {"unit": "°C", "interval_seconds": 1}}},
@@ -96,7 +96,7 @@ def test_all_kinds_at_once():
             ],
         )
     )
-    assert set(found) == {
+    assert set(by_path) == {
         "/types/probe/quantities/temperature/unit",
         "/types/good/quantities/temperature/interval_seconds",
         "/types/none/quantities",
@@ -118,20 +118,20 @@ def test_all_kinds_at_once():
         "/sensors/8/device",
         "/sensors/9",
     }
-    assert found["/sensors/0/latitude"][0] == "91"
-    assert found["/sensors/0/colour"] == ('"red"', "unknown member; remove it or mend its spelling")
-    assert found["/sensors/2/type"] == ("'prob'", "no such type; known under /types: good, none, odd name, probe")
-    assert found["/sensors/4/site"] == ("", "is missing; add it")
-    assert "no filter under /subscribe covers it" in found["/sensors/6/topic"][1]
-    assert found["/sensors/7/sensor_id"] == ("'h'", "also /sensors/6; rename one")
+    assert by_path["/sensors/0/latitude"][0] == "91"
+    assert by_path["/sensors/0/colour"] == ('"red"', "unknown member; remove it or correct its spelling")
+    assert by_path["/sensors/2/type"] == ("'prob'", "no such type; known under /types: good, none, odd name, probe")
+    assert by_path["/sensors/4/site"] == ("", "is missing; add it")
+    assert "no filter under /subscribe covers it" in by_path["/sensors/6/topic"][1]
+    assert by_path["/sensors/7/sensor_id"] == ("'h'", "also /sensors/6; rename one")
 
 
 @pytest.mark.parametrize("subscribe", [[], ["plant/#/x"], "plant/#", None, ["plant/#", 5]])
 def test_bad_subscribe_hides_nothing(subscribe):
-    """With filters that are wrong, mistakes elsewhere are reported too, but not that nothing covers the topics."""
-    found = mistakes(document(subscribe=subscribe, sensors=[sensor("a", type="prob"), sensor("b"), sensor("b")]))
-    assert {path.split("/")[1] for path in found} == {"subscribe", "sensors"}
-    assert {path for path in found if path.startswith("/sensors")} == {
+    """With invalid filters, other mistakes are still reported, but not topics without a filter."""
+    by_path = mistakes(document(subscribe=subscribe, sensors=[sensor("a", type="prob"), sensor("b"), sensor("b")]))
+    assert {path.split("/")[1] for path in by_path} == {"subscribe", "sensors"}
+    assert {path for path in by_path if path.startswith("/sensors")} == {
         "/sensors/0/type",
         "/sensors/2/sensor_id",
         "/sensors/2/device",
@@ -139,27 +139,27 @@ def test_bad_subscribe_hides_nothing(subscribe):
 
 
 def test_unknown_member_hides_nothing():
-    """With an unknown member beside sensors, uncovered topics are still reported."""
-    found = mistakes(document(sensor=[], sensors=[sensor("a", topic="other/a")]))
-    assert set(found) == {"/sensor", "/sensors/0/topic"}
+    """With an unknown member next to sensors, uncovered topics are still reported."""
+    by_path = mistakes(document(sensor=[], sensors=[sensor("a", topic="other/a")]))
+    assert set(by_path) == {"/sensor", "/sensors/0/topic"}
 
 
 @pytest.mark.parametrize("types", [None, [], "probe", 5])
-def test_types_of_a_wrong_kind(types):
-    """Where types is no object that alone is reported, not that each sensor's type is unknown."""
+def test_types_of_a_wrong_json_type(types):
+    """If types is not an object, only that is reported, not that each sensor's type is unknown."""
     assert only(document(types=types))[0] == "/types"
 
 
 @pytest.mark.parametrize("missing", ["subscribe", "types", "sensors"])
 def test_missing_part(missing):
-    """Each of the three parts is asked for by name."""
-    found = document()
-    del found[missing]
-    assert only(found) == (f"/{missing}", "", "is missing; add it")
+    """Each of the three parts is reported as missing by its name."""
+    raw = document()
+    del raw[missing]
+    assert only(raw) == (f"/{missing}", "", "is missing; add it")
 
 
 @pytest.mark.parametrize(
-    ("unit", "mend"),
+    ("unit", "fix"),
     [
         ("°C", "write 'Cel'"),
         ("celsius", "write 'Cel'"),
@@ -174,22 +174,22 @@ def test_missing_part(missing):
         ("V\0", "see https://ucum.org/ucum"),
     ],
 )
-def test_bad_unit_names_the_good_one(unit, mend):
-    """A unit that is no UCUM code is reported with the code that was probably meant."""
+def test_bad_unit_is_reported_with_the_valid_one(unit, fix):
+    """A unit that is not a UCUM code is reported with the code that was probably meant."""
     path, value, problem = only(
         document(types={"probe": {"quantities": {"temperature": {"unit": unit, "interval_seconds": 1}}}})
     )
     assert path == "/types/probe/quantities/temperature/unit"
     assert json.loads(value) == unit
     assert problem.startswith("not a UCUM code")
-    assert mend in problem
+    assert fix in problem
 
 
 @pytest.mark.parametrize("unit", ["Cel", "[degF]", "%", "hPa", "/min", "V", "kW.h", "m/s2", "10*3/uL", "mol/m3"])
 def test_good_units(unit):
     """UCUM codes, common or rare, are accepted as they are."""
-    found = document(types={"probe": {"quantities": {"temperature": {"unit": unit, "interval_seconds": 1}}}})
-    assert parse(json.dumps(found).encode()).sensors[0].quantities["temperature"].unit == unit
+    raw = document(types={"probe": {"quantities": {"temperature": {"unit": unit, "interval_seconds": 1}}}})
+    assert parse(json.dumps(raw).encode()).sensors[0].quantities["temperature"].unit == unit
 
 
 @pytest.mark.parametrize(
@@ -204,14 +204,14 @@ def test_good_units(unit):
     ],
 )
 def test_bad_topic(topic, problem):
-    """A topic that nothing can be published on is refused with the reason."""
-    path, _, found = only(document(sensors=[sensor("a", topic=topic)]))
+    """An invalid topic is refused with the reason."""
+    path, _, reported = only(document(sensors=[sensor("a", topic=topic)]))
     assert path == "/sensors/0/topic"
-    assert problem in found
+    assert problem in reported
 
 
 def test_longest_topic():
-    """A topic of exactly 65,535 bytes is a topic."""
+    """A topic of exactly 65,535 bytes is accepted."""
     topic = "plant/" + "a" * (65_535 - 6)
     assert parse(json.dumps(document(sensors=[sensor("a", topic=topic)])).encode()).sensors[0].topic == topic
 
@@ -221,23 +221,23 @@ def test_longest_topic():
     [("", "is empty"), ("plant/#/a", "last level"), ("plant#", "last level"), ("plant+/a", "alone in its level")],
 )
 def test_bad_filter(bad, problem):
-    """A filter whose wildcards stand where they may not is refused with the rule."""
-    path, _, found = only(document(subscribe=["plant/#", bad]))
+    """A filter with misplaced wildcards is refused with the rule."""
+    path, _, reported = only(document(subscribe=["plant/#", bad]))
     assert path == "/subscribe/1"
-    assert problem in found
+    assert problem in reported
 
 
 def test_same_topic_same_device():
-    """Two sensors of one topic need different devices; the second is told of the first."""
-    found = document(sensors=[sensor("a", topic="plant/x", device="d"), sensor("b", topic="plant/x", device="d")])
-    assert only(found) == ("/sensors/1/device", "'d'", "/sensors/0 has the same topic and device; change one")
+    """Two sensors of one topic need different devices; the mistake names the first sensor."""
+    raw = document(sensors=[sensor("a", topic="plant/x", device="d"), sensor("b", topic="plant/x", device="d")])
+    assert only(raw) == ("/sensors/1/device", "'d'", "/sensors/0 has the same topic and device; change one")
 
 
 def test_same_topic_without_device_pointer():
-    """Two sensors of one topic need a format that says where the device names itself."""
-    found = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x")])
-    found["types"]["probe"]["format"] = {"name": "fields", "device": None}
-    path, value, problem = only(found)
+    """Two sensors of one topic need a format with a device pointer."""
+    raw = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x")])
+    raw["types"]["probe"]["format"] = {"name": "fields", "device": None}
+    path, value, problem = only(raw)
     assert (path, value) == ("/sensors/1/topic", "'plant/x'")
     assert "also the topic of /sensors/0" in problem
     assert "set format.device" in problem
@@ -246,16 +246,16 @@ def test_same_topic_without_device_pointer():
 def test_same_topic_other_format():
     """Two sensors of one topic need one format."""
     other = {"name": "fields", "time": "/ts"}
-    found = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x", format=other)])
-    path, _, problem = only(found)
+    raw = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x", format=other)])
+    path, _, problem = only(raw)
     assert path == "/sensors/1/format"
     assert "shares its topic with /sensors/0" in problem
 
 
 def test_same_topic_other_device():
-    """Two sensors of one topic with devices of their own are fine."""
-    found = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x")])
-    assert len(parse(json.dumps(found).encode()).sensors) == 2
+    """Two sensors may share a topic if their devices differ."""
+    raw = document(sensors=[sensor("a", topic="plant/x"), sensor("b", topic="plant/x")])
+    assert len(parse(json.dumps(raw).encode()).sensors) == 2
 
 
 @pytest.mark.parametrize(("minimum", "maximum"), [(5, 5), (6, 5), (-1, -2)])
@@ -263,18 +263,18 @@ def test_range_of_a_type(minimum, maximum):
     """An empty range is reported once, where it is written, however many sensors have the type, and with none."""
     quantity = {"unit": "Cel", "interval_seconds": 1, "minimum": minimum, "maximum": maximum}
     for sensors in ([], [sensor("a"), sensor("b")]):
-        found = document(types={"probe": {"quantities": {"temperature": quantity}}}, sensors=sensors)
-        path, value, problem = only(found)
+        raw = document(types={"probe": {"quantities": {"temperature": quantity}}}, sensors=sensors)
+        path, value, problem = only(raw)
         assert path == "/types/probe/quantities/temperature"
         assert value == f"{float(minimum)} … {float(maximum)}"
         assert "minimum is not below maximum" in problem
 
 
 def test_range_of_a_sensor():
-    """An empty range that a sensor brings itself is reported at that sensor."""
+    """An empty range in a sensor's quantities is reported at that sensor."""
     quantity = {"unit": "Cel", "interval_seconds": 1, "minimum": 2, "maximum": 1}
-    found = document(sensors=[sensor("a"), sensor("b", quantities={"temperature": quantity})])
-    assert only(found)[0] == "/sensors/1/quantities/temperature"
+    raw = document(sensors=[sensor("a"), sensor("b", quantities={"temperature": quantity})])
+    assert only(raw)[0] == "/sensors/1/quantities/temperature"
 
 
 @pytest.mark.parametrize("name", ["minimum", "maximum", "interval_seconds"])
@@ -292,27 +292,27 @@ def test_numbers_are_finite(name, number):
         ("2020-01-01T00:00:00", "has no zone"),
         ("2020-01-01", "has no zone"),
         ("yesterday", "datetime"),
-        ("0001-01-01T00:00:00+02:00", "out of the calendar"),
+        ("0001-01-01T00:00:00+02:00", "outside the calendar"),
     ],
 )
 def test_bad_since(since, problem):
-    """A date from which a sensor counts needs a zone and a place in the calendar."""
-    path, value, found = only(document(sensors=[sensor("a", since=since)]))
+    """``since`` needs a zone and a valid calendar date."""
+    path, value, reported = only(document(sensors=[sensor("a", since=since)]))
     assert (path, json.loads(value)) == ("/sensors/0/since", since)
-    assert problem in found
+    assert problem in reported
 
 
 def test_since_in_any_zone():
-    """The date from which a sensor counts is kept as an instant, whatever zone it is written in."""
-    found = document(sensors=[sensor("a", since="2020-01-01T02:00:00+02:00")])
-    assert parse(json.dumps(found).encode()).sensors[0].since == datetime(2020, 1, 1, tzinfo=UTC)
+    """``since`` is kept as an instant, whatever zone it is written in."""
+    raw = document(sensors=[sensor("a", since="2020-01-01T02:00:00+02:00")])
+    assert parse(json.dumps(raw).encode()).sensors[0].since == datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def test_duplicate_members():
-    """A member that stands twice in an object is reported, beside what else is wrong."""
+    """A member that appears twice in an object is reported together with the other mistakes."""
     text = json.dumps(document(sensors=[sensor("a", type="prob")])).replace('"site"', '"area": "x", "site"')
     assert mistakes(text.encode()) == {
-        "": ("'area'", "a member stands twice in one object; keep one of them"),
+        "": ("'area'", "the member appears twice in one object; keep one of them"),
         "/sensors/0/type": ("'prob'", "no such type; known under /types: probe"),
     }
 
@@ -332,16 +332,16 @@ def test_duplicate_members():
     ],
 )
 def test_not_a_document(text, value, problem):
-    """What is no JSON object at all is one mistake that says where reading ended."""
-    path, found, why = only(text)
-    assert (path, found) == ("", value)
-    assert problem in why
+    """A file that is not a JSON object is one mistake with the position where parsing failed."""
+    path, reported_value, reported = only(text)
+    assert (path, reported_value) == ("", value)
+    assert problem in reported
 
 
 @pytest.mark.parametrize("name", ["site", "area", "description", "device"])
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
 def test_texts_the_database_can_hold(name, text):
-    """A text that no database text can hold is refused, in a message that can be printed."""
+    """A text that PostgreSQL cannot store is refused, with a printable message."""
     with pytest.raises(RegistryError) as caught:
         parse(json.dumps(document(sensors=[sensor("a", **{name: text})])).encode())
     assert [mistake.path for mistake in caught.value.mistakes] == [f"/sensors/0/{name}"]
@@ -360,94 +360,94 @@ def test_names_of_types(name):
 @pytest.mark.parametrize("member", ["time", "device", "quantity", "value", "readings"])
 def test_pointers_begin_with_a_slash(member):
     """A pointer without its slash is reported with it."""
-    found = document()
-    found["types"]["probe"]["format"] = {"name": "fields", member: "payload/x"}
-    path, _, problem = only(found)
+    raw = document()
+    raw["types"]["probe"]["format"] = {"name": "fields", member: "payload/x"}
+    path, _, problem = only(raw)
     assert path == f"/types/probe/format/{member}"
     assert "write '/payload/x'" in problem
 
 
-def fleet(**more) -> dict:
-    """Return one good entry of a fleet that discovers."""
+def pattern(**more) -> dict:
+    """Return a valid entry of a sensor pattern that discovers."""
     return {"type": "probe", "site": "here", "area": "hall", "topic": "plant/{sensor}", "discover": True, **more}
 
 
-def test_fleets():
-    """An entry whose topic names its sensors is a fleet; members that it lists alone are known from the start."""
-    listed = fleet(
+def test_sensor_patterns():
+    """An entry with discover or members is a sensor pattern; without discover its members are known from the start."""
+    listed = pattern(
         topic="plant/x/{sensor}/#", sensor_id="x-{sensor}", discover=False, members={"a/b": {"area": "roof"}, "c": {}}
     )
-    found = parse(json.dumps(document(sensors=[sensor("a"), fleet(), listed])).encode())
-    assert [one.sensor_id for one in found.sensors] == ["a"]
-    assert [one.base.sensor_id for one in found.fleets] == ["{device}", "x-{sensor}"]
-    assert [(one.sensor_id, one.device, one.topic, one.area) for one in found.members] == [
+    registry = parse(json.dumps(document(sensors=[sensor("a"), pattern(), listed])).encode())
+    assert [sensor.sensor_id for sensor in registry.sensors] == ["a"]
+    assert [entry.prototype.sensor_id for entry in registry.patterns] == ["{device}", "x-{sensor}"]
+    assert [(member.sensor_id, member.device, member.topic, member.area) for member in registry.members] == [
         ("x-a-b", "a/b", "plant/x/a/b/#", "roof"),
         ("x-c", "c", "plant/x/c/#", "hall"),
     ]
-    assert found.discovered("plant/new", "new").sensor_id == "new"
-    assert found.discovered("plant/a", "a") is None
-    assert found.discovered("plant/x/stranger/y", "stranger") is None
-    assert found.discovered("elsewhere/new", "new") is None
+    assert registry.sensor_of_pattern("plant/new", "new").sensor_id == "new"
+    assert registry.sensor_of_pattern("plant/a", "a") is None
+    assert registry.sensor_of_pattern("plant/x/stranger/y", "stranger") is None
+    assert registry.sensor_of_pattern("elsewhere/new", "new") is None
 
 
 def test_pattern_of_one_sensor():
     """One sensor may publish on many topics."""
     entry = sensor("a", topic="plant/a/{quantity}/#", format="value")
-    assert [one.sensor_id for one in parse(json.dumps(document(sensors=[entry])).encode()).sensors] == ["a"]
+    assert [parsed.sensor_id for parsed in parse(json.dumps(document(sensors=[entry])).encode()).sensors] == ["a"]
 
 
 @pytest.mark.parametrize(
     ("entry", "path", "problem"),
     [
-        (fleet(discover=False), "", "Set discover to true"),
-        (fleet(discover=False, sensor_id="x-{sensor}"), "", "list their names under members"),
-        (sensor("a", topic="plant/{sensor}"), "/sensor_id", "one name for all that {sensor}"),
-        (fleet(sensor_id="one"), "/sensor_id", "one name for many sensors"),
-        (fleet(sensor_id="{sensor}/x"), "/sensor_id", "names are letters, digits"),
-        (fleet(sensor_id="{place}"), "/sensor_id", "the topic has no {place}"),
-        (fleet(site="{place}"), "/site", "the topic has no {place}"),
-        (fleet(area="{"), "/area", "mend the braces"),
-        (fleet(device="x"), "/device", "name themselves"),
-        (sensor("a", area="{area}"), "/area", "placeholders are for fleets"),
-        (fleet(members={}), "/members", "at least 1 item"),
-        (fleet(members={"a": {"are": "x"}}), "/members/a/are", "unknown member"),
-        (fleet(discover=False, members={"°": {}}), "/members/°", "no name of a device"),
+        (pattern(discover=False), "", "Set discover to true"),
+        (pattern(discover=False, sensor_id="x-{sensor}"), "", "list their names under members"),
+        (sensor("a", topic="plant/{sensor}"), "/sensor_id", "one name for all sensors that {sensor}"),
+        (pattern(sensor_id="one"), "/sensor_id", "one name for many sensors"),
+        (pattern(sensor_id="{sensor}/x"), "/sensor_id", "names are letters, digits"),
+        (pattern(sensor_id="{place}"), "/sensor_id", "the topic has no {place}"),
+        (pattern(site="{place}"), "/site", "the topic has no {place}"),
+        (pattern(area="{"), "/area", "mend the braces"),
+        (pattern(device="x"), "/device", "name themselves"),
+        (sensor("a", area="{area}"), "/area", "placeholders need discover or members"),
+        (pattern(members={}), "/members", "at least 1 item"),
+        (pattern(members={"a": {"are": "x"}}), "/members/a/are", "unknown member"),
+        (pattern(discover=False, members={"°": {}}), "/members/°", "not a valid device name"),
         (
-            fleet(topic="plant/{area}/{sensor}", area="{area}", discover=False, members={"a": {}}),
+            pattern(topic="plant/{area}/{sensor}", area="{area}", discover=False, members={"a": {}}),
             "/area",
-            "members are registered before they say anything",
+            "members are registered before their first message",
         ),
-        (fleet(topic="plant/{sensor"), "/topic", "mend the braces"),
-        (fleet(topic="other/{sensor}"), "/topic", "no filter under /subscribe covers it"),
-        (fleet(topic="{sensor:path}"), "/topic", "no filter under /subscribe covers it"),
-        (fleet(format="value"), "/topic", "needs {quantity} there"),
-        (fleet(topic="plant/{quantity}", format="value"), "/topic", "names no sensor"),
-        (fleet(format="tasmoto"), "/format", "no such format; known are fields"),
-        (fleet(format={"name": "value", "unit_sufix": True}), "/format/unit_sufix", "unknown member"),
-        (fleet(format=5), "/format", "valid dictionary"),
+        (pattern(topic="plant/{sensor"), "/topic", "mend the braces"),
+        (pattern(topic="other/{sensor}"), "/topic", "no filter under /subscribe covers it"),
+        (pattern(topic="{sensor:path}"), "/topic", "no filter under /subscribe covers it"),
+        (pattern(format="value"), "/topic", "needs {quantity} there"),
+        (pattern(topic="plant/{quantity}", format="value"), "/topic", "names no sensor"),
+        (pattern(format="tasmoto"), "/format", "no such format; known are fields"),
+        (pattern(format={"name": "value", "unit_sufix": True}), "/format/unit_sufix", "unknown member"),
+        (pattern(format=5), "/format", "valid dictionary"),
         ({"type": "probe", "site": "s", "area": "a", "topic": "plant/a"}, "/sensor_id", "is missing"),
     ],
 )
-def test_mistakes_of_fleets(entry, path, problem):
-    """What is wrong with a fleet's names is reported at its place, with the mend."""
-    found, _, text = only(document(sensors=[entry]))
-    assert found == f"/sensors/0{path}"
-    assert problem in text
+def test_mistakes_of_sensor_patterns(entry, path, problem):
+    """A mistake in the names of a sensor pattern is reported at its place, with the fix."""
+    reported_path, _, reported = only(document(sensors=[entry]))
+    assert reported_path == f"/sensors/0{path}"
+    assert problem in reported
 
 
 def test_two_of_one_name():
     """Members don't share an id with each other or with sensors that have an entry of their own."""
-    listed = fleet(discover=False, members={"a": {}, "x y": {}, "x-y": {}}, topic="plant/x/{sensor}")
-    found = mistakes(document(sensors=[sensor("a"), listed]))
-    assert set(found) == {"/sensors/1/members/a", "/sensors/1/members/x-y"}
-    assert "would be sensor a, which /sensors/0 is" in found["/sensors/1/members/a"][1]
+    listed = pattern(discover=False, members={"a": {}, "x y": {}, "x-y": {}}, topic="plant/x/{sensor}")
+    by_path = mistakes(document(sensors=[sensor("a"), listed]))
+    assert set(by_path) == {"/sensors/1/members/a", "/sensors/1/members/x-y"}
+    assert "would be sensor a, which /sensors/0 is" in by_path["/sensors/1/members/a"][1]
 
 
-def test_fleets_have_their_topic_for_themselves():
-    """Two fleets of one pattern, or a fleet and a sensor, are one entry too many."""
-    path, _, problem = only(document(sensors=[fleet(), fleet(area="other")]))
+def test_sensor_patterns_do_not_share_a_topic():
+    """Two sensor patterns with the same topic, or a pattern and a sensor, are reported as one entry too many."""
+    path, _, problem = only(document(sensors=[pattern(), pattern(area="other")]))
     assert path == "/sensors/1/topic"
-    assert "make them one" in problem
+    assert "make them one entry" in problem
 
 
 @pytest.mark.parametrize(
@@ -463,19 +463,19 @@ def test_fleets_have_their_topic_for_themselves():
     ],
 )
 def test_mistakes_of_quantities(form, more, path, problem):
-    """What a quantity can't have with its format, or its unit, is reported."""
+    """A member of a quantity that contradicts its format or unit is reported."""
     quantities = {
         "a": {"unit": "Cel", "interval_seconds": 1, **({"source": "b"} if form != "fields" else {})},
         "c": {"unit": "Cel", "interval_seconds": 1, **more},
     }
-    found, _, text = only(document(types={"probe": {"quantities": quantities, "format": form}}, sensors=[]))
-    assert found == "/types/probe/quantities/c" + path
-    assert problem in text
+    reported_path, _, reported = only(document(types={"probe": {"quantities": quantities, "format": form}}, sensors=[]))
+    assert reported_path == "/types/probe/quantities/c" + path
+    assert problem in reported
 
 
 @pytest.mark.parametrize("own", [{}, {"discover": True, "sensor_id": "x-{device}"}])
 def test_zone_of_a_format_that_has_its_own(own):
-    """A zone that the format would not look at is a mistake that says where it belongs."""
+    """A zone that the format ignores is a mistake that names the right place."""
     entry = {**sensor("a", timezone="Europe/Berlin", format="tasmota"), **own}
     path, value, problem = only(document(sensors=[entry]))
     assert (path, value) == ("/sensors/0/timezone", "'Europe/Berlin'")
@@ -492,7 +492,7 @@ def test_fields_may_have_states_and_units():
 
 
 def test_error_is_a_list():
-    """What the user reads is the file, how many mistakes, and a line for each."""
+    """The error text has the file, the number of mistakes, and one line per mistake."""
     with pytest.raises(RegistryError) as caught:
         parse(json.dumps(document(sensors=[sensor("a", type="x"), sensor("b", latitude=100)])).encode(), "my.json")
     first, *lines = str(caught.value).splitlines()
@@ -502,27 +502,27 @@ def test_error_is_a_list():
 
 
 def test_file_that_is_not_there(tmp_path):
-    """A missing file is an error that names it and the variable to set."""
+    """A missing file is an error with its name and the variable to set."""
     with pytest.raises(SettingError, match=r"nowhere\.json: No such file.*COLLECTOR_REGISTRY"):
         sensors_file.load(tmp_path / "nowhere.json")
 
 
 def test_schema_is_committed():
-    """The schema file that editors complete by is the one the code makes."""
+    """The committed JSON Schema equals the generated one."""
     assert sensors_file.SCHEMA_FILE.read_text() == sensors_file.schema()
 
 
 def test_sensors_json_of_the_repository():
-    """The registry that comes with the product is valid and has the sensors it promises."""
-    found = sensors_file.load(ROOT / "sensors.json")
-    quantities = {name for one in found.sensors for name in one.quantities}
-    kinds = {one.type for one in found.sensors}
+    """The registry of the repository is valid and has the documented sensors."""
+    registry = sensors_file.load(ROOT / "sensors.json")
+    quantities = {name for listed in registry.sensors for name in listed.quantities}
+    kinds = {sensor.type for sensor in registry.sensors}
     assert kinds >= {"thermostat", "barometer", "hygrometer", "heart_rate_meter", "motor"}
     assert quantities >= {"temperature", "pressure", "humidity", "heart_rate", "voltage"}
-    assert all(one.site and one.area and one.latitude is not None for one in found.sensors)
+    assert all(listed.site and listed.area and listed.latitude is not None for listed in registry.sensors)
 
 
-# MQTT 3.1.1, section 4.7: the examples of the standard, and its corners.
+# MQTT 3.1.1, section 4.7: the examples of the standard, and its corner cases.
 @pytest.mark.parametrize(
     ("pattern", "topic", "expected"),
     [
@@ -556,7 +556,7 @@ def test_sensors_json_of_the_repository():
         ("a b/ü", "a b/ü", True),
     ],
 )
-def test_filters_match_as_the_standard_says(pattern, topic, expected):
-    """Wildcards match what MQTT 3.1.1 says they match."""
+def test_filters_match_as_specified(pattern, topic, expected):
+    """Wildcards match as MQTT 3.1.1 specifies."""
     assert topics.check_filter(pattern) == pattern
     assert topics.matches(pattern, topic) is expected
