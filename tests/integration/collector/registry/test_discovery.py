@@ -275,7 +275,7 @@ def test_database_outage(warehouse):
     assert committed == []
     away.clear()
     until(lambda: sum(len(_messages(batch)) for batch in committed) == 30)
-    assert [batch.delivery for batch in committed for batch in _messages(batch)] == list(range(1, 31))
+    assert [part.delivery for batch in committed for part in _messages(batch)] == list(range(1, 31))
     assert pipeline.stop(30)
     assert warehouse.stored() == 30
     assert warehouse.all("select count(*) from telemetry.sensor where discovered") == [(7,)]
