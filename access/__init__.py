@@ -1,1 +1,1 @@
-"""HTTP: what is stored can be read, and readings can be posted."""
+"""HTTP interface: reads stored data, accepts posted readings."""

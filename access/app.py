@@ -1,4 +1,4 @@
-"""Puts the server together."""
+"""The ASGI application: routes, error responses, OpenAPI description, metrics."""
 
 import time
 from collections.abc import AsyncIterator
@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access import problems
-from access.auth.bearer import Gate
+from access.auth.bearer import TokenGate
 from access.auth.tokens import TokenFile
 from access.database import Database
-from access.ingest.publisher import Broker
+from access.ingest.publisher import BrokerPublisher
 from access.metrics import Metrics
 from access.openapi import models, swagger_ui
 from access.problems import ProblemError
@@ -28,29 +28,29 @@ from core.settings import MqttSettings
 log = structlog.get_logger()
 
 _ABOUT = """
-Readings of sensors, what was made of them, and how good they are; and a way in for devices that speak HTTP.
+Sensor readings, aggregates, load cycles, anomalies and data quality; devices that use HTTP can post readings.
 
-Every request takes a token: `Authorization: Bearer <token>`. `access token new NAME --scope read` makes one.
+Every request needs a token: `Authorization: Bearer <token>`. `access token new NAME --scope read` creates one.
 
-Lists come as JSON, NDJSON or CSV (header `Accept`, or `format=`). JSON comes in parts: follow `next` until it is null.
-NDJSON and CSV come whole. Times are ISO 8601; `from` is included, `to` is not. What goes wrong is told as
-[RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
+Lists are available as JSON, NDJSON or CSV (header `Accept`, or `format=`). JSON is paginated: follow `next` until it is
+null. NDJSON and CSV are complete. Times are ISO 8601; `from` is inclusive, `to` exclusive. Errors are problem details
+([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 """
 _TAGS = [
-    {"name": "readings", "description": "What was measured, as it came and in windows; and where it is posted."},
-    {"name": "findings", "description": "What the marts have made of it."},
-    {"name": "quality", "description": "Whether it can be trusted."},
-    {"name": "catalog", "description": "What is in the database, for those who go on in SQL."},
-    {"name": "server", "description": "How the server is."},
+    {"name": "readings", "description": "Raw readings, aggregates over windows, and posting of readings."},
+    {"name": "findings", "description": "Load cycles and anomalies, from the marts."},
+    {"name": "quality", "description": "Results of quality checks, quality by day, and message accounting."},
+    {"name": "catalog", "description": "Tables and views of the database, for SQL users."},
+    {"name": "server", "description": "Health and metrics of the server."},
 ]
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
-def make(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
-    """Return the server; nothing is connected before its start, raises :class:`SettingError` for certificates."""
-    broker = Broker(mqtt)
+def create_app(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
+    """Return the application, which connects at startup; raises :class:`SettingError` for invalid certificates."""
+    broker = BrokerPublisher(mqtt)
     database = Database(settings.connections, settings.query_seconds)
-    metrics = Metrics(lambda: broker.connected, lambda: database.busy)
+    metrics = Metrics(lambda: broker.connected, lambda: database.connections_in_use)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -77,22 +77,22 @@ def make(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
     app.state.broker = broker
     app.state.database = database
     app.state.metrics = metrics
-    app.state.gate = Gate(TokenFile(settings.tokens_file), settings.requests_per_token)
+    app.state.gate = TokenGate(TokenFile(settings.tokens_file), settings.requests_per_token)
     for router in (read.router, write.router, health.router):
         app.include_router(router)
     swagger_ui.mount(app)
-    app.add_exception_handler(ProblemError, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    return _Outermost(app, metrics)
+    app.add_exception_handler(ProblemError, _problem_response)
+    app.add_exception_handler(RequestValidationError, _validation_response)
+    app.add_exception_handler(HTTPException, _http_response)
+    return _RequestObserver(app, metrics)
 
 
 class _Api(FastAPI):
-    """An API whose description also has what routes only refer to."""
+    """A FastAPI application whose OpenAPI description contains the schemas that routes reference."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            found = get_openapi(
+            description = get_openapi(
                 title=self.title,
                 version=self.version,
                 description=self.description,
@@ -100,21 +100,21 @@ class _Api(FastAPI):
                 tags=self.openapi_tags,
                 license_info=self.license_info,
             )
-            schemas = found["components"]["schemas"]
+            schemas = description["components"]["schemas"]
             for model in (models.Problem, models.WideReading, models.NarrowReading):
-                own = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                schemas |= own.pop("$defs", {})
-                schemas[model.__name__] = own
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= schema.pop("$defs", {})
+                schemas[model.__name__] = schema
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
-            for route in (route for routes in found["paths"].values() for route in routes.values()):
+            for route in (route for routes in description["paths"].values() for route in routes.values()):
                 route["summary"] = route["description"].split("\n")[0].rstrip(".")
-            self.openapi_schema = found
+            self.openapi_schema = description
         return self.openapi_schema
 
 
-class _Outermost:
-    """Measures every request, and lets no error out: it is logged, and told as a problem if nothing is sent yet."""
+class _RequestObserver:
+    """Measures every request and logs its unhandled errors; answers 500 if no response was started."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -124,10 +124,10 @@ class _Outermost:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin = time.perf_counter()
+        started = time.perf_counter()
         status = 0
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -135,44 +135,46 @@ class _Outermost:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
-        except ProblemError as error:  # in the middle of a list: the connection is cut, so the reader knows
-            log.warning("answer broken off", route=_route(scope), reason=error.detail)
+            await self._app(scope, receive, send_with_headers)
+        except ProblemError as error:
+            # In a streamed list. Closing the connection shows the client that rows are missing.
+            log.warning("response aborted", route=_route(scope), reason=error.detail)
         except Exception as error:
-            log.exception("defect", route=_route(scope), error=type(error).__name__)
+            log.exception("unhandled error", route=_route(scope), error=type(error).__name__)
             if not status:
-                await problems.response(_DEFECT, scope["path"])(scope, receive, sending)
+                await problems.response(_INTERNAL_ERROR, scope["path"])(scope, receive, send_with_headers)
         finally:
-            self._metrics.answered(scope["method"], _route(scope), status, time.perf_counter() - begin)
+            self._metrics.record_request(scope["method"], _route(scope), status, time.perf_counter() - started)
 
 
-_DEFECT = ProblemError("defect", "This should not have happened. It is in the server's log.")
+_INTERNAL_ERROR = ProblemError("defect", "Unexpected error; the log of the server has the details.")
 
 
 def _route(scope: Scope) -> str:
-    """Return the route's path with its placeholders: as many values as there are routes, whatever is asked for."""
+    """Return the path template of the route, so that the number of label values is bounded."""
     return getattr(scope.get("route"), "path", "none")
 
 
-async def _problem(request: Request, error: Exception) -> Response:
+async def _problem_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return problems.response(error, request.url.path)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _validation_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = []
-    for found in error.errors():
-        place = [str(step) for step in found["loc"][1:]]
-        wrong = "not known here" if found["type"] == "extra_forbidden" else found["msg"].removeprefix("Value error, ")
-        errors.append({"parameter": place[0] if place else str(found["loc"][0]), "detail": wrong})
-    detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in errors[:3])
+    for mistake in error.errors():
+        path = [str(step) for step in mistake["loc"][1:]]
+        unknown = mistake["type"] == "extra_forbidden"
+        text = "unknown parameter" if unknown else mistake["msg"].removeprefix("Value error, ")
+        errors.append({"parameter": path[0] if path else str(mistake["loc"][0]), "detail": text})
+    detail = "; ".join(f"{mistake['parameter']}: {mistake['detail']}" for mistake in errors[:3])
     return problems.response(ProblemError("invalid", f"{detail}.", errors), request.url.path)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     names = {404: "not-found", 405: "wrong-method"}
     name = names.get(error.status_code, "malformed")
-    detail = {"not-found": "There is nothing at this address; /docs lists what there is."}.get(name, f"{error.detail}.")
+    detail = {"not-found": "There is no such path; /docs lists all paths."}.get(name, f"{error.detail}.")
     return problems.response(ProblemError(name, detail, headers=error.headers), request.url.path)

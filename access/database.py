@@ -1,4 +1,4 @@
-"""The database as it is read here: a few connections, read-only, each query with an end."""
+"""Pool of read-only database connections with a timeout for each query."""
 
 import asyncio
 import logging
@@ -16,25 +16,25 @@ from core.database import PARAMETERS, reason
 Row = tuple[Any, ...]
 Query = sql.SQL | sql.Composed
 
-_PATIENCE = 3.0
+_POOL_TIMEOUT = 3.0
 """Seconds that a request waits for a connection."""
 _GRACE = 5.0
-"""So much longer than a query may take we wait for a server that doesn't say so itself."""
+"""Seconds after the query timeout before a server that does not report it is given up."""
 
 _RETRY = {"Retry-After": "5"}
 
 
 class Database:
-    """A pool of ``connections``; a query ends after ``seconds``."""
+    """A pool of ``connections``; the timeout of a query is ``seconds``."""
 
     def __init__(self, connections: int, seconds: float) -> None:
         options = [
             PARAMETERS["options"],
             "-c default_transaction_read_only=on",
             f"-c statement_timeout={seconds * 1000:.0f}",
-            "-c jit=off",  # compiling takes longer than any page
+            "-c jit=off",  # JIT compilation takes longer than any query of a page
         ]
-        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # /ready and each answer say it
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # /ready and each response report it
         self._seconds = seconds
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Row]] = AsyncConnectionPool(
             kwargs={
@@ -42,21 +42,21 @@ class Database:
                 "options": " ".join(options),
                 "application_name": "access",
                 "autocommit": True,
-                # Behind a pooler that hands out another session each time, a prepared statement is not there.
+                # Behind a pooler that assigns another session to each transaction, prepared statements are missing.
                 "prepare_threshold": None,
             },
             min_size=1,
             max_size=connections,
-            timeout=_PATIENCE,
+            timeout=_POOL_TIMEOUT,
             max_waiting=connections * 20,
             check=AsyncConnectionPool.check_connection,
-            # Never given up: the next request tries again at once.
+            # The pool never stops reconnecting: each request triggers another attempt.
             reconnect_timeout=10.0,
             open=False,
         )
 
     async def open(self) -> None:
-        """Begin to connect, and return at once: the database may come later."""
+        """Start connecting and return immediately: the database may be started later."""
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
@@ -64,30 +64,30 @@ class Database:
         await self._pool.close()
 
     @property
-    def busy(self) -> int:
-        """Connections in use."""
+    def connections_in_use(self) -> int:
+        """Number of connections in use."""
         stats = self._pool.get_stats()
         return int(stats.get("pool_size", 0) - stats.get("pool_available", 0))
 
-    async def rows(
+    async def fetch(
         self,
         query: Query,
         values: Mapping[str, Any] | None = None,
         *,
-        patience: float = _PATIENCE,
-        within: float | None = None,
+        pool_timeout: float = _POOL_TIMEOUT,
+        total_timeout: float | None = None,
     ) -> Sequence[Row]:
-        """Return what ``query`` finds; raises :class:`ProblemError`.
+        """Return all rows of ``query``; raises :class:`ProblemError`.
 
-        ``patience`` is how many seconds a connection is waited for, ``within`` how many it all may take, whatever the
-        server does: a little longer than a query may take, unless given.
+        ``pool_timeout`` limits the wait for a connection and ``total_timeout`` the whole call, even if the server does
+        not respond; its default is a little more than the query timeout. Both are in seconds.
         """
-        # Not asyncio.timeout: a query that is cancelled first waits for the server's word, which may never come.
-        task = asyncio.ensure_future(self._rows(query, values, patience))
-        task.add_done_callback(_look_at)
+        # Not asyncio.timeout: a cancelled query first waits for the server's confirmation, which may never come.
+        task = asyncio.ensure_future(self._fetch(query, values, pool_timeout))
+        task.add_done_callback(_retrieve_exception)
         try:
-            done, _ = await asyncio.wait({task}, timeout=within or patience + self._seconds + _GRACE)
-        except asyncio.CancelledError:  # who asked has gone away
+            done, _ = await asyncio.wait({task}, timeout=total_timeout or pool_timeout + self._seconds + _GRACE)
+        except asyncio.CancelledError:  # the client has disconnected
             task.cancel()
             raise
         if done:
@@ -95,16 +95,16 @@ class Database:
         task.cancel()
         raise self._too_slow()
 
-    async def _rows(self, query: Query, values: Mapping[str, Any] | None, patience: float) -> Sequence[Row]:
-        async with self._problems(), self._pool.connection(timeout=patience) as connection:
+    async def _fetch(self, query: Query, values: Mapping[str, Any] | None, pool_timeout: float) -> Sequence[Row]:
+        async with self._problems(), self._pool.connection(timeout=pool_timeout) as connection:
             cursor = await connection.cursor(binary=True).execute(query, values)
-            found: Sequence[Row] = await cursor.fetchall()
-            return found
+            rows: Sequence[Row] = await cursor.fetchall()
+            return rows
 
-    async def answers(self) -> bool:
-        """Return whether it does."""
+    async def is_available(self) -> bool:
+        """Return whether the database answers within two seconds."""
         try:
-            await self.rows(sql.SQL("select 1"), patience=1.0, within=2.0)
+            await self.fetch(sql.SQL("select 1"), pool_timeout=1.0, total_timeout=2.0)
         except ProblemError:
             return False
         return True
@@ -114,27 +114,27 @@ class Database:
 
     @asynccontextmanager
     async def _problems(self) -> AsyncIterator[None]:
-        """Turn the driver's errors inside the block into problems."""
+        """Convert errors of the driver inside the block to :class:`ProblemError`."""
         try:
             yield
         except errors.QueryCanceled as error:
             raise self._too_slow() from error
         except (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn) as error:
-            raise ProblemError("not-built", f"{reason(error)}. {_mend(str(error))}") from error
+            raise ProblemError("not-built", f"{reason(error)}. {_build_hint(str(error))}") from error
         except errors.InsufficientPrivilege as error:
-            mend = "The login of the HTTP interface must be a member of access_api: docs/security.md."
-            raise ProblemError("not-built", f"{reason(error)}. {mend}") from error
+            hint = "The database login of the HTTP interface must be a member of access_api, see docs/security.md."
+            raise ProblemError("not-built", f"{reason(error)}. {hint}") from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ProblemError("database-away", "The database does not answer.", headers=_RETRY) from error
 
 
-def _look_at(task: "asyncio.Future[Sequence[Row]]") -> None:
-    """Take note of how a query has ended, also where nobody waits for it any more."""
+def _retrieve_exception(task: "asyncio.Future[Sequence[Row]]") -> None:
+    """Retrieve the exception of a query that no caller awaits any more, which asyncio would log as never retrieved."""
     if not task.cancelled():
         task.exception()
 
 
-def _mend(text: str) -> str:
+def _build_hint(text: str) -> str:
     if '"marts' in text:
-        return "Marts are built by `make marts`, or by Airflow."
-    return "The schema is brought up to date by `timescale migrate`."
+        return "Run `make marts` to build the marts, or wait for Airflow to build them."
+    return "Run `timescale migrate` to update the schema."

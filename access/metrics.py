@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus; docs/monitoring.md has the list."""
+"""Prometheus metrics of the server; docs/monitoring.md lists them."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counts of one server. ``connected`` and ``busy`` are asked when the metrics are."""
+    """Metrics of one server. ``connected`` and ``connections_in_use`` are called on each scrape."""
 
-    def __init__(self, connected: Callable[[], bool], busy: Callable[[], int]) -> None:
+    def __init__(self, connected: Callable[[], bool], connections_in_use: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "access_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
         )
         self._seconds = Histogram(
             "access_request_seconds",
-            "From a request to the end of its answer.",
+            "Time from a request to the end of its response.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -28,25 +28,25 @@ class Metrics:
         for outcome in ("accepted", "unacknowledged"):
             self._readings.labels(outcome)
             self._messages.labels(outcome)
-        self._gauge("access_broker_connected", "1 while the broker is there, else 0.", connected)
-        self._gauge("access_database_connections", "Connections to the database in use.", busy)
+        self._gauge("access_broker_connected", "1 while connected to the broker, else 0.", connected)
+        self._gauge("access_database_connections", "Connections to the database in use.", connections_in_use)
 
     def _gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         Gauge(name, meaning, registry=self.registry).set_function(value)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Take note of an answer that has ended."""
+    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a completed response."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def published(self, readings: int, acknowledged: int, messages: int, messages_acknowledged: int) -> None:
-        """Take note of readings that were posted, and how many of them the broker has acknowledged."""
+    def record_published(self, readings: int, acknowledged: int, messages: int, messages_acknowledged: int) -> None:
+        """Count posted readings, and those that the broker has acknowledged."""
         self._readings.labels("accepted").inc(acknowledged)
         self._readings.labels("unacknowledged").inc(readings - acknowledged)
         self._messages.labels("accepted").inc(messages_acknowledged)
         self._messages.labels("unacknowledged").inc(messages - messages_acknowledged)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics and their media type, OpenMetrics where ``accept`` takes it."""
+        """Return the metrics and their media type; OpenMetrics if ``accept`` allows it."""
         encoder, media_type = choose_encoder(accept)
         return encoder(self.registry), media_type

@@ -1,4 +1,4 @@
-"""Serves until somebody ends it."""
+"""Runs the HTTP server until SIGINT or SIGTERM."""
 
 import asyncio
 import contextlib
@@ -23,31 +23,31 @@ _GRACE = 10
 
 
 class _Server(uvicorn.Server):
-    """Ends at SIGINT and SIGTERM once what is being answered has been, and then returns."""
+    """Stops on SIGINT and SIGTERM after the requests in progress, and then returns instead of raising."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._request_exit)
         yield
 
-    def _stop(self) -> None:
+    def _request_exit(self) -> None:
         self.should_exit = True
 
 
 def run(settings: AccessSettings, mqtt: MqttSettings) -> None:
-    """Serve; raises :class:`SettingError` where that can't begin."""
-    good = TokenFile(settings.tokens_file).read()
-    if not good:
+    """Serve until stopped; raises :class:`SettingError` if the server can't start."""
+    tokens = TokenFile(settings.tokens_file).read()
+    if not tokens:
         raise SettingError(
-            f"ACCESS_TOKENS_FILE: there is no token in {settings.tokens_file}, so nobody could ask for anything. "
-            "Make one: `access token new NAME --scope read,write`."
+            f"ACCESS_TOKENS_FILE: {settings.tokens_file} has no token, so every request would be refused. "
+            "Create one: `access token new NAME --scope read,write`."
         )
-    served = app.make(settings, mqtt)
+    application = app.create_app(settings, mqtt)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     config = uvicorn.Config(
-        served,
+        application,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -58,14 +58,16 @@ def run(settings: AccessSettings, mqtt: MqttSettings) -> None:
     )
     with _listen(settings) as listener:
         address, port = listener.getsockname()[:2]
-        if settings.in_the_clear:
-            log.warning("tokens travel unencrypted beyond this machine: set ACCESS_CERT_FILE, or put TLS in front")
-        log.info("serving", address=address, port=port, tokens=len(good))
+        if settings.is_unencrypted:
+            log.warning(
+                "tokens are sent unencrypted over the network: set ACCESS_CERT_FILE, or use a reverse proxy with TLS"
+            )
+        log.info("serving", address=address, port=port, tokens=len(tokens))
         server = _Server(config)
         server.run(sockets=[listener])
         if not server.started:
-            raise ServeError("the server did not start; its log says why")
-    log.info("ended")
+            raise ServeError("the server did not start; see its log")
+    log.info("stopped")
 
 
 def _listen(settings: AccessSettings) -> socket.socket:
@@ -75,5 +77,5 @@ def _listen(settings: AccessSettings) -> socket.socket:
     except OSError as error:
         where = f"{settings.address}:{settings.port}"
         raise SettingError(
-            f"ACCESS_ADDRESS, ACCESS_PORT: nothing can be served on {where}: {error.strerror}. Choose others."
+            f"ACCESS_ADDRESS, ACCESS_PORT: cannot listen on {where}: {error.strerror}. Choose another address or port."
         ) from error

@@ -1,4 +1,4 @@
-"""Settings of the HTTP interface, all checked before anything is served."""
+"""Settings of the HTTP interface, all validated before the server starts."""
 
 import ipaddress
 from pathlib import Path
@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.errors import SettingError
 from core.settings import DatabaseSettings, MqttSettings, mistakes
 
-DEVICE = "{device_id}"
-"""What stands for the device in ACCESS_PUBLISH_TOPIC."""
+DEVICE_PLACEHOLDER = "{device_id}"
+"""Placeholder of the device in ACCESS_PUBLISH_TOPIC."""
 
 
 class AccessSettings(BaseSettings):
@@ -21,35 +21,35 @@ class AccessSettings(BaseSettings):
         env_prefix="ACCESS_", extra="ignore", allow_inf_nan=False, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    address: str = Field("127.0.0.1", min_length=1, description="Address that is served on.")
-    port: int = Field(8080, ge=0, le=65_535, description="Its port; 0: any free one.")
-    cert_file: Path | None = Field(None, description="Certificate (PEM) of this server; with it TLS is spoken.")
-    key_file: Path | None = Field(None, description="The key of ACCESS_CERT_FILE (PEM).")
+    address: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    cert_file: Path | None = Field(None, description="Certificate (PEM) of the server; enables TLS.")
+    key_file: Path | None = Field(None, description="Key (PEM) of ACCESS_CERT_FILE.")
     tokens_file: Path = Field(
-        Path("access-tokens.json"), description="Who may do what; `access token new` writes it, with hashes only."
+        Path("access-tokens.json"), description="File of token hashes and scopes; `access token new` writes it."
     )
     publish_topic: str = Field(
-        f"sensors/http/{DEVICE}",
-        description="MQTT topic that posted readings are published on; {device_id} is the device's name.",
+        f"sensors/http/{DEVICE_PLACEHOLDER}",
+        description="MQTT topic of posted readings; {device_id} is replaced by the name of the device.",
     )
-    publish_seconds: float = Field(10, gt=0, le=300, description="How long the broker may take to acknowledge.")
-    max_body_kilobytes: int = Field(1024, ge=1, le=65_536, description="Largest body of a request.")
-    connections: int = Field(8, ge=1, le=100, description="Most connections to the database.")
-    query_seconds: float = Field(30, gt=0, le=3600, description="How long one query may take.")
-    requests_per_token: int = Field(8, ge=1, le=1000, description="Most requests of one token at the same time.")
+    publish_seconds: float = Field(10, gt=0, le=300, description="Timeout of the broker's acknowledgement.")
+    max_body_kilobytes: int = Field(1024, ge=1, le=65_536, description="Maximum size of a request body.")
+    connections: int = Field(8, ge=1, le=100, description="Maximum number of database connections.")
+    query_seconds: float = Field(30, gt=0, le=3600, description="Timeout of one query.")
+    requests_per_token: int = Field(8, ge=1, le=1000, description="Maximum number of concurrent requests per token.")
 
     @field_validator("publish_topic")
     @classmethod
     def _topic(cls, text: str) -> str:
-        """Refuse what is no topic to publish on."""
-        plain = text.replace(DEVICE, "device")
+        """Refuse a text that is not a topic to publish on."""
+        plain = text.replace(DEVICE_PLACEHOLDER, "device")
         if not plain or set("+#\0{}") & set(plain) or plain.startswith("$"):
-            raise ValueError(f"write an MQTT topic without wildcards, such as sensors/http/{DEVICE}")
+            raise ValueError(f"must be an MQTT topic without wildcards, for example sensors/http/{DEVICE_PLACEHOLDER}")
         return text
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
-        """Refuse half a certificate, and files that are not there."""
+    def _check_certificate(self) -> Self:
+        """Refuse a certificate without its key, and missing files."""
         files = {"ACCESS_CERT_FILE": self.cert_file, "ACCESS_KEY_FILE": self.key_file}
         wrong = [
             f"{name}: no such file {path}; set it to a PEM file"
@@ -63,8 +63,8 @@ class AccessSettings(BaseSettings):
         return self
 
     @property
-    def in_the_clear(self) -> bool:
-        """Whether tokens travel unencrypted over more than this machine, unless something in front speaks TLS."""
+    def is_unencrypted(self) -> bool:
+        """Whether tokens are sent unencrypted over the network (without a reverse proxy that adds TLS)."""
         try:
             local = ipaddress.ip_address(self.address).is_loopback
         except ValueError:
@@ -73,7 +73,7 @@ class AccessSettings(BaseSettings):
 
     def topic(self, device: str) -> str:
         """Return the topic on which readings of ``device`` are published."""
-        return self.publish_topic.replace(DEVICE, device)
+        return self.publish_topic.replace(DEVICE_PLACEHOLDER, device)
 
 
 def load() -> tuple[AccessSettings, MqttSettings]:

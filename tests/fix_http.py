@@ -1,4 +1,4 @@
-"""``access serve`` in a process of its own, as the role that it is meant for, and who asks it."""
+"""``access serve`` in a separate process with a database login of its role, and an HTTP client."""
 
 import secrets
 import sys
@@ -19,7 +19,7 @@ PROGRAM = Path(sys.executable).parent / "access"
 
 
 class Access(RunningCollector):
-    """A server on a free port, and a token for each scope."""
+    """A server on a free port, with a token per scope and a client."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.tokens_file = folder / "access-tokens.json"
@@ -38,41 +38,41 @@ class Access(RunningCollector):
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def token(self, name: str, *scopes: str) -> str:
-        """Make a token."""
+        """Create a token."""
         secret, token = issue(name, scopes)
         TokenFile(self.tokens_file).add(token)
         return secret
 
     def headers(self, scope: str | None) -> dict[str, str]:
-        """Return the header that lets one in."""
+        """Return the Authorization header of a scope."""
         return {} if scope is None else {"Authorization": f"Bearer {self.tokens[scope]}"}
 
-    def get(self, path: str, scope: str | None = "read", accept: str | None = None, **asked) -> httpx.Response:
-        """Ask; ``from_`` stands for from."""
-        told = {name.rstrip("_"): value for name, value in asked.items()}
+    def get(self, path: str, scope: str | None = "read", accept: str | None = None, **params) -> httpx.Response:
+        """Send a GET request; the parameter ``from_`` is sent as from."""
+        query = {name.rstrip("_"): value for name, value in params.items()}
         headers = self.headers(scope) | ({} if accept is None else {"Accept": accept})
-        return self.client.get(path, params=told or None, headers=headers)
+        return self.client.get(path, params=query or None, headers=headers)
 
-    def items(self, path: str, **asked) -> list[dict]:
-        """Return all items of a list, part by part."""
-        answer = self.get(path, **asked)
-        assert answer.status_code == 200, answer.text
-        found = answer.json()["items"]
-        while (following := answer.json()["next"]) is not None:
-            answer = self.get(following)
-            assert answer.status_code == 200, answer.text
-            found += answer.json()["items"]
-        return found
+    def items(self, path: str, **params) -> list[dict]:
+        """Return all items of a list, page by page."""
+        response = self.get(path, **params)
+        assert response.status_code == 200, response.text
+        items = response.json()["items"]
+        while (next_url := response.json()["next"]) is not None:
+            response = self.get(next_url)
+            assert response.status_code == 200, response.text
+            items += response.json()["items"]
+        return items
 
     def post(self, body: object, scope: str | None = "write", **headers) -> httpx.Response:
-        """Post readings: bytes as they are, anything else as JSON."""
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        """Post readings: bytes unchanged, anything else as JSON."""
+        header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if isinstance(body, bytes):
-            return self.client.post("/readings", content=body, headers=self.headers(scope) | told)
-        return self.client.post("/readings", json=body, headers=self.headers(scope) | told)
+            return self.client.post("/readings", content=body, headers=self.headers(scope) | header_fields)
+        return self.client.post("/readings", json=body, headers=self.headers(scope) | header_fields)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self.client.close()
         if self.process.poll() is None:
             self.kill()
@@ -80,27 +80,27 @@ class Access(RunningCollector):
             self.process.stderr.close()
 
 
-def problem(answer: httpx.Response, status: int, name: str) -> dict:
-    """Return the problem document that ``answer`` is; fails where it is another."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    found = answer.json()
-    assert (found["status"], found["type"]) == (status, f"/problems/{name}")
-    assert found["title"]
-    assert found["detail"]
-    assert found["instance"] == answer.request.url.path
-    return found
+def problem(response: httpx.Response, status: int, name: str) -> dict:
+    """Return the problem document of ``response``; fails unless it has this status and kind."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert (document["status"], document["type"]) == (status, f"/problems/{name}")
+    assert document["title"]
+    assert document["detail"]
+    assert document["instance"] == response.request.url.path
+    return document
 
 
-def validated(document: object, described: dict, path: str, status: str = "200") -> None:
-    """Fail unless ``document`` is as the description of ``path`` has it."""
-    schema = described["paths"][path]["get"]["responses"][status]["content"]["application/json"]["schema"]
-    jsonschema.Draft202012Validator({**schema, "components": described["components"]}).validate(document)
+def validate(document: object, openapi: dict, path: str, status: str = "200") -> None:
+    """Fail unless ``document`` matches the schema of ``path``."""
+    schema = openapi["paths"][path]["get"]["responses"][status]["content"]["application/json"]["schema"]
+    jsonschema.Draft202012Validator({**schema, "components": openapi["components"]}).validate(document)
 
 
 @contextmanager
 def login(database: Database, role: str = "access_api") -> Iterator[dict[str, str]]:
-    """Lend libpq's variables of a login that is a member of ``role`` and nothing else."""
+    """Yield libpq's variables of a temporary login that is only a member of ``role``."""
     name, password = f"access_{secrets.token_hex(4)}", secrets.token_hex(8)
     with database.connect() as connection:
         connection.execute(f"create role {name} login password '{password}' in role {role}".encode())
@@ -113,7 +113,7 @@ def login(database: Database, role: str = "access_api") -> Iterator[dict[str, st
 
 @pytest.fixture
 def access(database, broker, tmp_path) -> Iterator[Access]:
-    """A server over an empty database of its own and the shared broker."""
+    """A server with an empty database and the shared broker."""
     with login(database) as environment:
         server = Access({**environment, **broker.environment()}, tmp_path)
         yield server

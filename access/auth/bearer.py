@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: bearer tokens (RFC 6750)."""
+"""Authentication and authorization of requests by bearer token (RFC 6750)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -14,21 +14,21 @@ from access.problems import ProblemError
 
 log = structlog.get_logger()
 
-_BEARER = HTTPBearer(auto_error=False, description="A token, as `access token new` prints it.")
+_BEARER = HTTPBearer(auto_error=False, description="A token printed by `access token new`.")
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-class Gate:
-    """Lets requests in whose token is good, ``most`` of each token at a time."""
+class TokenGate:
+    """Admits requests with a valid token, at most ``limit`` per token at the same time."""
 
-    def __init__(self, file: TokenFile, most: int) -> None:
+    def __init__(self, file: TokenFile, limit: int) -> None:
         self._file = file
-        self._most = most
-        self._inside: Counter[str] = Counter()
+        self._limit = limit
+        self._active: Counter[str] = Counter()
 
-    def find(self, credentials: HTTPAuthorizationCredentials | None, scope: str) -> Token:
-        """Return whose request it is; raises :class:`ProblemError` where it may not do what ``scope`` names."""
+    def authorize(self, credentials: HTTPAuthorizationCredentials | None, scope: str) -> Token:
+        """Return the token of a request; raises :class:`ProblemError` if it is not valid or lacks ``scope``."""
         if credentials is None:
             raise ProblemError(
                 "no-token",
@@ -36,48 +36,50 @@ class Gate:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         try:
-            known = self._file.current()
+            valid_tokens = self._file.current()
         except TokenError as error:
-            log.warning("tokens can't be read", reason=str(error))
-            known = ()
-        token = tokens.find(known, credentials.credentials, tokens.now())
+            log.warning("token file can't be read", reason=str(error))
+            valid_tokens = ()
+        token = tokens.find(valid_tokens, credentials.credentials, tokens.now())
         if token is None:
             raise ProblemError(
                 "no-token",
-                "The token is not known here, or no longer good.",
+                "The token is unknown, revoked or expired.",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
         if scope not in token.scopes:
             raise ProblemError(
                 "not-allowed",
-                f"This takes the scope {scope}; the token of {token.name} has {', '.join(sorted(token.scopes))}.",
+                f"The scope {scope} is required; the token {token.name} has {', '.join(sorted(token.scopes))}.",
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
             )
         return token
 
-    async def enter(self, token: Token) -> AsyncIterator[Token]:
-        """Hold a place while the request lasts, with its answer; raises :class:`ProblemError` where none is free."""
-        if self._inside[token.name] >= self._most:
+    async def admit(self, token: Token) -> AsyncIterator[Token]:
+        """Count the request as active until its response ends; raises :class:`ProblemError` above the limit."""
+        if self._active[token.name] >= self._limit:
             raise ProblemError(
-                "too-many", f"{self._most} requests of {token.name} are being answered.", headers={"Retry-After": "1"}
+                "too-many",
+                f"{self._limit} requests of the token {token.name} are in progress.",
+                headers={"Retry-After": "1"},
             )
-        self._inside[token.name] += 1
+        self._active[token.name] += 1
         try:
             yield token
         finally:
-            self._inside[token.name] -= 1
-            if not self._inside[token.name]:
-                del self._inside[token.name]
+            self._active[token.name] -= 1
+            if not self._active[token.name]:
+                del self._active[token.name]
 
 
-def needs(scope: str) -> Callable[..., AsyncIterator[Token]]:
-    """Return a dependency that yields the token of a request and refuses those without ``scope``."""
+def require_scope(scope: str) -> Callable[..., AsyncIterator[Token]]:
+    """Return a dependency that yields the token of a request; it refuses requests without ``scope``."""
     assert scope in SCOPES
 
-    async def gate(request: Request, credentials: Credentials) -> AsyncIterator[Token]:
-        found: Gate = request.app.state.gate
-        token = found.find(credentials, scope)
-        async for one in found.enter(token):
-            yield one
+    async def check(request: Request, credentials: Credentials) -> AsyncIterator[Token]:
+        gate: TokenGate = request.app.state.gate
+        token = gate.authorize(credentials, scope)
+        async for admitted in gate.admit(token):
+            yield admitted
 
-    return gate
+    return check

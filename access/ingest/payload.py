@@ -1,9 +1,9 @@
-"""What may be posted: readings in the two forms that devices use, checked before anything is published. Pure.
+"""Validates posted readings in the two formats of devices, and groups them into MQTT messages. Pure.
 
     {"device_id": "t1", "timestamp": "2026-03-28T20:04:22Z", "temperature": 25.2, "tag": "lab"}          wide
     {"device_id": "t1", "timestamp": "2026-03-28T20:04:22Z", "sensor": "temperature", "value": 25.2}     narrow
 
-They are published as they came, so that the archive holds what was sent; what they mean is the collector's business.
+Readings are published unchanged, so that the archive has the data as sent; the collector decodes them.
 """
 
 import json
@@ -15,27 +15,27 @@ from typing import Any, Literal, NoReturn
 from access import times
 from access.problems import ProblemError
 
-MOST = 10_000
-"""Readings in a request."""
+MAX_READINGS = 10_000
+"""Maximum number of readings per request."""
 
-PER_MESSAGE = 500
-"""Readings in one MQTT message."""
+MAX_PER_MESSAGE = 500
+"""Maximum number of readings per MQTT message."""
 
 Body = Literal["application/json", "application/x-ndjson"]
 
 _DEVICE = re.compile(r"[\w.:-]{1,100}")
 _SHARED = {"device_id", "timestamp", "tag"}
 _NARROW = {"sensor", "value"}
-_CLOCK = re.compile(r"\d[Tt ]\d")
-_EXACT = 2**53
-_LARGEST = 1e290
-_SHOWN = 20
-"""Mistakes that are told of one request."""
+_DATE_AND_TIME = re.compile(r"\d[Tt ]\d")
+_MAX_EXACT = 2**53
+_MAX_VALUE = 1e290
+_MAX_ERRORS = 20
+"""Maximum number of mistakes in one response."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Readings of one device that go out together. ``numbers`` says which of the request's they are."""
+    """Readings of one device in one MQTT message; ``numbers`` are their positions in the request."""
 
     device: str
     payload: bytes
@@ -43,68 +43,68 @@ class Message:
 
 
 def media_type(header: str | None, encoding: str | None) -> Body:
-    """Return what the headers Content-Type and Content-Encoding say the body is; raises :class:`ProblemError`."""
+    """Return the media type of the body from Content-Type and Content-Encoding; raises :class:`ProblemError`."""
     name = (header or "").split(";")[0].strip().lower()
     if encoding not in (None, "", "identity"):
-        raise ProblemError("wrong-media-type", f"The body is compressed ({encoding}); send it as it is.")
+        raise ProblemError("wrong-media-type", f"The body is compressed ({encoding}); send it uncompressed.")
     if name == "application/json":
         return "application/json"
     if name in ("application/x-ndjson", "application/ndjson"):
         return "application/x-ndjson"
-    said = f"The body is said to be {name}" if name else "Nothing says what the body is"
-    raise ProblemError("wrong-media-type", f"{said}; send the header Content-Type: application/json.")
+    reason = f"The media type {name} is not supported" if name else "The header Content-Type is missing"
+    raise ProblemError("wrong-media-type", f"{reason}; send the header Content-Type: application/json.")
 
 
-def read(body: bytes, kind: Body) -> tuple[list[dict[str, Any]], bool]:
-    """Return the readings in ``body``, and whether it is a list; raises :class:`ProblemError` with what is wrong."""
+def parse(body: bytes, kind: Body) -> tuple[list[dict[str, Any]], bool]:
+    """Return the readings in ``body``, and whether it is a list; raises :class:`ProblemError` with all mistakes."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise ProblemError("malformed", f"The body is not UTF-8 at byte {error.start}.") from error
     if kind == "application/json":
-        document = _json(text, "The body")
-        alone = not isinstance(document, list)
-        items = [document] if alone else document
+        document = _parse_json(text, "The body")
+        single = not isinstance(document, list)
+        items = [document] if single else document
     else:
-        alone = False
+        single = False
         numbered = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-        items = [_json(line, f"Line {number}") for number, line in numbered]
+        items = [_parse_json(line, f"Line {number}") for number, line in numbered]
     if not items:
-        raise ProblemError("invalid", "There is no reading in the body.")
-    if len(items) > MOST:
-        raise ProblemError("too-large", f"{len(items):,} readings; a request may hold {MOST:,}.")
+        raise ProblemError("invalid", "The body has no readings.")
+    if len(items) > MAX_READINGS:
+        raise ProblemError("too-large", f"{len(items):,} readings; the maximum per request is {MAX_READINGS:,}.")
     errors: list[dict[str, str]] = []
     for index, item in enumerate(items):
-        for where, wrong in mistakes(item):
-            errors.append({"pointer": f"#{where}" if alone else f"#/{index}{where}", "detail": wrong})
-        if len(errors) >= _SHOWN:
+        for pointer, detail in mistakes(item):
+            errors.append({"pointer": f"#{pointer}" if single else f"#/{index}{pointer}", "detail": detail})
+        if len(errors) >= _MAX_ERRORS:
             break
     if errors:
-        raise ProblemError("invalid", "Nothing was accepted: there are mistakes in the body.", errors[:_SHOWN])
-    return items, not alone
+        raise ProblemError("invalid", "The body has invalid readings; nothing was accepted.", errors[:_MAX_ERRORS])
+    return items, not single
 
 
 def mistakes(item: Any) -> Iterator[tuple[str, str]]:
-    """Yield where (a JSON Pointer) and what is wrong in what should be a reading."""
+    """Yield JSON Pointer and description of each mistake in a reading."""
     if not isinstance(item, dict):
-        yield "", "an object is due"
+        yield "", "expected an object"
         return
     if not isinstance(device := item.get("device_id"), str) or not _DEVICE.fullmatch(device):
-        yield "/device_id", "the device's name is due: letters, digits and _ . : - (100 at most)"
-    if (wrong := _time(item.get("timestamp"))) is not None:
-        yield "/timestamp", wrong
+        yield "/device_id", "expected the name of the device: letters, digits and _ . : - (100 characters at most)"
+    if (mistake := _time(item.get("timestamp"))) is not None:
+        yield "/timestamp", mistake
     if "tag" in item and not isinstance(item["tag"], (str, type(None))):
-        yield "/tag", "a text is due"
+        yield "/tag", "expected a string"
     yield from _narrow(item) if "sensor" in item else _wide(item)
 
 
 def _narrow(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not isinstance(item["sensor"], str) or not item["sensor"]:
-        yield "/sensor", "the name of the quantity is due, such as temperature"
-    if (wrong := _value(item.get("value"))) is not None:
-        yield "/value", wrong
+        yield "/sensor", "expected the name of the quantity, for example temperature"
+    if (mistake := _value(item.get("value"))) is not None:
+        yield "/value", mistake
     for name in item.keys() - _SHARED - _NARROW:
-        yield _pointer(name), "not known beside `sensor` and `value`; leave it out"
+        yield _pointer(name), "unknown member in a reading with `sensor` and `value`; remove it"
 
 
 def _wide(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -112,18 +112,18 @@ def _wide(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not values:
         yield "", "no value: add a quantity such as temperature, or `sensor` and `value`"
     for name in values:
-        if (wrong := _value(item[name])) is not None:
-            yield _pointer(name), wrong
+        if (mistake := _value(item[name])) is not None:
+            yield _pointer(name), mistake
 
 
 def _time(value: Any) -> str | None:
-    mend = "an ISO 8601 time with Z or an offset is due, such as 2026-03-01T12:00:00Z"
-    if not isinstance(value, str) or not _CLOCK.search(value):
-        return mend
+    message = "expected an ISO 8601 time with Z or an offset, for example 2026-03-01T12:00:00Z"
+    if not isinstance(value, str) or not _DATE_AND_TIME.search(value):
+        return message
     try:
-        times.instant(value)
+        times.parse_instant(value)
     except ValueError:
-        return mend
+        return message
     return None
 
 
@@ -131,42 +131,42 @@ def _value(value: Any) -> str | None:
     if isinstance(value, bool):
         return None
     if not isinstance(value, (int, float)):
-        return "a number, or true or false, is due"
-    if isinstance(value, int) and abs(value) > _EXACT:
-        return "an integer beyond 2^53 has no exact double"
-    return None if -_LARGEST < value < _LARGEST else "too large for a reading"
+        return "expected a number or a boolean"
+    if isinstance(value, int) and abs(value) > _MAX_EXACT:
+        return "an integer above 2^53 has no exact double"
+    return None if -_MAX_VALUE < value < _MAX_VALUE else "too large for a reading"
 
 
 def _pointer(name: str) -> str:
-    text = name if len(name) <= 100 else name[:99] + "…"  # noqa: PLR2004 - enough to know it again
+    text = name if len(name) <= 100 else name[:99] + "…"  # noqa: PLR2004 - enough to recognize it
     return "/" + text.replace("~", "~0").replace("/", "~1")
 
 
-def _json(text: str, what: str) -> Any:
+def _parse_json(text: str, subject: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_reject_constant)
     except RecursionError as error:
-        raise ProblemError("malformed", f"{what} is nested too deeply.") from error
+        raise ProblemError("malformed", f"{subject} is nested too deeply.") from error
     except ValueError as error:
-        raise ProblemError("malformed", f"{what} is not JSON: {error}") from error
+        raise ProblemError("malformed", f"{subject} is not JSON: {error}") from error
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def messages(items: Sequence[dict[str, Any]], most: int = PER_MESSAGE) -> list[Message]:
-    """Return what is to be published: the readings of each device in their order, ``most`` at a time."""
+def group_by_device(items: Sequence[dict[str, Any]], limit: int = MAX_PER_MESSAGE) -> list[Message]:
+    """Return the MQTT messages to publish: the readings of each device in order, up to ``limit`` per message."""
     devices: dict[str, list[int]] = {}
     for number, item in enumerate(items):
         devices.setdefault(item["device_id"], []).append(number)
-    found = []
+    messages = []
     for device, numbers in devices.items():
-        for begin in range(0, len(numbers), most):
-            part = numbers[begin : begin + most]
+        for begin in range(0, len(numbers), limit):
+            part = numbers[begin : begin + limit]
             content = items[part[0]] if len(part) == 1 else [items[number] for number in part]
-            found.append(Message(device, _written(content).encode(), tuple(part)))
-    return found
+            messages.append(Message(device, _to_json(content).encode(), tuple(part)))
+    return messages
 
 
-_written: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+_to_json: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode

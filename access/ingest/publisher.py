@@ -1,4 +1,4 @@
-"""Hands readings to the broker: MQTT 3.1.1, QoS 1. What it has acknowledged, the collector will get."""
+"""Publishes readings: MQTT 3.1.1, QoS 1. The collector receives every reading that the broker acknowledged."""
 
 import time
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from core.settings import MqttSettings
 
 log = structlog.get_logger()
 
-_LONGEST_PAUSE = 5
+_MAX_RECONNECT_SECONDS = 5
 _IN_FLIGHT = 1000
 
 
-class Broker:
-    """A connection that is kept: lost, it is made again by itself. May be used from any thread."""
+class BrokerPublisher:
+    """A connection to the broker that reconnects automatically. Thread-safe."""
 
     def __init__(self, settings: MqttSettings) -> None:
         self.connected = False
         self._settings = settings
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2, clean_session=True)
         client.max_inflight_messages_set(_IN_FLIGHT)
-        client.reconnect_delay_set(1, _LONGEST_PAUSE)
+        client.reconnect_delay_set(1, _MAX_RECONNECT_SECONDS)
         client.connect_timeout = 5.0
         settings.tell(client)
         client.on_connect = self._on_connect
@@ -33,21 +33,21 @@ class Broker:
         client.on_disconnect = self._on_disconnect
 
     def start(self) -> None:
-        """Connect, and return at once: the broker may come later."""
+        """Start connecting and return immediately: the broker may be started later."""
         self._client.connect_async(self._settings.host, self._settings.port, keepalive=30)
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Say goodbye."""
+        """Disconnect and stop the network thread."""
         self._client.on_disconnect = None
         self._client.disconnect()
         self._client.loop_stop()
         self.connected = False
 
     def publish(self, messages: Sequence[tuple[str, bytes]], seconds: float) -> list[bool]:
-        """Publish (topic, payload) and return of each whether the broker has acknowledged it within ``seconds``.
+        """Publish (topic, payload) pairs; return for each whether the broker acknowledged it within ``seconds``.
 
-        One of which it has not may arrive all the same: an acknowledgement can get lost.
+        A message without acknowledgement may still have arrived: the acknowledgement itself can be lost.
         """
         if not self.connected:
             return [False] * len(messages)
@@ -59,17 +59,17 @@ class Broker:
         return [info.rc == mqtt.MQTT_ERR_SUCCESS and info.is_published() for info in sent]
 
     def _on_connect(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _more: Any) -> None:
-        where = f"{self._settings.host}:{self._settings.port}"
+        address = f"{self._settings.host}:{self._settings.port}"
         self.connected = not code.is_failure
         if code.is_failure:
-            log.warning("broker refuses", broker=where, reason=str(code))
+            log.warning("broker refused the connection", broker=address, reason=str(code))
         else:
-            log.info("connected to the broker", broker=where)
+            log.info("connected to the broker", broker=address)
 
     def _on_connect_fail(self, _client: mqtt.Client, _data: Any) -> None:
-        log.warning("broker away", broker=f"{self._settings.host}:{self._settings.port}")
+        log.warning("broker not reachable", broker=f"{self._settings.host}:{self._settings.port}")
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _more: Any) -> None:
         if self.connected:
-            log.warning("lost the broker", reason=str(code))
+            log.warning("connection to the broker lost", reason=str(code))
         self.connected = False

@@ -1,1 +1,1 @@
-"""Lists: query parameters, queries, pages, cursors and media types."""
+"""Lists: query parameters, queries, pagination, media types."""

@@ -1,4 +1,4 @@
-"""Where the next page begins: the key of the last row, opaque to who sends it back. Pure."""
+"""Pagination cursor: the key of the last row as opaque text. Pure."""
 
 import base64
 import binascii
@@ -12,45 +12,46 @@ from access import times
 from access.problems import ProblemError
 
 Key = tuple[Any, ...]
-"""Of texts, integers, instants and days."""
+"""Strings, integers, datetimes and dates."""
 
 
-def fingerprint(path: str, asked: Mapping[str, Any]) -> str:
-    """Return what tells one question from another: a key means nothing in the answer to another one."""
-    told = json.dumps([path, sorted((name, str(value)) for name, value in asked.items())])
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+def fingerprint(path: str, filters: Mapping[str, Any]) -> str:
+    """Return a hash of path and filters: a cursor is valid only for the list that it was made for."""
+    text = json.dumps([path, sorted((name, str(value)) for name, value in filters.items())])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def encode(key: Key, question: str) -> str:
-    """Return ``key`` as text for an address."""
-    told = json.dumps([question, *map(_told, key)])
-    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+def encode(key: Key, list_fingerprint: str) -> str:
+    """Return ``key`` as text that is safe in a URL."""
+    text = json.dumps([list_fingerprint, *map(_to_json, key)])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode(text: str, question: str, kinds: Sequence[type]) -> Key:
-    """Return the key that :func:`encode` made for ``question``; raises :class:`ProblemError` for any other text.
+def decode(text: str, list_fingerprint: str, types: Sequence[type]) -> Key:
+    """Return the key that :func:`encode` encoded; raises :class:`ProblemError` for any other text.
 
-    ``kinds`` are the types that the key's values must have.
+    The values of the key must have the given ``types``.
     """
     try:
-        told, *values = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        key = tuple(_understood(value) for value in values)
-        fits = told == question and [type(value) for value in key] == list(kinds)
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        encoded_fingerprint, *values = json.loads(raw)
+        key = tuple(_from_json(value) for value in values)
+        valid = encoded_fingerprint == list_fingerprint and [type(value) for value in key] == list(types)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error):
-        fits = False
-    if not fits:
-        detail = "The cursor is not one of this request's: take `next` as it is, or leave the cursor out."
-        raise ProblemError("malformed", detail, [{"parameter": "cursor", "detail": "not of this request"}])
+        valid = False
+    if not valid:
+        detail = "The cursor does not belong to this request: use `next` unchanged, or omit the cursor."
+        raise ProblemError("malformed", detail, [{"parameter": "cursor", "detail": "does not belong to this request"}])
     return key
 
 
-def _told(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
-        return {"instant": times.micros(value)}
+        return {"instant": times.to_micros(value)}
     return {"day": value.isoformat()} if isinstance(value, date) else value
 
 
-def _understood(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return times.at(value["instant"]) if "instant" in value else date.fromisoformat(value["day"])
+    return times.from_micros(value["instant"]) if "instant" in value else date.fromisoformat(value["day"])

@@ -1,7 +1,7 @@
-"""Lists that are read part by part: each part begins after the key of the last row of the one before.
+"""Keyset pagination: each page of a list begins after the key of the last row of the previous page.
 
-No cursor is held open and no connection kept between parts, so a slow reader costs the database nothing, and a list of
-any length takes the memory of one part.
+No database cursor or connection stays open between pages, so a slow client costs the database nothing, and a list of
+any length needs the memory of one page.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,47 +14,47 @@ from access.database import Database
 from access.listing.cursor import Key
 from access.openapi.models import Row
 
-PART = 10_000
-"""Rows of a part where all are wanted."""
+MAX_ROWS = 10_000
+"""Maximum number of rows per page; also the page size of lists that are streamed completely."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some rows of a list, and the key after which the next ones come; None: these are the last."""
+class Page:
+    """Rows of a list, and the key after which the next page begins; None: this is the last page."""
 
     rows: Sequence[Row]
     after: Key | None
 
 
 class Listing(Protocol):
-    """Anything that can be read part by part."""
+    """A list that can be read page by page."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of what a row holds."""
+        """The names of the columns."""
 
     @property
     def key_types(self) -> tuple[type, ...]:
-        """The types of what a key holds."""
+        """The types of the key columns."""
 
-    async def part(self, database: Database, after: Key | None, most: int) -> Part:
-        """Return ``most`` rows at most, those after ``after`` (None: the first)."""
+    async def page(self, database: Database, after: Key | None, limit: int) -> Page:
+        """Return up to ``limit`` rows after the key ``after`` (None: the first rows)."""
 
 
-async def parts(found: Listing, database: Database, first: Part) -> AsyncIterator[Part]:
-    """Yield ``first`` and all parts that follow it."""
-    part = first
-    yield part
-    while part.after is not None:
-        part = await found.part(database, part.after, PART)
-        yield part
+async def pages(listing: Listing, database: Database, first: Page) -> AsyncIterator[Page]:
+    """Yield ``first`` and all pages after it."""
+    page = first
+    yield page
+    while page.after is not None:
+        page = await listing.page(database, page.after, MAX_ROWS)
+        yield page
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of ``source``, a table or a query in brackets with a name, in the order of ``key``.
+    """Columns of ``source`` (a table or a subquery with alias), ordered by ``key``.
 
-    ``key`` are columns whose values no two rows share, with their types; ``conditions`` use what is in ``values``.
+    ``key`` maps columns that are unique together to their types; ``conditions`` use the placeholders in ``values``.
     """
 
     columns: tuple[str, ...]
@@ -66,28 +66,28 @@ class Table:
 
     @property
     def key_types(self) -> tuple[type, ...]:
-        """The types of what a key holds."""
+        """The types of the key columns."""
         return tuple(self.key.values())
 
-    async def part(self, database: Database, after: Key | None, most: int) -> Part:
-        """Return ``most`` rows at most, those after ``after``."""
+    async def page(self, database: Database, after: Key | None, limit: int) -> Page:
+        """Return up to ``limit`` rows after the key ``after``."""
         comma = sql.SQL(", ")
         names = [sql.Identifier(name) for name in self.key]
-        conditions, values = list(self.conditions), {**self.values, "most": most + 1}
+        conditions, values = list(self.conditions), {**self.values, "limit": limit + 1}
         if after is not None:
-            places = [sql.Placeholder(f"after_{index}") for index in range(len(names))]
-            compare = sql.SQL("({}) < ({})" if self.descending else "({}) > ({})")
-            conditions.append(compare.format(comma.join(names), comma.join(places)))
+            placeholders = [sql.Placeholder(f"after_{index}") for index in range(len(names))]
+            comparison = sql.SQL("({}) < ({})" if self.descending else "({}) > ({})")
+            conditions.append(comparison.format(comma.join(names), comma.join(placeholders)))
             values |= {f"after_{index}": value for index, value in enumerate(after)}
         direction = sql.SQL("{} desc" if self.descending else "{}")
-        query = sql.SQL("select {} from {} where {} order by {} limit %(most)s").format(
+        query = sql.SQL("select {} from {} where {} order by {} limit %(limit)s").format(
             comma.join(sql.Identifier(name) for name in self.columns),
             self.source,
             sql.SQL(" and ").join(conditions or [sql.SQL("true")]),
             comma.join(direction.format(name) for name in names),
         )
-        rows = await database.rows(query, values)
-        if len(rows) <= most:
-            return Part(rows, None)
-        last = rows[most - 1]
-        return Part(rows[:most], tuple(last[self.columns.index(name)] for name in self.key))
+        rows = await database.fetch(query, values)
+        if len(rows) <= limit:
+            return Page(rows, None)
+        last = rows[limit - 1]
+        return Page(rows[:limit], tuple(last[self.columns.index(name)] for name in self.key))

@@ -1,4 +1,4 @@
-"""What may stand behind the question mark of a request. A parameter that is not known is refused, not passed over."""
+"""Query parameters. An unknown parameter is an error, not ignored."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -6,20 +6,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from access import times
-from access.listing.media_types import Form
-from access.listing.pages import PART
+from access.listing.media_types import Format
+from access.listing.pages import MAX_ROWS
 from access.problems import ProblemError
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def _width(text: object) -> int:
-    return text if isinstance(text, int) else times.width(str(text))
+    return text if isinstance(text, int) else times.parse_width(str(text))
 
 
 Instant = Annotated[
     datetime,
-    BeforeValidator(times.instant),
+    BeforeValidator(times.parse_instant),
     Field(ge=_EARLIEST, le=_LATEST),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}),
 ]
@@ -31,136 +31,140 @@ Width = Annotated[
 Names = Annotated[list[str], Field(max_length=1000)]
 
 
-class Listed(BaseModel):
-    """Of every list: how much, from where, in which form."""
+class ListParams(BaseModel):
+    """Parameters of every list: number of rows, position, format."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: int | None = Field(
         None,
         ge=1,
-        le=PART,
-        description="Rows of a part. Of JSON 1,000 unless set; of NDJSON and CSV all rows come at once unless set.",
+        le=MAX_ROWS,
+        description="Rows per page. Default: 1,000 for JSON; NDJSON and CSV return all rows.",
     )
     cursor: str | None = Field(
-        None, max_length=2000, description="Where a part begins, as the `next` of the one before has it."
+        None, max_length=2000, description="Start of the page, from `next` of the previous page."
     )
-    format: Form | None = Field(None, description="json, ndjson or csv; instead of the header Accept.")
+    format: Format | None = Field(None, description="json, ndjson or csv; overrides the header Accept.")
 
     @property
-    def question(self) -> dict[str, Any]:
-        """What is asked, apart from how it is handed over; no part that is unset."""
-        apart = {"limit", "cursor", "format"}
+    def filters(self) -> dict[str, Any]:
+        """The parameters that select rows, without unset ones."""
+        presentation = {"limit", "cursor", "format"}
         return {
             name: value
-            for name, value in self.model_dump(by_alias=True, exclude=apart).items()
+            for name, value in self.model_dump(by_alias=True, exclude=presentation).items()
             if value not in (None, [])
         }
 
 
-class Between(Listed):
-    """From an instant to before another."""
+class PeriodParams(ListParams):
+    """A period from one time to before another."""
 
-    from_: Instant | None = Field(None, alias="from", description="From when on: ISO 8601.")
-    to: Instant | None = Field(None, description="Until before when: ISO 8601; unless set, now.")
+    from_: Instant | None = Field(None, alias="from", description="Start of the period, inclusive: ISO 8601.")
+    to: Instant | None = Field(None, description="End of the period, exclusive: ISO 8601. Default: now.")
 
     @property
-    def reach(self) -> timedelta:
-        """How long before its end a period begins that has no beginning."""
+    def default_period(self) -> timedelta:
+        """Length of the period if `from` is not set."""
         return timedelta(days=1)
 
-    def settled(self, now: datetime) -> Self:
-        """Return the same with both instants: unless set, to the next whole minute, and from ``reach`` before the end.
+    def with_period(self, now: datetime) -> Self:
+        """Return a copy with both times set; the defaults are the next whole minute and ``default_period`` before it.
 
-        Raises :class:`ProblemError` where the end is not after the beginning.
+        Raises :class:`ProblemError` if the end is not after the beginning.
         """
         to = self.to or times.next_minute(now)
-        begin = self.from_ or max(to - self.reach, _EARLIEST)
+        begin = self.from_ or max(to - self.default_period, _EARLIEST)
         if begin >= to:
-            detail = f"`from` ({times.written(begin)}) is not before `to` ({times.written(to)})."
+            detail = f"`from` ({times.format_utc(begin)}) is not before `to` ({times.format_utc(to)})."
             raise ProblemError("invalid", detail, [{"parameter": "from", "detail": "not before `to`"}])
         return self.model_copy(update={"from_": begin, "to": to})
 
 
-class OfSeries(Between):
-    """Of some series, or of all."""
+class SeriesParams(PeriodParams):
+    """A selection of series."""
 
-    sensor: Names = Field([], description="The sensor, as often as you like; all unless set.")
-    quantity: Names = Field([], description="The quantity, as often as you like; all unless set.")
+    sensor: Names = Field([], description="Sensor id; repeatable. Default: all.")
+    quantity: Names = Field([], description="Quantity; repeatable. Default: all.")
     site: str | None = Field(None, description="Only sensors of this site.")
     area: str | None = Field(None, description="Only sensors of this area.")
 
 
-class ReadingsAsked(OfSeries):
+class ReadingsParams(SeriesParams):
     """Raw readings."""
 
-    order: Literal["asc", "desc"] = Field("asc", description="Of each series the oldest first, or the newest (desc).")
+    order: Literal["asc", "desc"] = Field("asc", description="Order by time within each series.")
 
 
-class WindowsAsked(OfSeries):
+class WindowsParams(SeriesParams):
     """Windows over readings."""
 
-    window: Width = Field(description="Width of a window: a number and ms, s, m, h or d.")
+    window: Width = Field(description="Width of each window: a number and us, ms, s, m, h or d.")
     step: Width | None = Field(
         None,
-        description="From one window's start to the next one's; less than `window` and they slide. Default: `window`.",
+        description="Distance between two window starts; windows slide if it is less than `window`. Default: `window`.",
     )
 
 
-class SensorsAsked(Listed):
+class SensorsParams(ListParams):
     """Sensors."""
 
-    sensor: Names = Field([], description="The sensor, as often as you like.")
-    site: str | None = Field(None, description="Only those of this site.")
-    area: str | None = Field(None, description="Only those of this area.")
-    type: str | None = Field(None, description="Only those of this type.")
-    retired: bool = Field(False, description="Also those that were removed from the registry.")
+    sensor: Names = Field([], description="Sensor id; repeatable. Default: all.")
+    site: str | None = Field(None, description="Only sensors of this site.")
+    area: str | None = Field(None, description="Only sensors of this area.")
+    type: str | None = Field(None, description="Only sensors of this type.")
+    retired: bool = Field(False, description="Include sensors that were removed from the registry.")
 
 
-class ChecksAsked(Listed):
-    """The last state of every check."""
+class ChecksParams(ListParams):
+    """The last result of every check."""
 
-    contract: Names = Field([], description="The contract, as often as you like; all unless set.")
-    sensor: Names = Field([], description="Only what is about this sensor.")
-    outcome: Literal["passed", "failed", "warned", "not evaluated"] | None = Field(None, description="Only these.")
-
-
-class ResultsAsked(ChecksAsked, Between):
-    """What checks have found over time."""
+    contract: Names = Field([], description="Contract; repeatable. Default: all.")
+    sensor: Names = Field([], description="Only checks of this sensor; repeatable.")
+    outcome: Literal["passed", "failed", "warned", "not evaluated"] | None = Field(
+        None, description="Only results with this outcome."
+    )
 
 
-class QualityDaysAsked(Between):
+class ResultsParams(ChecksParams, PeriodParams):
+    """Results of checks over time."""
+
+
+class QualityDaysParams(PeriodParams):
     """The quality indicator."""
 
-    sensor: Names = Field([], description="The sensor, as often as you like; all unless set.")
-    below: float | None = Field(None, ge=0, le=100, description="Only days whose quality is less.")
+    sensor: Names = Field([], description="Sensor id; repeatable. Default: all.")
+    below: float | None = Field(None, ge=0, le=100, description="Only days with a lower quality.")
 
     @property
-    def reach(self) -> timedelta:
+    def default_period(self) -> timedelta:
         """A month."""
         return timedelta(days=30)
 
 
-class CyclesAsked(OfSeries):
-    """Load cycles, by when they started."""
+class LoadCyclesParams(SeriesParams):
+    """Load cycles that started in the period."""
 
     complete: bool | None = Field(
-        None, description="Only those of which start, end and all between was seen; or only others."
+        None, description="Only cycles that were received completely (true) or incompletely (false)."
     )
 
     @property
-    def reach(self) -> timedelta:
+    def default_period(self) -> timedelta:
         """A week."""
         return timedelta(days=7)
 
 
-class AnomaliesAsked(OfSeries):
-    """Anomalies, by when they began."""
+class AnomaliesParams(SeriesParams):
+    """Anomalies that began in the period."""
 
-    kind: Literal["seasonal", "level_shift", "flat_line", "gap"] | None = Field(None, description="Only these.")
-    open: bool | None = Field(None, description="Only those that go on; or only those that are over.")
+    kind: Literal["seasonal", "level_shift", "flat_line", "gap"] | None = Field(
+        None, description="Only anomalies of this kind."
+    )
+    open: bool | None = Field(None, description="Only ongoing anomalies (true) or ended ones (false).")
 
     @property
-    def reach(self) -> timedelta:
+    def default_period(self) -> timedelta:
         """A week."""
         return timedelta(days=7)

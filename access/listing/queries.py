@@ -1,4 +1,4 @@
-"""What is asked of the database: the tables behind the lists, and the catalog."""
+"""Queries of the lists that come from one table, of the catalog, and of the accounting."""
 
 from datetime import date, datetime
 from typing import Any
@@ -8,18 +8,18 @@ from psycopg import sql
 from access.database import Database
 from access.listing.pages import Table
 from access.listing.params import (
-    AnomaliesAsked,
-    Between,
-    ChecksAsked,
-    CyclesAsked,
-    OfSeries,
-    QualityDaysAsked,
-    ResultsAsked,
-    SensorsAsked,
+    AnomaliesParams,
+    ChecksParams,
+    LoadCyclesParams,
+    PeriodParams,
+    QualityDaysParams,
+    ResultsParams,
+    SensorsParams,
+    SeriesParams,
 )
 from access.openapi.models import Accounting, Anomaly, Check, LoadCycle, QualityDay, Sensor, columns
 
-_SERIES_OF = sql.SQL("""(
+_SENSORS = sql.SQL("""(
     select
         sensor.*,
         coalesce(
@@ -46,8 +46,8 @@ _SERIES_OF = sql.SQL("""(
     from telemetry.sensor
 ) as sensor""")
 
-# The last scan of each contract, found by the index however many results there are.
-_LAST = sql.SQL("""(
+# The recursion finds the last scan of each contract by the index, however many results there are.
+_LAST_RESULTS = sql.SQL("""(
     with recursive contracts as (
         select min(contract) as contract from quality.check_result
         union all
@@ -77,116 +77,116 @@ _RESULTS = sql.SQL("""(
 ) as result""")
 
 
-class _Where:
-    """Conditions that are gathered, each with its values."""
+class _Conditions:
+    """Conditions of a query, with the values of their placeholders."""
 
     def __init__(self) -> None:
         self.conditions: list[sql.Composable] = []
         self.values: dict[str, Any] = {}
 
     def add(self, condition: str, **values: Any) -> None:
-        """Ask for ``condition`` if all ``values`` are given; an empty list is not."""
+        """Add ``condition`` if all ``values`` are set; None and an empty list are not."""
         if all(value not in (None, []) for value in values.values()):
             self.conditions.append(sql.SQL(condition))
             self.values |= values
 
 
-def sensors(asked: SensorsAsked) -> Table:
+def sensors(params: SensorsParams) -> Table:
     """Return the sensors of the registry."""
-    where = _Where()
-    where.add("sensor_id = any(%(sensor)s::text[])", sensor=asked.sensor)
-    where.add("site = %(site)s::text", site=asked.site)
-    where.add("area = %(area)s::text", area=asked.area)
-    where.add("type = %(type)s::text", type=asked.type)
-    if not asked.retired:
+    where = _Conditions()
+    where.add("sensor_id = any(%(sensor)s::text[])", sensor=params.sensor)
+    where.add("site = %(site)s::text", site=params.site)
+    where.add("area = %(area)s::text", area=params.area)
+    where.add("type = %(type)s::text", type=params.type)
+    if not params.retired:
         where.add("retired_at is null")
-    return Table(columns(Sensor), _SERIES_OF, {"sensor_id": str}, where.conditions, where.values)
+    return Table(columns(Sensor), _SENSORS, {"sensor_id": str}, where.conditions, where.values)
 
 
-def last_checks(asked: ChecksAsked) -> Table:
-    """Return what the last scan of each contract has found."""
-    where = _checks(asked)
-    return Table(columns(Check), _LAST, {"contract": str, "id": int}, where.conditions, where.values)
+def last_checks(params: ChecksParams) -> Table:
+    """Return the results of the last scan of each contract."""
+    where = _check_conditions(params)
+    return Table(columns(Check), _LAST_RESULTS, {"contract": str, "id": int}, where.conditions, where.values)
 
 
-def results(asked: ResultsAsked) -> Table:
-    """Return what scans have found in a period, the newest first."""
-    where = _checks(asked)
-    where.add("checked_at >= %(begin)s and checked_at < %(end)s", begin=asked.from_, end=asked.to)
+def results(params: ResultsParams) -> Table:
+    """Return the results of scans in a period, newest first."""
+    where = _check_conditions(params)
+    where.add("checked_at >= %(begin)s and checked_at < %(end)s", begin=params.from_, end=params.to)
     key = {"checked_at": datetime, "id": int}
     return Table(columns(Check), _RESULTS, key, where.conditions, where.values, descending=True)
 
 
-def _checks(asked: ChecksAsked) -> _Where:
-    where = _Where()
-    where.add("contract = any(%(contract)s::text[])", contract=asked.contract)
-    where.add("sensor_id = any(%(sensor)s::text[])", sensor=asked.sensor)
-    if asked.outcome is not None:
-        where.add("outcome like %(outcome)s::text", outcome=f"{asked.outcome}%")
+def _check_conditions(params: ChecksParams) -> _Conditions:
+    where = _Conditions()
+    where.add("contract = any(%(contract)s::text[])", contract=params.contract)
+    where.add("sensor_id = any(%(sensor)s::text[])", sensor=params.sensor)
+    if params.outcome is not None:
+        where.add("outcome like %(outcome)s::text", outcome=f"{params.outcome}%")
     return where
 
 
-def quality_days(asked: QualityDaysAsked) -> Table:
+def quality_days(params: QualityDaysParams) -> Table:
     """Return the quality indicator by day and sensor."""
-    where = _Where()
-    where.add("day >= %(first)s::date and day <= %(last)s::date", **_days(asked))
-    where.add("bucket >= %(begin)s and bucket < %(end)s", begin=asked.from_, end=asked.to)
-    where.add("sensor_id = any(%(sensor)s::text[])", sensor=asked.sensor)
-    where.add("quality < %(below)s", below=asked.below)
+    where = _Conditions()
+    where.add("day >= %(first)s::date and day <= %(last)s::date", **_day_range(params))
+    where.add("bucket >= %(begin)s and bucket < %(end)s", begin=params.from_, end=params.to)
+    where.add("sensor_id = any(%(sensor)s::text[])", sensor=params.sensor)
+    where.add("quality < %(below)s", below=params.below)
     source = sql.SQL("marts.fct_quality_day")
     return Table(columns(QualityDay), source, {"day": date, "sensor_id": str}, where.conditions, where.values)
 
 
-def load_cycles(asked: CyclesAsked) -> Table:
+def load_cycles(params: LoadCyclesParams) -> Table:
     """Return the load cycles that started in a period."""
-    where = _started(asked)
-    where.add("is_complete = %(complete)s", complete=asked.complete)
+    where = _start_conditions(params)
+    where.add("is_complete = %(complete)s", complete=params.complete)
     key = {"started_at": datetime, "series_id": int}
     return Table(columns(LoadCycle), sql.SQL("marts.fct_load_cycle"), key, where.conditions, where.values)
 
 
-def anomalies(asked: AnomaliesAsked) -> Table:
+def anomalies(params: AnomaliesParams) -> Table:
     """Return the anomalies that began in a period."""
-    where = _started(asked)
-    where.add("kind = %(kind)s::text", kind=asked.kind)
-    where.add("is_open = %(open)s", open=asked.open)
+    where = _start_conditions(params)
+    where.add("kind = %(kind)s::text", kind=params.kind)
+    where.add("is_open = %(open)s", open=params.open)
     key = {"started_at": datetime, "series_id": int, "kind": str}
     return Table(columns(Anomaly), sql.SQL("marts.fct_anomaly"), key, where.conditions, where.values)
 
 
-def _started(asked: OfSeries) -> _Where:
-    where = _Where()
-    # The indexes are by day.
-    where.add("day >= %(first)s::date and day <= %(last)s::date", **_days(asked))
-    where.add("started_at >= %(begin)s and started_at < %(end)s", begin=asked.from_, end=asked.to)
-    where.add("sensor_id = any(%(sensor)s::text[])", sensor=asked.sensor)
-    where.add("quantity = any(%(quantity)s::text[])", quantity=asked.quantity)
-    where.add("site = %(site)s::text", site=asked.site)
-    where.add("area = %(area)s::text", area=asked.area)
+def _start_conditions(params: SeriesParams) -> _Conditions:
+    where = _Conditions()
+    # The condition on day uses the indexes.
+    where.add("day >= %(first)s::date and day <= %(last)s::date", **_day_range(params))
+    where.add("started_at >= %(begin)s and started_at < %(end)s", begin=params.from_, end=params.to)
+    where.add("sensor_id = any(%(sensor)s::text[])", sensor=params.sensor)
+    where.add("quantity = any(%(quantity)s::text[])", quantity=params.quantity)
+    where.add("site = %(site)s::text", site=params.site)
+    where.add("area = %(area)s::text", area=params.area)
     return where
 
 
-def _days(asked: Between) -> dict[str, date]:
-    assert asked.from_ is not None
-    assert asked.to is not None
-    return {"first": asked.from_.date(), "last": asked.to.date()}
+def _day_range(params: PeriodParams) -> dict[str, date]:
+    assert params.from_ is not None
+    assert params.to is not None
+    return {"first": params.from_.date(), "last": params.to.date()}
 
 
 async def accounting(database: Database) -> dict[str, Any]:
-    """Return the accounts."""
+    """Return the message accounting."""
     query = sql.SQL("select {} from telemetry.accounting").format(
         sql.SQL(", ").join(map(sql.Identifier, columns(Accounting)))
     )
-    (row,) = await database.rows(query)
+    (row,) = await database.fetch(query)
     return dict(zip(columns(Accounting), row, strict=True))
 
 
 async def relations(database: Database, name: str | None = None) -> list[dict[str, Any]]:
-    """Return the tables and views that people may read, or the one called ``name``, as models.Relation.
+    """Return the tables and views that a reader role may read, or only ``name``, as models.Relation.
 
-    What the database says of itself: its comments are always there, whoever has built what is in it.
+    Descriptions are the comments in the database.
     """
-    return [relation for (relation,) in await database.rows(_RELATIONS, {"name": name, "readers": list(_READERS)})]
+    return [relation for (relation,) in await database.fetch(_RELATIONS, {"name": name, "readers": list(_READERS)})]
 
 
 _READERS = ("access_api", "bi_reader", "data_scientist", "quality_scanner", "transformer")

@@ -1,4 +1,4 @@
-"""Answers a request for a list: one part with where the next begins, or all of it as it is read."""
+"""HTTP response of a list: one page with a link to the next, or the complete list as a stream."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -11,63 +11,64 @@ from starlette.responses import Response, StreamingResponse
 from access import times
 from access.database import Database
 from access.listing import cursor, media_types
-from access.listing.media_types import Form
-from access.listing.pages import PART, Listing, Part, parts
-from access.listing.params import Listed
+from access.listing.media_types import Format
+from access.listing.pages import MAX_ROWS, Listing, Page, pages
+from access.listing.params import ListParams
 
-_PAGE = 1000
+_DEFAULT_JSON_ROWS = 1000
 _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
 
 
-async def listing(request: Request, asked: Listed, found: Listing, database: Database) -> Response:
-    """Return the answer: ``found`` as ``asked`` for. Whatever is wrong shows before its first byte is sent."""
-    form = media_types.choose(request.headers.get("accept"), asked.format)
-    path, question = request.url.path, asked.question
-    told = cursor.fingerprint(path, question)
-    after = None if asked.cursor is None else cursor.decode(asked.cursor, told, found.key_types)
-    limit = asked.limit or (_PAGE if form == "json" else None)
-    first = await found.part(database, after, limit or PART)
+async def list_response(request: Request, params: ListParams, listing: Listing, database: Database) -> Response:
+    """Return the response for ``listing``; errors of its first page are raised before the first byte is sent."""
+    format_ = media_types.choose(request.headers.get("accept"), params.format)
+    path, filters = request.url.path, params.filters
+    fingerprint = cursor.fingerprint(path, filters)
+    after = None if params.cursor is None else cursor.decode(params.cursor, fingerprint, listing.key_types)
+    limit = params.limit or (_DEFAULT_JSON_ROWS if format_ == "json" else None)
+    first = await listing.page(database, after, limit or MAX_ROWS)
+    media_type = _content_type(format_)
     if limit is None:
-        return StreamingResponse(_stream(form, found, database, first), media_type=_media_type(form), headers=_HEADERS)
-    following = None
+        return StreamingResponse(_stream(format_, listing, database, first), media_type=media_type, headers=_HEADERS)
+    next_url = None
     if first.after is not None:
-        more = {"limit": limit, "format": asked.format, "cursor": cursor.encode(first.after, told)}
-        following = f"{path}?{_query({**question, **more})}"
-    link = {} if following is None else {"Link": f'<{following}>; rel="next"'}
-    if form == "json":
-        body = media_types.document(found.columns, first.rows, following)
+        position = {"limit": limit, "format": params.format, "cursor": cursor.encode(first.after, fingerprint)}
+        next_url = f"{path}?{_query_string({**filters, **position})}"
+    link = {} if next_url is None else {"Link": f'<{next_url}>; rel="next"'}
+    if format_ == "json":
+        body = media_types.json_document(listing.columns, first.rows, next_url)
     else:
-        body = _written(form, found, first, headed=True)
-    return Response(body, media_type=_media_type(form), headers=_HEADERS | link)
+        body = _encode(format_, listing, first, header=True)
+    return Response(body, media_type=media_type, headers=_HEADERS | link)
 
 
-async def _stream(form: Form, found: Listing, database: Database, first: Part) -> AsyncIterator[bytes]:
-    async for part in parts(found, database, first):
-        yield _written(form, found, part, headed=part is first)
+async def _stream(format_: Format, listing: Listing, database: Database, first: Page) -> AsyncIterator[bytes]:
+    async for page in pages(listing, database, first):
+        yield _encode(format_, listing, page, header=page is first)
 
 
-def _written(form: Form, found: Listing, part: Part, *, headed: bool) -> bytes:
-    if form == "csv":
-        return media_types.table(found.columns, part.rows, headed=headed)
-    return media_types.lines(found.columns, part.rows)
+def _encode(format_: Format, listing: Listing, page: Page, *, header: bool) -> bytes:
+    if format_ == "csv":
+        return media_types.csv_rows(listing.columns, page.rows, header=header)
+    return media_types.ndjson_rows(listing.columns, page.rows)
 
 
-def _media_type(form: Form) -> str:
-    name = media_types.MEDIA_TYPES[form]
-    return f"{name}; charset=utf-8" if form == "csv" else name
+def _content_type(format_: Format) -> str:
+    name = media_types.MEDIA_TYPES[format_]
+    return f"{name}; charset=utf-8" if format_ == "csv" else name
 
 
-def _query(told: dict[str, Any]) -> str:
+def _query_string(parameters: dict[str, Any]) -> str:
     pairs: list[tuple[str, str]] = []
-    for name, value in told.items():
-        several = value if isinstance(value, list) else [value]
-        pairs += [(name, _text(name, one)) for one in several if one is not None]
+    for name, value in parameters.items():
+        values = value if isinstance(value, list) else [value]
+        pairs += [(name, _parameter_text(name, element)) for element in values if element is not None]
     return urlencode(pairs)
 
 
-def _text(name: str, value: Any) -> str:
+def _parameter_text(name: str, value: Any) -> str:
     if isinstance(value, datetime):
-        return times.written(value)
+        return times.format_utc(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value}us" if name in ("window", "step") else str(value)

@@ -1,1 +1,1 @@
-"""The OpenAPI description: models, examples, Swagger UI."""
+"""The OpenAPI description: models, shared responses, request examples, Swagger UI."""

@@ -1,4 +1,4 @@
-"""The page that describes the API: Swagger UI, all of it from here; nothing is loaded from elsewhere or sent there."""
+"""API documentation page: Swagger UI with local assets only; the page contacts no other server."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ _HTML = """<!DOCTYPE html>
 </html>
 """
 
-# The validator would be a server of Swagger's.
+# validatorUrl is null because the validator is a public server of Swagger.
 _SCRIPT = """
 SwaggerUIBundle({
   url: "/openapi.json",
@@ -47,24 +47,24 @@ _POLICY = (
 
 
 @router.get("/")
-async def front() -> Response:
-    """Show the way."""
+async def root() -> Response:
+    """Redirect to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.get("/docs")
 async def docs() -> Response:
-    """Return the page."""
+    """Return the documentation page."""
     return HTMLResponse(_HTML, headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/docs.js")
 async def script() -> Response:
-    """Return what starts it."""
+    """Return the script that starts Swagger UI."""
     return Response(_SCRIPT, media_type="text/javascript")
 
 
 def mount(app: FastAPI) -> None:
-    """Add the page and its files to ``app``."""
+    """Add the page and its assets to ``app``."""
     app.include_router(router)
     app.mount("/assets", StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static"), name="assets")

@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python
-"""Starts `access serve` in its container, having given Prometheus its token: that of ACCESS_METRICS_SECRET."""
+"""Starts `access serve` in its container after storing the token of Prometheus (ACCESS_METRICS_SECRET)."""
 
 import os
 import sys
@@ -14,18 +14,18 @@ NAME = "prometheus"
 
 
 def start() -> None:
-    """Bring the file of tokens up to date and become the server; other tokens stay."""
+    """Update the token of Prometheus in the token file and run the server; other tokens stay."""
     secret = os.environ.pop("ACCESS_METRICS_SECRET", "")
-    if why := weakness(secret):
-        sys.exit(f"access: ACCESS_METRICS_SECRET: {why}")
+    if reason := weakness(secret):
+        sys.exit(f"access: ACCESS_METRICS_SECRET: {reason}")
     file = TokenFile(load(AccessSettings).tokens_file)
-    wanted = Token(NAME, frozenset({"metrics"}), digest(secret))
+    token = Token(NAME, frozenset({"metrics"}), digest(secret))
     tokens = file.read()
-    if wanted not in tokens:
-        if any(token.name == NAME for token in tokens):
+    if token not in tokens:
+        if any(stored.name == NAME for stored in tokens):
             file.remove(NAME)
-        file.add(wanted)
-    os.execvp("access", ["access", "serve"])  # noqa: S606 - it takes this process' place
+        file.add(token)
+    os.execvp("access", ["access", "serve"])  # noqa: S606 - replaces this process
 
 
 try:

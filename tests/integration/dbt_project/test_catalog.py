@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fix_collector import until
-from fix_http import Access, login, validated
+from fix_http import Access, login, validate
 from fix_marts import PROJECT, Marts
 
 from collector.registry.sensors_file import load
@@ -254,7 +254,7 @@ def test_marts_are_served_over_http(access: Access, built: Marts, path: str):
     """What is in a mart is what is answered, all of it in parts of any size, as the API's description has it."""
     description = access.get("/openapi.json", scope=None).json()
     period = {"from_": "2020-01-01", "to": "2190-01-01"}
-    validated(access.get(path, **period).json(), description, path)
+    validate(access.get(path, **period).json(), description, path)
     columns = re.findall(r"\w+", SERVED[path].split(" from ")[0].removeprefix("select "))
     for limit in (1, 1000):
         found = [tuple(one[name] for name in columns) for one in access.items(path, limit=limit, **period)]

@@ -1,4 +1,4 @@
-"""What a request may ask: instants, widths, cursors, forms; wrong ones are told, right ones mean one thing."""
+"""Query parameters, times, widths, cursors, media types and settings: valid and invalid values."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from access import times
 from access.listing import cursor, media_types
-from access.listing.params import Between, CyclesAsked, QualityDaysAsked, ReadingsAsked
+from access.listing.params import LoadCyclesParams, PeriodParams, QualityDaysParams, ReadingsParams
 from access.problems import ProblemError
 from access.settings import AccessSettings, load
 from core.errors import SettingError
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-INSTANTS = st.integers(0, 7_258_118_400_000_000).map(times.at)
+TIMES = st.integers(0, 7_258_118_400_000_000).map(times.from_micros)
 MINUTE = datetime(2026, 3, 1, 12, 1, tzinfo=UTC)
 
 
@@ -31,15 +31,15 @@ MINUTE = datetime(2026, 3, 1, 12, 1, tzinfo=UTC)
     ],
 )
 def test_widths(text, length):
-    """A number and a unit are so many microseconds."""
-    assert times.width(text) == length
+    """A number and a unit are converted to microseconds."""
+    assert times.parse_width(text) == length
 
 
 @pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1.5s", "0s", "10 s", "1y", "9999999d", "10S", "٣s1"])
-def test_no_widths(text):
-    """Anything else, nothing, and more than ten years are refused."""
+def test_invalid_widths(text):
+    """Other texts, zero, and more than ten years are refused."""
     with pytest.raises(ValueError, match="10s"):
-        times.width(text)
+        times.parse_width(text)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_no_widths(text):
         "20260301T120000Z",
     ],
 )
-def test_instants(text):
-    """ISO 8601 with Z or an offset is an instant, also where an address has made a space of the plus."""
-    assert times.instant(text) == datetime(2026, 3, 1, 12, tzinfo=UTC)
+def test_valid_times(text):
+    """ISO 8601 with Z or an offset is accepted, also with the space that an unescaped plus in a URL becomes."""
+    assert times.parse_instant(text) == datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_a_date_is_its_first_instant():
-    """Days are those of UTC."""
-    assert times.instant("2026-03-01") == datetime(2026, 3, 1, tzinfo=UTC)
+def test_a_date_is_its_start_in_utc():
+    """A date without a time means 00:00 UTC."""
+    assert times.parse_instant("2026-03-01") == datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -77,87 +77,87 @@ def test_a_date_is_its_first_instant():
         "x" * 99,
     ],
 )
-def test_no_instants(text):
-    """Times without a zone, numbers and what is no time are refused with what to write."""
+def test_invalid_times(text):
+    """Times without a zone, numbers and other texts are refused with an example."""
     with pytest.raises(ValueError, match="2026-03-01T12:00:00Z"):
-        times.instant(text)
+        times.parse_instant(text)
 
 
-@given(INSTANTS)
-def test_instants_are_written_as_they_are_read(when):
-    """What stands in an answer can be sent back and means the same microsecond."""
-    assert times.instant(times.written(when)) == when
-    assert times.at(times.micros(when)) == when
+@given(TIMES)
+def test_formatted_times_parse_to_the_same_time(when):
+    """A time of a response can be sent in a request without loss."""
+    assert times.parse_instant(times.format_utc(when)) == when
+    assert times.from_micros(times.to_micros(when)) == when
 
 
 @pytest.mark.parametrize(
-    ("asked", "begin"),
+    ("params", "begin"),
     [
-        (Between(), MINUTE - timedelta(days=1)),
-        (CyclesAsked(), MINUTE - timedelta(days=7)),
-        (QualityDaysAsked(), MINUTE - timedelta(days=30)),
+        (PeriodParams(), MINUTE - timedelta(days=1)),
+        (LoadCyclesParams(), MINUTE - timedelta(days=7)),
+        (QualityDaysParams(), MINUTE - timedelta(days=30)),
     ],
 )
-def test_periods_settle(asked, begin):
-    """Without an end it ends with the running minute, without a beginning it begins as long before as is usual."""
-    settled = asked.settled(NOW)
-    assert (settled.from_, settled.to) == (begin, MINUTE)
-    assert settled.settled(NOW + timedelta(days=3)) == settled
+def test_default_periods(params, begin):
+    """The default end is the end of the current minute; the default length depends on the list."""
+    complete = params.with_period(NOW)
+    assert (complete.from_, complete.to) == (begin, MINUTE)
+    assert complete.with_period(NOW + timedelta(days=3)) == complete
 
 
-def test_a_period_has_a_length():
-    """An end that is not after the beginning is 422, and says which."""
+def test_empty_period_is_refused():
+    """An end that is not after the beginning is an error of `from`."""
     with pytest.raises(ProblemError, match="is not before") as caught:
-        Between.model_validate({"from": "2026-03-02", "to": "2026-03-02"}).settled(NOW)
+        PeriodParams.model_validate({"from": "2026-03-02", "to": "2026-03-02"}).with_period(NOW)
     assert caught.value.errors == ({"parameter": "from", "detail": "not before `to`"},)
 
 
-def test_what_is_asked_makes_the_question():
-    """How it is handed over is no part of it, nor is what is unset."""
-    one = ReadingsAsked.model_validate({"sensor": ["a"], "limit": 5, "format": "csv", "cursor": "x"})
-    assert one.question == {"sensor": ["a"], "order": "asc"}
+def test_filters_exclude_presentation_and_unset_parameters():
+    """Limit, format, cursor and unset parameters are not filters."""
+    params = ReadingsParams.model_validate({"sensor": ["a"], "limit": 5, "format": "csv", "cursor": "x"})
+    assert params.filters == {"sensor": ["a"], "order": "asc"}
 
 
 KEYS = st.tuples(
     st.text(),
     st.integers(-(2**60), 2**60),
-    INSTANTS,
+    TIMES,
     st.dates(),
 )
 
 
 @given(KEYS)
-def test_cursors_come_back_as_they_went(key):
-    """Texts, integers, instants and days survive an address."""
+def test_cursors_round_trip(key):
+    """Strings, integers, datetimes and dates are decoded to the same values."""
     text = cursor.encode(key, "q")
     assert text.replace("-", "").replace("_", "").isalnum()
     assert cursor.decode(text, "q", (str, int, datetime, date)) == key
 
 
 @given(st.text() | st.binary(max_size=40).map(lambda raw: raw.decode("latin-1")))
-def test_other_texts_are_no_cursors(text):
-    """Whatever somebody makes up is a problem, never an error."""
+def test_invalid_cursors_are_refused(text):
+    """Any other text is a problem with status 400."""
     with pytest.raises(ProblemError) as caught:
         cursor.decode(text, "q", (int,))
     assert caught.value.kind.status == 400
 
 
-@pytest.mark.parametrize(("question", "kinds"), [("other", (int,)), ("q", (str,)), ("q", (int, int))])
-def test_a_cursor_belongs_to_its_question(question, kinds):
-    """One of another question, or with other values, is refused."""
+@pytest.mark.parametrize(("fingerprint", "types"), [("other", (int,)), ("q", (str,)), ("q", (int, int))])
+def test_cursor_belongs_to_its_list(fingerprint, types):
+    """A cursor of another list, or with other types, is refused."""
     with pytest.raises(ProblemError):
-        cursor.decode(cursor.encode((5,), "q"), question, kinds)
+        cursor.decode(cursor.encode((5,), "q"), fingerprint, types)
 
 
-def test_questions_differ():
-    """Path and every parameter count, their order doesn't."""
+def test_fingerprints_depend_on_path_and_filters():
+    """Path and every filter change the fingerprint, their order does not."""
     assert cursor.fingerprint("/a", {"x": 1, "y": 2}) == cursor.fingerprint("/a", {"y": 2, "x": 1})
     different = [("/a", {}), ("/b", {}), ("/a", {"x": 1}), ("/a", {"x": 2}), ("/a", {"y": 1})]
-    assert len({cursor.fingerprint(*one) for one in different}) == len(different)
+    assert len({cursor.fingerprint(*arguments) for arguments in different}) == len(different)
 
 
 @pytest.mark.parametrize(
-    ("accept", "form"),
+    ("accept", "format_"),
     [
         (None, "json"),
         ("*/*", "json"),
@@ -172,15 +172,15 @@ def test_questions_differ():
         ("application/json;q=0, */*", "json"),
     ],
 )
-def test_forms(accept, form):
-    """The best of what the header takes; anything is JSON."""
-    assert media_types.choose(accept, None) == form
+def test_media_type_negotiation(accept, format_):
+    """The header's preferred format is chosen; a wildcard means JSON."""
+    assert media_types.choose(accept, None) == format_
     assert media_types.choose(accept, "csv") == "csv"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "application/json;q=0", "", "application/json;q=x"])
-def test_no_forms(accept):
-    """Where none of the three will do, 406 says which there are."""
+def test_unavailable_media_types(accept):
+    """If the header accepts none of the three formats, the error lists them."""
     if accept == "":
         assert media_types.choose(accept, None) == "json"
         return
@@ -188,17 +188,17 @@ def test_no_forms(accept):
         media_types.choose(accept, None)
 
 
-def test_csv_keeps_text_as_it_is():
-    """Commas, quotes and line ends are quoted, instants written as in JSON, nothing is empty, lists are JSON."""
+def test_csv_values():
+    """Commas, quotes and line ends are quoted, times are as in JSON, null is empty, lists are JSON."""
     rows = [('a,"b"\nc', NOW, None, True, 1.5, [{"x": 1}])]
-    assert media_types.table(["n"], rows, headed=True) == (
+    assert media_types.csv_rows(["n"], rows, header=True) == (
         b'n\r\n"a,""b""\nc",2026-03-01T12:00:30Z,,true,1.5,"[{""x"":1}]"\r\n'
     )
 
 
 @pytest.fixture
 def variables(monkeypatch):
-    """Set variables of the interface."""
+    """Set ACCESS_* variables."""
     return lambda **values: [monkeypatch.setenv(f"ACCESS_{name}", value) for name, value in values.items()]
 
 
@@ -215,15 +215,15 @@ def variables(monkeypatch):
         ("CONNECTIONS", "0"),
     ],
 )
-def test_wrong_settings_are_told(variables, name, value):
-    """Each with its variable; nothing is started."""
+def test_invalid_settings_are_named(variables, name, value):
+    """The message names the variable."""
     variables(**{name: value})
     with pytest.raises(SettingError, match=f"ACCESS_{name}"):
         load()
 
 
-def test_all_mistakes_at_once(variables, monkeypatch):
-    """Those of the broker and the database too."""
+def test_all_invalid_settings_are_reported_together(variables, monkeypatch):
+    """The message also names invalid settings of the broker and the database."""
     variables(PORT="x")
     monkeypatch.setenv("MQTT_PORT", "x")
     monkeypatch.setenv("PGPORT", "x")
@@ -234,7 +234,7 @@ def test_all_mistakes_at_once(variables, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("address", "clear"),
+    ("address", "unencrypted"),
     [
         ("127.0.0.1", False),
         ("localhost", False),
@@ -244,10 +244,10 @@ def test_all_mistakes_at_once(variables, monkeypatch):
         ("example.org", True),
     ],
 )
-def test_unencrypted_beyond_this_machine(variables, address, clear):
-    """Addresses that others reach want TLS."""
+def test_unencrypted_addresses(variables, address, unencrypted):
+    """Every address but the loopback address needs TLS."""
     variables(ADDRESS=address)
-    assert AccessSettings().in_the_clear is clear
+    assert AccessSettings().is_unencrypted is unencrypted
 
 
 def test_every_setting_is_in_the_example():

@@ -1,4 +1,4 @@
-"""Posted readings: all that is wrong is told before anything goes out, and what goes out the collector understands."""
+"""Posted readings: every mistake is reported before publishing, and the collector decodes what is published."""
 
 import json
 from contextlib import suppress
@@ -23,25 +23,25 @@ WIDE = {"device_id": "t0", "timestamp": TIME, "temperature": 21.5, "tag": "lab"}
 NARROW = {"device_id": "t0", "timestamp": TIME, "sensor": "temperature", "value": 21.5}
 
 
-def read(body: object, kind: payload.Body = "application/json") -> list[dict]:
-    """Return the readings in a body, given as bytes or as what it is in JSON."""
-    return payload.read(body if isinstance(body, bytes) else json.dumps(body).encode(), kind)[0]
+def parse(body: object, kind: payload.Body = "application/json") -> list[dict]:
+    """Return the readings in a body, given as bytes or as a JSON value."""
+    return payload.parse(body if isinstance(body, bytes) else json.dumps(body).encode(), kind)[0]
 
 
 def refused(body: object, kind: payload.Body = "application/json") -> ProblemError:
-    """Return the problem that a body is."""
+    """Return the problem of an invalid body."""
     with pytest.raises(ProblemError) as caught:
-        read(body, kind)
+        parse(body, kind)
     return caught.value
 
 
-@pytest.mark.parametrize("form", [WIDE, NARROW])
-def test_one_a_list_and_lines(form):
-    """One object, a list of them, and lines of them, blank ones among them, are the readings they hold."""
-    assert read(form) == [form]
-    assert read([form, form]) == [form, form]
-    lines = b"\n".join([json.dumps(form).encode(), b"", b"  ", json.dumps(form).encode(), b""])
-    assert read(lines, "application/x-ndjson") == [form, form]
+@pytest.mark.parametrize("reading", [WIDE, NARROW])
+def test_single_list_and_ndjson(reading):
+    """An object, a list, and NDJSON with blank lines are parsed to their readings."""
+    assert parse(reading) == [reading]
+    assert parse([reading, reading]) == [reading, reading]
+    lines = b"\n".join([json.dumps(reading).encode(), b"", b"  ", json.dumps(reading).encode(), b""])
+    assert parse(lines, "application/x-ndjson") == [reading, reading]
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_one_a_list_and_lines(form):
         ({"sensor": 5, "value": 1}, "#/1/sensor"),
     ],
 )
-def test_mistakes_are_told_by_their_place(changed, pointer):
-    """What is wrong in one of several is pointed at, and nothing is accepted."""
-    found = refused([WIDE, {**WIDE, **changed}])
-    assert found.kind.status == 422
-    assert pointer in [one["pointer"] for one in found.errors]
-    assert all(one["pointer"].startswith("#/1/") for one in found.errors)
+def test_mistakes_have_pointers(changed, pointer):
+    """A mistake in one reading of a list has a JSON Pointer and refuses the whole list."""
+    error = refused([WIDE, {**WIDE, **changed}])
+    assert error.kind.status == 422
+    assert pointer in [mistake["pointer"] for mistake in error.errors]
+    assert all(mistake["pointer"].startswith("#/1/") for mistake in error.errors)
 
 
-def test_a_reading_without_a_value_is_none():
-    """A device and a time alone are refused; of one that stands alone, the pointer has no number."""
-    found = refused({"device_id": "t0", "timestamp": TIME, "tag": "x"})
-    assert [one["pointer"] for one in found.errors] == ["#"]
-    assert [one["pointer"] for one in refused({**WIDE, "temperature": "x"}).errors] == ["#/temperature"]
+def test_reading_without_a_value_is_refused():
+    """A reading needs a value; the pointer of a single reading has no index."""
+    error = refused({"device_id": "t0", "timestamp": TIME, "tag": "x"})
+    assert [mistake["pointer"] for mistake in error.errors] == ["#"]
+    assert [mistake["pointer"] for mistake in refused({**WIDE, "temperature": "x"}).errors] == ["#/temperature"]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_reading_without_a_value_is_none():
         (b"[" + b"5," * 10_000 + b"5]", "application/json", 413),
     ],
 )
-def test_what_is_no_reading_at_all(body, kind, status):
-    """No JSON is 400, JSON that is no reading 422, too many readings 413; never anything else."""
+def test_status_of_invalid_bodies(body, kind, status):
+    """Invalid JSON gives 400, JSON that is not a reading 422, too many readings 413."""
     assert refused(body, kind).kind.status == status
 
 
@@ -116,36 +116,37 @@ MEMBERS = st.fixed_dictionaries(
 
 
 @given(
-    st.binary(max_size=50) | (JSON | MEMBERS | st.lists(MEMBERS, max_size=3)).map(lambda one: json.dumps(one).encode())
+    st.binary(max_size=50)
+    | (JSON | MEMBERS | st.lists(MEMBERS, max_size=3)).map(lambda value: json.dumps(value).encode())
 )
-def test_nothing_but_problems(body):
-    """Whatever is posted is a list of readings or a problem, and what is taken can be published."""
+def test_any_body_is_valid_or_a_problem(body):
+    """Any body gives readings that can be published, or a problem; never another exception."""
     for kind in ("application/json", "application/x-ndjson"):
         with suppress(ProblemError):
-            payload.messages(read(body, kind))
+            payload.group_by_device(parse(body, kind))
 
 
-def test_messages_hold_each_devices_readings_in_their_order():
-    """Readings of one device go out together, in the order that they came in, so many at a time; none twice."""
+def test_messages_group_readings_by_device():
+    """The readings of a device are grouped in order, up to the limit per message, each once."""
     items = [{**WIDE, "device_id": f"t{n % 2}", "temperature": n} for n in range(7)]
-    found = payload.messages(items, most=2)
-    assert [(one.device, one.numbers) for one in found] == [
+    messages = payload.group_by_device(items, limit=2)
+    assert [(message.device, message.numbers) for message in messages] == [
         ("t0", (0, 2)), ("t0", (4, 6)), ("t1", (1, 3)), ("t1", (5,)),
     ]  # fmt: skip
-    assert [json.loads(one.payload) for one in found[-2:]] == [[items[1], items[3]], items[5]]
+    assert [json.loads(message.payload) for message in messages[-2:]] == [[items[1], items[3]], items[5]]
 
 
-@pytest.mark.parametrize("form", [WIDE, NARROW, {**WIDE, "device_id": "θ-1"}])
+@pytest.mark.parametrize("reading", [WIDE, NARROW, {**WIDE, "device_id": "θ-1"}])
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_collector_understands_what_goes_out(form, count):
-    """Both forms, one and several, are decoded to the same readings by a sensor of the registry's format."""
+def test_collector_decodes_published_messages(reading, count):
+    """The collector decodes both formats, single and several, to the same readings."""
     text = {
         "subscribe": ["sensors/#"],
         "types": {"any": {"quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}}}},
         "sensors": [
             {
                 "sensor_id": "t0",
-                "device": form["device_id"],
+                "device": reading["device_id"],
                 "type": "any",
                 "site": "s",
                 "area": "a",
@@ -154,8 +155,8 @@ def test_the_collector_understands_what_goes_out(form, count):
         ],
     }
     decoder = Decoder(sensors_file.parse(json.dumps(text).encode()), {("t0", "temperature"): 7})
-    items = [{**form, "timestamp": f"2026-03-01T12:00:0{n}Z"} for n in range(count)]
-    (message,) = payload.messages(items)
+    items = [{**reading, "timestamp": f"2026-03-01T12:00:0{n}Z"} for n in range(count)]
+    (message,) = payload.group_by_device(items)
     decoded = decoder.decode(Message("sensors/x", message.payload, MICROS + 10_000_000))
     assert decoded.rejections == []
     assert decoded.readings == [(7, MICROS + n * 1_000_000, 21.5) for n in range(count)]
@@ -175,7 +176,7 @@ def test_the_collector_understands_what_goes_out(form, count):
     ],
 )
 def test_media_types(header, encoding, kind):
-    """JSON and NDJSON are taken, plain; anything else, or nothing said, is 415 with what to send."""
+    """Uncompressed JSON and NDJSON are accepted; any other or no media type gives 415."""
     if kind is not None:
         assert payload.media_type(header, encoding) == kind
         return
@@ -184,12 +185,12 @@ def test_media_types(header, encoding, kind):
     assert caught.value.kind.status == 415
 
 
-def test_a_device_nobody_knows_is_registered_by_its_first_message():
-    """With the registry that the product comes with, a posted reading of any name becomes a sensor of site http."""
-    known = sensors_file.load(ROOT / "sensors.json")
-    ids = {(sensor.sensor_id, name): 1 for sensor in known.sensors for name in sensor.quantities}
-    (message,) = payload.messages([{**WIDE, "device_id": "porch"}])
+def test_unknown_device_is_registered_by_its_first_message():
+    """The default registry registers the device of a posted reading as a sensor of site http."""
+    registry = sensors_file.load(ROOT / "sensors.json")
+    ids = {(sensor.sensor_id, name): 1 for sensor in registry.sensors for name in sensor.quantities}
+    (message,) = payload.group_by_device([{**WIDE, "device_id": "porch"}])
     with pytest.raises(UnregisteredError) as caught:
-        Decoder(known, ids).decode(Message("sensors/http/porch", message.payload, MICROS + 1))
-    (found,) = caught.value.discoveries
-    assert (found.sensor.sensor_id, found.sensor.site, found.quantity) == ("porch", "http", "temperature")
+        Decoder(registry, ids).decode(Message("sensors/http/porch", message.payload, MICROS + 1))
+    (discovery,) = caught.value.discoveries
+    assert (discovery.sensor.sensor_id, discovery.sensor.site, discovery.quantity) == ("porch", "http", "temperature")
