@@ -25,11 +25,11 @@ def serve() -> None:
 
     ACCESS_PORT=0 uses any free port; the first line of the log shows it.
     """
-    access, mqtt = access_settings.load()
+    settings = access_settings.load()
     logs.configure()
     from access import server  # noqa: PLC0415 - the token commands do not need it
 
-    server.run(access, mqtt)
+    server.run(settings.access, settings.mqtt)
 
 
 @token.command("new")

@@ -2,24 +2,21 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from core.errors import SettingError
-from core.settings import DatabaseSettings, MqttSettings, mistakes
+from core.settings import DatabaseSettings, EnvironmentSettings, MqttSettings, load_all
 
 DEVICE_PLACEHOLDER = "{device_id}"
 """Placeholder of the device in ACCESS_PUBLISH_TOPIC."""
 
 
-class AccessSettings(BaseSettings):
+class AccessSettings(EnvironmentSettings):
     """The HTTP interface: ACCESS_PORT, ACCESS_TOKENS_FILE, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(
-        env_prefix="ACCESS_", extra="ignore", allow_inf_nan=False, env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="ACCESS_")
 
     address: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
@@ -76,22 +73,14 @@ class AccessSettings(BaseSettings):
         return self.publish_topic.replace(DEVICE_PLACEHOLDER, device)
 
 
-def load() -> tuple[AccessSettings, MqttSettings]:
-    """Read the environment; raises :class:`SettingError` with every mistake in it."""
-    wrong: list[str] = []
-    access, mqtt = _read(AccessSettings, wrong), _read(MqttSettings, wrong)
-    _read(DatabaseSettings, wrong)
-    if wrong or access is None or mqtt is None:
-        raise SettingError("\n".join(["wrong settings", *wrong]))
-    return access, mqtt
+class Settings(NamedTuple):
+    """All settings of the HTTP interface."""
+
+    access: AccessSettings
+    mqtt: MqttSettings
+    database: DatabaseSettings
 
 
-Settings = TypeVar("Settings", bound=BaseSettings)
-
-
-def _read(model: type[Settings], wrong: list[str]) -> Settings | None:
-    try:
-        return model()
-    except ValidationError as error:
-        wrong.extend(mistakes(model, error))
-        return None
+def load() -> Settings:
+    """Return the settings from the environment; raises :class:`SettingError` that lists every mistake."""
+    return load_all(Settings)

@@ -1,28 +1,28 @@
 """Console command ``collector``."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple
 
 import typer
 
-from collector import settings
 from collector.commands import run as collect
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
 from collector.registry import sensors_file
-from collector.settings import ArchiveSettings, CollectorSettings, DatabaseSettings, KafkaSettings, MqttSettings
+from collector.settings import ArchiveSettings, CollectorSettings, KafkaSettings, RegistrySettings
 from collector.sources.mqtt import MqttSource
 from collector.sources.sparkplug_host import SparkplugHost
 from collector.store import quarantine, sparkplug_births
 from collector.store.writer import Writer
-from core import database, logs, tables
-from core.console import new_app, option, run
+from core import database, logs, setting_names, settings, tables
+from core.console import DOTENV, new_app, option, run
 from core.errors import SettingError
+from core.settings import DatabaseSettings, Mistakes, MqttSettings
 
 app = new_app("Brings readings into the warehouse.")
 
@@ -30,14 +30,24 @@ app = new_app("Brings readings into the warehouse.")
 @app.command()
 def check() -> None:
     """Check sensors.json and all settings, list every mistake, connect to nothing."""
-    found = _configuration(decodes=True).registry
+    found = _configuration(decodes=True, dotenv=True).registry
     series = sum(len(sensor.quantities) for sensor in found.sensors)
     patterns = f", {len(found.patterns)} sensor patterns" if found.patterns else ""
     print(f"sensors.json and settings are good: {len(found.sensors)} sensors, {series} series{patterns}")
 
 
+class Settings(NamedTuple):
+    """All settings of the collector."""
+
+    database: DatabaseSettings
+    mqtt: MqttSettings
+    kafka: KafkaSettings
+    archive: ArchiveSettings
+    collector: CollectorSettings
+
+
 class Configuration(NamedTuple):
-    """All that the collector is told."""
+    """All settings and the registry."""
 
     collector: CollectorSettings
     mqtt: MqttSettings
@@ -46,31 +56,22 @@ class Configuration(NamedTuple):
     registry: sensors_file.Registry
 
 
-def _configuration(*, decodes: bool = False) -> Configuration:
-    """Return all that the collector is told; raises :class:`SettingError` that lists every mistake in it."""
-    mistakes: list[str] = []
-    _found(mistakes, lambda: settings.load(DatabaseSettings))
-    mqtt = _found(mistakes, lambda: settings.load(MqttSettings))
-    kafka = _found(mistakes, lambda: settings.load(KafkaSettings))
-    archive = _found(mistakes, lambda: settings.load(ArchiveSettings))
-    collector = _found(mistakes, lambda: settings.load(CollectorSettings))
-    sensors = _found(mistakes, lambda: sensors_file.load(collector.registry)) if collector else None
-    if decodes and collector and sensors:
-        _found(mistakes, lambda: sparkplug_births.check(sensors, collector.share_group))
-    if mistakes or mqtt is None or kafka is None or archive is None or collector is None or sensors is None:
-        raise SettingError("\n".join(mistakes))
-    return Configuration(collector, mqtt, kafka, archive, sensors)
+def _configuration(*, decodes: bool = False, dotenv: bool = False) -> Configuration:
+    """Return all settings and the registry; raises :class:`SettingError` that lists every mistake in them.
 
-
-Found = TypeVar("Found")
-
-
-def _found(mistakes: list[str], read: Callable[[], Found]) -> Found | None:
-    try:
-        return read()
-    except SettingError as error:
-        mistakes.append(str(error))
-        return None
+    ``decodes``: for a command that decodes messages. ``dotenv``: unknown names in ``.env`` are mistakes too.
+    """
+    mistakes = Mistakes()
+    if dotenv:
+        mistakes.collect(lambda: setting_names.check(DOTENV))
+    loaded = mistakes.collect(lambda: settings.load_all(Settings))
+    registry = mistakes.collect(lambda: sensors_file.load(settings.load(RegistrySettings).registry))
+    if decodes and loaded and registry:
+        mistakes.collect(lambda: sparkplug_births.check(registry, loaded.collector.share_group))
+    mistakes.check()
+    assert loaded
+    assert registry
+    return Configuration(loaded.collector, loaded.mqtt, loaded.kafka, loaded.archive, registry)
 
 
 class Source(StrEnum):

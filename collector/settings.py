@@ -1,13 +1,13 @@
-"""Settings from the environment, all checked before the first connection."""
+"""Settings of the collector from the environment; all are checked before the first connection."""
 
 import socket
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from core.settings import DatabaseSettings, MqttSettings, load, mistakes
+from core.settings import DatabaseSettings, EnvironmentSettings, MqttSettings, load
 
 __all__ = [
     "ArchiveSettings",
@@ -15,58 +15,61 @@ __all__ = [
     "DatabaseSettings",
     "KafkaSettings",
     "MqttSettings",
+    "RegistrySettings",
     "load",
-    "mistakes",
 ]
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(EnvironmentSettings):
     """Kafka: KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_GROUP, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(
-        env_prefix="KAFKA_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="KAFKA_")
 
     bootstrap_servers: str = Field(
         "localhost:9092",
         pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$",
         description="Some brokers of the cluster: host:port, separated by commas.",
     )
-    topic: str = Field("telemetry", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="The topic that messages are on.")
+    topic: str = Field("telemetry", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="Topic of the messages.")
     group: str = Field(
         "sensor-warehouse", min_length=1, description="Consumer group; collectors of one group share the partitions."
     )
     topic_header: str = Field(
-        "mqtt-topic", min_length=1, description="Header that holds the MQTT topic; without it the record's key does."
+        "mqtt-topic",
+        min_length=1,
+        description="Header with the MQTT topic; without it the key is the topic.",
     )
     max_message_bytes: int = Field(
         1_000_000,
         ge=1_000,
         le=1_000_000_000,
-        description="Largest record that `collector forward` sends; a little less than the topic's max.message.bytes.",
+        description="Largest record that `collector forward` sends; keep it below the topic's max.message.bytes.",
     )
     session_seconds: int = Field(
-        45, ge=1, le=1800, description="After so long, others take over the partitions of a collector that vanished."
+        45,
+        ge=1,
+        le=1800,
+        description="Seconds until other collectors take over the partitions of a dead one.",
     )
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=65_535,
-        description="Port of the forwarder's /metrics, /live and /ready; unset: none is served.",
+        description="Port of the forwarder's /metrics, /live and /ready; unset: not served.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Whether TLS (SSL) and a login (SASL) are used; SASL_SSL across a network."
+        "PLAINTEXT", description="Use of TLS (SSL) and login (SASL); use SASL_SSL across a network."
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="How the login is done."
+        None, description="Login mechanism."
     )
     username: str | None = Field(None, description="User name of the login.")
     password: str | None = Field(None, description="Password of the login.", repr=False)
-    ca_file: Path | None = Field(None, description="Certificates (PEM) to trust; default: the machine's own.")
+    ca_file: Path | None = Field(None, description="Certificates (PEM) to trust; default: the system's.")
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        """Refuse a login that lacks a part, and settings that would do nothing without another."""
+        """Refuse an incomplete login, and settings without effect unless another is set."""
         wrong = []
         login = {
             "KAFKA_SASL_MECHANISM": self.sasl_mechanism,
@@ -92,8 +95,8 @@ class KafkaSettings(BaseSettings):
         return self
 
     def client(self) -> dict[str, Any]:
-        """Return what any client of this cluster is told, in librdkafka's names."""
-        told = {
+        """Return the configuration of any client of this cluster, in librdkafka's names."""
+        configuration = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol.lower(),
             "sasl.mechanism": self.sasl_mechanism,
@@ -101,24 +104,27 @@ class KafkaSettings(BaseSettings):
             "sasl.password": self.password,
             "ssl.ca.location": str(self.ca_file) if self.ca_file else None,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in configuration.items() if value is not None}
 
 
-class CollectorSettings(BaseSettings):
+class RegistrySettings(EnvironmentSettings):
+    """The one setting that collector and simulator share: COLLECTOR_REGISTRY."""
+
+    model_config = SettingsConfigDict(env_prefix="COLLECTOR_")
+
+    registry: Path = Field(Path("sensors.json"), description="Path of the registry of sensors.")
+
+
+class CollectorSettings(RegistrySettings):
     """The collector: COLLECTOR_REGISTRY, COLLECTOR_CLIENT_ID, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(
-        env_prefix="COLLECTOR_", extra="ignore", allow_inf_nan=False, env_ignore_empty=True
-    )
-
-    registry: Path = Field(Path("sensors.json"), description="The registry of sensors.")
     client_id: str = Field(
         default_factory=lambda: f"sensor-warehouse-{socket.gethostname()}"[:65],
         min_length=1,
         max_length=65,
         pattern=r"^[\x21-\x7e]+$",
-        description="Name of this collector at the broker and in the accounts. Keep it: the broker holds this client's "
-        "messages while it is away. Collectors that run side by side need different ones.",
+        description="MQTT client id of this collector, also its name in the accounts. Keep it: the broker queues "
+        "messages for it while the collector is down. Collectors that run in parallel need different ones.",
     )
     share_group: str | None = Field(
         None,
@@ -130,75 +136,75 @@ class CollectorSettings(BaseSettings):
         300,
         ge=0,
         le=315_576_000,
-        description="How far ahead of its arrival a reading's time may be.",
+        description="Maximum seconds that a reading's time may be ahead of its arrival.",
     )
     max_message_megabytes: int = Field(4, ge=1, le=256, description="Larger messages are quarantined undecoded.")
-    max_batch_messages: int = Field(20_000, ge=1, description="Most messages that wait for one transaction.")
-    max_batch_megabytes: int = Field(32, ge=1, description="Most payload and row data that waits for one transaction.")
+    max_batch_messages: int = Field(20_000, ge=1, description="Maximum messages per transaction.")
+    max_batch_megabytes: int = Field(32, ge=1, description="Maximum payload and row data per transaction.")
     load_connections: int = Field(
-        2, ge=1, le=8, description="Connections to the database over which `collector load` writes rows of files."
+        2, ge=1, le=8, description="Database connections that `collector load` writes rows of files over."
     )
     max_discovered: int = Field(
-        10_000, ge=0, description="Most sensors that `discover` registers; those beyond are quarantined."
+        10_000,
+        ge=0,
+        description="Maximum number of discovered sensors; readings of others are quarantined.",
     )
     sparkplug_host_id: str | None = Field(
         None,
         min_length=1,
         max_length=200,
         pattern=r"^[^/+#]+$",
-        description="Name under which Sparkplug's edge nodes find this collector as their primary host: it then "
-        "publishes its STATE. Unset: it publishes none.",
+        description="Sparkplug host id of this collector as primary host of edge nodes: it then publishes its STATE. "
+        "Unset: it publishes none.",
     )
-    summary_seconds: float = Field(10, gt=0, description="One summary line every so many seconds.")
-    drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for the database before giving up.")
+    summary_seconds: float = Field(10, gt=0, description="Seconds between two summary lines in the log.")
+    drain_seconds: float = Field(30, ge=0, description="Seconds that a stop (SIGTERM) waits for the database.")
     metrics_port: int | None = Field(
-        None, ge=0, le=65_535, description="Port of /metrics, /live and /ready; 0: any free one; unset: none is served."
+        None, ge=0, le=65_535, description="Port of /metrics, /live and /ready; 0: any free port; unset: not served."
     )
-    metrics_address: str = Field("127.0.0.1", min_length=1, description="Address that these are served on.")
+    metrics_address: str = Field("127.0.0.1", min_length=1, description="Listen address of /metrics, /live and /ready.")
 
     def beside(self, role: str) -> Self:
-        """Return the settings of an MQTT session of its own, which gets every message that the collector gets too.
+        """Return the settings of a separate MQTT session that gets every message that the collector gets.
 
-        Its client id is ``<client id>-<role>``; so is its share group, or the two would split the messages.
+        Client id and share group get the suffix ``-<role>``: in the same group the two would split the messages.
         """
         group = None if self.share_group is None else f"{self.share_group}-{role}"
         return self.model_copy(update={"client_id": f"{self.client_id}-{role}", "share_group": group})
 
 
-class ArchiveSettings(BaseSettings):
+class ArchiveSettings(EnvironmentSettings):
     """The archive of raw messages: ARCHIVE_DIRECTORY, ARCHIVE_URL, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(
-        env_prefix="ARCHIVE_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="ARCHIVE_")
 
-    directory: Path = Field(Path("archive"), description="Where the archive's files go, by date and hour.")
+    directory: Path = Field(Path("archive"), description="Folder of the archive, divided by date and hour.")
     url: str | None = Field(
         None,
         pattern=r"^s3://[^/@?]+(/[^@?]*)?(\?[^@]*)?$",
-        description="An object store instead: s3://bucket/prefix?region=…&endpoint_override=host:port&scheme=https. "
-        "Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or where AWS's tools look, not from here.",
+        description="Object store to use instead of the folder: s3://bucket/prefix?region=…&endpoint_override=host:port"
+        "&scheme=https. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or where AWS's tools look.",
     )
     spool: Path | None = Field(
         None,
-        description="Where messages are kept until their file is finished, on a disk of this machine. "
+        description="Folder on a local disk for messages until their file is finished. "
         "Default: .spool in ARCHIVE_DIRECTORY.",
     )
     file_megabytes: int = Field(
         1024,
         ge=1,
         le=65_536,
-        description="A file is finished before its hour is over when so much has gathered in the spool for it.",
+        description="A file is finished before the end of its hour when the spool has this many megabytes for it.",
     )
 
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=65_535,
-        description="Port of the archiver's /metrics, /live and /ready; unset: none is served.",
+        description="Port of the archiver's /metrics, /live and /ready; unset: not served.",
     )
 
     @property
     def spool_directory(self) -> Path:
-        """Where the spool is."""
+        """Folder of the spool."""
         return self.spool or self.directory / ".spool"

@@ -5,19 +5,35 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from core.settings import EnvironmentSettings
 
 COMMA_SEPARATED = r"^\s*[^\s,]+\s*(,\s*[^\s,]+\s*)*$"
 
 
-class QualitySettings(BaseSettings):
-    """The scans: QUALITY_LINK, QUALITY_SMTP_HOST, …"""  # noqa: D400
+class ContractSettings(EnvironmentSettings):
+    """The contracts: QUALITY_CONTRACTS."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="QUALITY_", extra="ignore", hide_input_in_errors=True, allow_inf_nan=False, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="QUALITY_")
 
     contracts: Path | None = Field(None, description="Folder of the contracts; default: the bundled ones.")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if mistakes := self._mistakes():
+            raise ValueError("\n  ".join(mistakes))
+        return self
+
+    def _mistakes(self) -> list[str]:
+        if self.contracts is None or self.contracts.is_dir():
+            return []
+        return [f"QUALITY_CONTRACTS: no such folder {self.contracts}; set it to a folder of contracts"]
+
+
+class QualitySettings(ContractSettings):
+    """The scans: QUALITY_LINK, QUALITY_SMTP_HOST, …"""  # noqa: D400
+
     drift_quantities: str = Field(
         "temperature,humidity,pressure",
         pattern=COMMA_SEPARATED,
@@ -48,10 +64,9 @@ class QualitySettings(BaseSettings):
         None, description="URL to which notifications are posted as JSON; setting it enables the webhook.", repr=False
     )
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        """Refuse settings that need another one, and settings that would send a password unencrypted."""
-        wrong = []
+    def _mistakes(self) -> list[str]:
+        """Return settings that need another one, and settings that would send a password unencrypted."""
+        wrong = super()._mistakes()
         if self.smtp_host is not None:
             wrong += [
                 f"QUALITY_{name.upper()}: QUALITY_SMTP_HOST needs it; set it too"
@@ -68,8 +83,4 @@ class QualitySettings(BaseSettings):
             parts = urlsplit(self.webhook_url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 wrong.append("QUALITY_WEBHOOK_URL: not an address; write https://host/path")
-        if self.contracts is not None and not self.contracts.is_dir():
-            wrong.append(f"QUALITY_CONTRACTS: no such folder {self.contracts}; set it to a folder of contracts")
-        if wrong:
-            raise ValueError("\n  ".join(wrong))
-        return self
+        return wrong

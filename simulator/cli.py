@@ -3,15 +3,16 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from collector.registry import sensors_file as registries
 from core import console, durations
 from core.console import option
 from core.errors import SettingError
+from core.settings import Mistakes
 from local_services import airflow
 from local_services.postgres_binaries import Choice
 from simulator import demo, faults, runner, schedule, settings
@@ -38,11 +39,11 @@ def run(
     seed: Annotated[int | None, option("--seed", help="Same seed, same readings; default SIMULATOR_SEED or 1.")] = None,
 ) -> None:
     """Publish readings with QoS 1 until told to stop (Ctrl-C, SIGTERM, --duration, --once)."""
-    mistakes = _Mistakes()
-    environment = mistakes.collect("", settings.load)
-    past = mistakes.collect("--history: ", lambda: durations.seconds(history) if history else 0.0)
-    step = mistakes.collect("--history-interval: ", lambda: _positive(history_interval))
-    live = mistakes.collect("--duration: ", lambda: durations.seconds(duration) if duration else float("inf"))
+    mistakes = Mistakes()
+    environment = mistakes.collect(settings.load)
+    past = mistakes.collect(lambda: durations.parse(history) if history else 0.0, "--history: ")
+    step = mistakes.collect(lambda: _positive(history_interval), "--history-interval: ")
+    live = mistakes.collect(lambda: durations.parse(duration) if duration else float("inf"), "--duration: ")
     if rate is not None and not 0 < rate <= _MOST_PER_SECOND:
         mistakes.add(f"--rate {rate:g}: between 0 and {_MOST_PER_SECOND} readings a second; for more, add --sensors")
     if form not in {"wide", "narrow"}:
@@ -51,14 +52,14 @@ def run(
         mistakes.add("--once stops when the past is filled: say how much of it with --history 24h")
     if sensors is not None and sensor:
         mistakes.add("--sensors and --sensor: give one of them")
-    registry = environment and mistakes.collect("", lambda: registries.load(environment.registry))
-    chosen = registry and mistakes.collect("", lambda: schedule.choose(registry, sensors, sensor or []))
+    registry = environment and mistakes.collect(lambda: registries.load(environment.registry))
+    chosen = registry and mistakes.collect(lambda: schedule.choose(registry, sensors, sensor or []))
     spec = faults.Spec()
     if fault is not None and registry:
         known = [one.sensor_id for one in chosen or registry.sensors]
-        spec = mistakes.collect("", lambda: faults.parse(fault, known)) or spec
+        spec = mistakes.collect(lambda: faults.parse(fault, known)) or spec
     seeded = seed if seed is not None else environment.simulator.seed if environment else 1
-    players = chosen and mistakes.collect("", lambda: schedule.players(chosen, seeded, rate))
+    players = chosen and mistakes.collect(lambda: schedule.players(chosen, seeded, rate))
     mistakes.check()
     assert environment
     assert players
@@ -144,32 +145,8 @@ def stop_signals(*, insist: bool = True) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-Found = TypeVar("Found")
-
-
-class _Mistakes:
-    """All that is wrong with a command line and its environment, told at once."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        self._lines.append(line)
-
-    def collect(self, what: str, read: Callable[[], Found]) -> Found | None:
-        try:
-            return read()
-        except (SettingError, ValueError) as error:
-            self._lines.append(f"{what}{error}")
-            return None
-
-    def check(self) -> None:
-        if self._lines:
-            raise SettingError("\n".join(self._lines))
-
-
 def _positive(text: str) -> float:
-    if (found := durations.seconds(text)) > 0:
+    if (found := durations.parse(text)) > 0:
         return found
     raise ValueError("must be more than nothing: write one like 60s")
 

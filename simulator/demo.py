@@ -33,7 +33,6 @@ from simulator import demo_summary, runner, schedule
 from simulator.payloads import message
 from simulator.publisher import Publisher
 from simulator.schedule import Player
-from simulator.settings import Settings
 from simulator.settings import load as load_settings
 
 HISTORY_SECONDS = 24 * 3600.0
@@ -245,8 +244,7 @@ class Demo:
         plan = runner.Plan(
             players=players, history=HISTORY_SECONDS, history_interval=step, duration=0.0, seed=self._seed
         )
-        mine = load_settings()
-        runner.run(plan, Settings(mine.mqtt, mine.simulator, self._registry), self._stopped)
+        runner.run(plan, load_settings(), self._stopped)
         last = list(schedule.history(players, end - step, end, step))[-len(players) :]
         self._until(
             lambda: all(

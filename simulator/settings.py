@@ -1,55 +1,37 @@
-"""The simulator's settings: environment variables, all checked before anything is connected."""
+"""Settings of the simulator from the environment; all are checked before the first connection."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
-from collector.settings import MqttSettings
-from collector.settings import mistakes as lines
-from core.errors import SettingError
+from collector.settings import RegistrySettings
+from core.settings import EnvironmentSettings, MqttSettings, load_all
 
 
-class SimulatorSettings(BaseSettings):
+class SimulatorSettings(EnvironmentSettings):
     """The simulator itself: SIMULATOR_SEED, …"""  # noqa: D400
 
-    model_config = SettingsConfigDict(env_prefix="SIMULATOR_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SIMULATOR_")
 
-    seed: int = Field(1, description="Same seed, same curves and faults.")
-    window: int = Field(1000, ge=1, le=65_535, description="Most messages published and not yet acknowledged.")
-
-
-class _RegistrySettings(BaseSettings):
-    """Of the collector's settings the one that the simulator shares."""
-
-    model_config = SettingsConfigDict(env_prefix="COLLECTOR_", extra="ignore")
-
-    registry: Path = Field(Path("sensors.json"), description="The registry of sensors.")
+    seed: int = Field(1, description="Seed of curves and faults: the same seed gives the same readings.")
+    window: int = Field(1000, ge=1, le=65_535, description="Maximum number of unacknowledged messages.")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that the environment says."""
+class Settings(NamedTuple):
+    """All settings of the simulator."""
 
     mqtt: MqttSettings
     simulator: SimulatorSettings
-    registry: Path
+    shared: RegistrySettings
+
+    @property
+    def registry(self) -> Path:
+        """Path of the registry of sensors."""
+        return self.shared.registry
 
 
 def load() -> Settings:
-    """Read the environment; raises :class:`SettingError` with every mistake in it."""
-    found: dict[type[BaseSettings], BaseSettings] = {}
-    mistakes: list[str] = []
-    for model in (MqttSettings, SimulatorSettings, _RegistrySettings):
-        try:
-            found[model] = model()
-        except ValidationError as error:
-            mistakes.extend(lines(model, error))
-    mqtt, simulator, shared = (found.get(model) for model in (MqttSettings, SimulatorSettings, _RegistrySettings))
-    if mistakes:
-        raise SettingError("\n".join(["wrong settings", *mistakes]))
-    assert isinstance(mqtt, MqttSettings)
-    assert isinstance(simulator, SimulatorSettings)
-    assert isinstance(shared, _RegistrySettings)
-    return Settings(mqtt, simulator, shared.registry)
+    """Return the settings from the environment; raises :class:`SettingError` that lists every mistake."""
+    return load_all(Settings)

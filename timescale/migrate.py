@@ -1,8 +1,6 @@
 """Brings a database to the schema of this code: Alembic keeps the revision, plain SQL files do the work."""
 
-import os
 from dataclasses import dataclass
-from typing import get_args
 
 import psycopg
 import sqlalchemy
@@ -11,9 +9,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from core.database import Connection, connect, wrapped
-from core.errors import DatabaseError, SettingError
+from core.errors import DatabaseError
+from core.settings import load
 from local_services.postgres_binaries import Choice, Edition
-from timescale.retention import Retention, read_retention
+from timescale.retention import Retention
+from timescale.settings import TimescaleSettings
 from timescale.sql_files import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 
 _LOCK = 7233911046158836
@@ -52,7 +52,8 @@ def migrate(to: str = "head") -> Migration:
     All of it happens in one transaction. Raises :class:`SettingError` for a wrong setting before it connects, and
     :class:`DatabaseError` when the database is newer than this code or can't be migrated.
     """
-    choice, retention = _edition_setting(), read_retention()
+    settings = load(TimescaleSettings)
+    retention = Retention.of(settings)
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
@@ -65,7 +66,7 @@ def migrate(to: str = "head") -> Migration:
                 f"the database is at revision {before}, which this version of the code does not know (it knows up to "
                 f"{head()}): the database is newer than the code. Upgrade the code; nothing has been changed."
             )
-        chosen = edition(guard) if before is not None else _choose(guard, choice)
+        chosen = edition(guard) if before is not None else _choose(guard, settings.edition)
         guard.execute("create schema if not exists telemetry")
         with _engine().connect() as connection, connection.begin():
             driver = connection.connection.driver_connection
@@ -176,14 +177,6 @@ def _engine() -> sqlalchemy.Engine:
         "postgresql+psycopg://", creator=lambda: connect(autocommit=False, application_name="timescale-migrate"),
         poolclass=sqlalchemy.NullPool,
     )  # fmt: skip
-
-
-def _edition_setting() -> Choice:
-    wanted = os.environ.get("TIMESCALE_EDITION") or "auto"
-    for choice in get_args(Choice):
-        if wanted == choice:
-            return choice  # type: ignore[no-any-return]
-    raise SettingError(f"TIMESCALE_EDITION={wanted}: there is {', '.join(get_args(Choice))}.")
 
 
 def _one(connection: Connection, query: str, *values: str) -> object:

@@ -1,32 +1,31 @@
-"""Retention: how long raw readings are kept, what must have happened before they go, and what holds them back."""
+"""Retention: how long raw readings are kept, and the conditions (gates) for dropping them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from psycopg.rows import class_row
 
 from core.database import Connection, wrapped
-from core.errors import SettingError
-
-SOURCES = ("mqtt", "kafka")
-"""Sources of the accounts whose messages an archive can hold: what was loaded from files is in those files."""
-
-_ANSWERS = {"yes": True, "no": False}
+from timescale.settings import TimescaleSettings
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What is to become of old raw readings; docs/decisions/0016-gated-retention.md."""
+    """When old raw readings are dropped; see docs/decisions/0016-gated-retention.md."""
 
     keep_days: int | None = None
-    """For how many days they are kept at least; None: for ever."""
+    """Days for which they are kept at least; None: forever."""
     archived_sources: Sequence[str] = ("mqtt",)
-    """Whose messages must be in the archive first."""
+    """Sources whose messages must be archived first."""
     scanned: bool = True
     """Whether a quality scan must have run after their last change."""
+
+    @classmethod
+    def of(cls, settings: TimescaleSettings) -> Self:
+        """Return the retention that ``settings`` define."""
+        return cls(settings.retention_days, settings.archived_sources, settings.retention_scanned == "yes")
 
     def __str__(self) -> str:
         if self.keep_days is None:
@@ -36,7 +35,7 @@ class Retention:
         return f"for {self.keep_days} days, and until they are {' and '.join(gates)}"
 
     def store(self, connection: Connection) -> None:
-        """Have the database act accordingly from now on."""
+        """Store it in the database, whose job applies it from then on."""
         connection.execute(
             "update telemetry.retention set keep_days = %s, archived_sources = %s, scanned = %s",
             (self.keep_days, list(self.archived_sources), self.scanned),
@@ -64,23 +63,6 @@ class Applied:
     left: tuple[Span, ...]
     purged: int
     """Rows of the quarantine that were settled long ago."""
-
-
-def read_retention() -> Retention:
-    """Return what the settings say; raises :class:`SettingError`."""
-    days = os.environ.get("TIMESCALE_RETENTION_DAYS") or None
-    if days is not None and not (days.isdecimal() and 2 <= int(days) <= 36_500):  # noqa: PLR2004 - said in the message
-        raise SettingError(
-            f"TIMESCALE_RETENTION_DAYS={days}: a whole number of days from 2 to 36500, or unset to keep all readings."
-        )
-    archived = os.environ.get("TIMESCALE_RETENTION_ARCHIVED") or "mqtt"
-    sources = () if archived == "none" else tuple(name.strip() for name in archived.split(","))
-    if not set(sources) <= set(SOURCES):
-        raise SettingError(f"TIMESCALE_RETENTION_ARCHIVED={archived}: some of {', '.join(SOURCES)}; or none.")
-    scanned = os.environ.get("TIMESCALE_RETENTION_SCANNED") or "yes"
-    if scanned not in _ANSWERS:
-        raise SettingError(f"TIMESCALE_RETENTION_SCANNED={scanned}: yes or no.")
-    return Retention(None if days is None else int(days), sources, _ANSWERS[scanned])
 
 
 def spans(connection: Connection) -> tuple[Span, ...]:

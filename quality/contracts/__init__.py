@@ -1,17 +1,18 @@
 """The contracts: one YAML file per table, named after it. Cheap to import: the DAG processor lists their names."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.settings import load
 from quality.errors import ScanError
+from quality.settings import ContractSettings
 
 BUNDLED = Path(__file__).parent
 
 
 def folder() -> Path:
-    """Return the folder of the contracts: ``QUALITY_CONTRACTS``, or the bundled ones."""
-    return Path(os.environ.get("QUALITY_CONTRACTS") or BUNDLED)
+    """Return the folder of the contracts, QUALITY_CONTRACTS or the bundled ones; raises :class:`SettingError`."""
+    return load(ContractSettings).contracts or BUNDLED
 
 
 def names() -> list[str]:

@@ -80,12 +80,12 @@ def test_dropped_days_stay_closed_when_the_retention_is_lifted(database, monkeyp
 
 @pytest.mark.parametrize("days", ["0", "1", "-3", "two", "1.5", "99999999"])
 def test_a_wrong_setting_is_refused_before_connecting(days, monkeypatch):
-    """A retention that is no sensible number of days is named with its mend."""
+    """An invalid number of days is refused with its name and the default."""
     from core.errors import SettingError
 
     monkeypatch.setenv("TIMESCALE_RETENTION_DAYS", days)
     monkeypatch.setenv("PGHOST", "no.such.host.invalid")
-    with pytest.raises(SettingError, match=r"TIMESCALE_RETENTION_DAYS.*unset to keep"):
+    with pytest.raises(SettingError, match=r"TIMESCALE_RETENTION_DAYS: .*unset: forever"):
         migrate()
 
 

@@ -122,9 +122,9 @@ def test_timescaledb_can_not_be_had_where_it_is_not(fresh_database, monkeypatch)
 
 
 def test_an_unknown_edition_is_refused(monkeypatch):
-    """A mistyped edition is named with the ones there are."""
+    """A misspelled edition is refused, and the error lists the valid ones."""
     monkeypatch.setenv("TIMESCALE_EDITION", "oracle")
-    with pytest.raises(SettingError, match=r"TIMESCALE_EDITION=oracle.*auto, timescaledb, postgresql"):
+    with pytest.raises(SettingError, match=r"TIMESCALE_EDITION: .*'auto', 'timescaledb' or 'postgresql'"):
         migrate.migrate()
 
 

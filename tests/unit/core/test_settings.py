@@ -1,21 +1,23 @@
-"""Settings: from the environment and ``.env``, every mistake at once, no password in any message."""
+"""Settings from the environment and ``.env``: all mistakes together, no password in any message."""
 
 import os
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from fix_collector import PROGRAM, registry_text
 
-from collector.settings import CollectorSettings, MqttSettings, load
+from collector.settings import CollectorSettings
 from core.errors import SettingError
+from core.settings import Mistakes, MqttSettings, load, load_all
 
 SECRET = "correct-horse-battery"
 
 
 @pytest.fixture
 def variables(monkeypatch):
-    """Set variables in an environment that has none of the product's."""
+    """Return a function that sets variables in an environment without the product's settings."""
     for name in list(os.environ):
         if name.startswith(("MQTT_", "COLLECTOR_")):
             monkeypatch.delenv(name)
@@ -23,12 +25,12 @@ def variables(monkeypatch):
 
 
 def check(directory: Path, command: str = "check", **variables: str) -> subprocess.CompletedProcess:
-    """Run a command of the collector in ``directory`` with these variables and none other of the product's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "COLLECTOR_", "PG"))}
+    """Run a command of the collector in ``directory`` with only ``variables`` of the product's settings."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "COLLECTOR_", "PG"))}
     return subprocess.run(
         [PROGRAM, command],
         cwd=directory,
-        env={**kept, **variables},
+        env={**others, **variables},
         capture_output=True,
         text=True,
         timeout=60,
@@ -37,13 +39,13 @@ def check(directory: Path, command: str = "check", **variables: str) -> subproce
 
 
 def test_defaults(variables):
-    """Without any variable the settings are those of a broker on this machine."""
+    """The default settings are those of a broker on this machine."""
     assert (load(MqttSettings).host, load(MqttSettings).port) == ("localhost", 1883)
     assert load(CollectorSettings).registry == Path("sensors.json")
 
 
 def test_every_mistake_at_once(variables):
-    """All wrong settings of a part are reported together, each with its variable and what it is for."""
+    """All wrong settings of a class are reported together, each with its variable and its description."""
     variables(
         COLLECTOR_KEEPALIVE_SECONDS="1",
         COLLECTOR_MAX_BATCH_MESSAGES="many",
@@ -61,13 +63,13 @@ def test_every_mistake_at_once(variables):
         "COLLECTOR_SHARE_GROUP",
         "COLLECTOR_SUMMARY_SECONDS",
     }
-    assert any(line.endswith("One summary line every so many seconds.") for line in lines)
+    assert any(line.endswith("Seconds between two summary lines in the log.") for line in lines)
 
 
 @pytest.mark.parametrize("name", ["MAX_FUTURE_SECONDS", "SUMMARY_SECONDS", "DRAIN_SECONDS"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])
 def test_durations_are_finite(variables, name, value):
-    """A duration is a finite number: nothing can wait for ever, or for no number of seconds."""
+    """A duration is a finite number of seconds and not negative."""
     variables(**{f"COLLECTOR_{name}": value})
     with pytest.raises(SettingError, match=f"COLLECTOR_{name}"):
         load(CollectorSettings)
@@ -82,7 +84,7 @@ def test_ports(variables, port):
 
 
 def test_password_is_never_printed(variables):
-    """The password stands neither in the settings' own text nor in the message of any mistake."""
+    """Neither the text of the settings nor an error message contains the password."""
     variables(MQTT_USERNAME="me", MQTT_PASSWORD=SECRET)
     assert SECRET not in repr(load(MqttSettings)) + str(load(MqttSettings))
     variables(MQTT_PORT=SECRET)
@@ -93,35 +95,35 @@ def test_password_is_never_printed(variables):
 
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_everything_is_listed(tmp_path, command):
-    """Mistakes in the settings of broker and collector and in the registry are listed in one go, nothing else done."""
+    """Mistakes in settings and registry are listed together, and the command does nothing else."""
     (tmp_path / "my.json").write_text('{"subscribe": ["a/#"], "types": {}, "sensors": [5], "colour": 1}')
-    done = check(tmp_path, command, MQTT_PORT="x", MQTT_PASSWORD=SECRET, COLLECTOR_REGISTRY="my.json")
-    assert done.returncode == 2
-    assert done.stdout == ""
+    result = check(tmp_path, command, MQTT_PORT="x", MQTT_PASSWORD=SECRET, COLLECTOR_REGISTRY="my.json")
+    assert result.returncode == 2
+    assert result.stdout == ""
     for expected in ("MQTT_PORT", "my.json: 2 mistakes", "/sensors/0", "/colour"):
-        assert expected in done.stderr
-    assert SECRET not in done.stderr
-    assert "Traceback" not in done.stderr
-    wrong = check(tmp_path, command, MQTT_PORT="x", COLLECTOR_KEEPALIVE_SECONDS="x")
-    assert "MQTT_PORT" in wrong.stderr
-    assert "COLLECTOR_KEEPALIVE_SECONDS" in wrong.stderr
+        assert expected in result.stderr
+    assert SECRET not in result.stderr
+    assert "Traceback" not in result.stderr
+    result = check(tmp_path, command, MQTT_PORT="x", COLLECTOR_KEEPALIVE_SECONDS="x")
+    assert "MQTT_PORT" in result.stderr
+    assert "COLLECTOR_KEEPALIVE_SECONDS" in result.stderr
 
 
 def test_dotenv_is_read(tmp_path):
-    """A ``.env`` file fills in what the environment lacks; the environment wins."""
+    """A ``.env`` file sets variables that the environment lacks; the environment takes precedence."""
     (tmp_path / "mine.json").write_bytes(registry_text("a", sensors=3))
     (tmp_path / ".env").write_text("COLLECTOR_REGISTRY=mine.json\nMQTT_PORT=wrong\n")
     assert "MQTT_PORT" in check(tmp_path).stderr
-    done = check(tmp_path, MQTT_PORT="1883")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "3 sensors, 6 series" in done.stdout
+    result = check(tmp_path, MQTT_PORT="1883")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "3 sensors, 6 series" in result.stdout
 
 
 def test_check_of_the_repository():
     """The product's own registry passes ``collector check``."""
-    done = check(Path(__file__).parents[3])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("sensors.json and settings are good:")
+    result = check(Path(__file__).parents[3])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("sensors.json and settings are good:")
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,8 @@ def test_check_of_the_repository():
         ({"MQTT_CA_FILE": "nowhere.pem"}, "no such file nowhere.pem"),
     ],
 )
-def test_settings_that_would_do_nothing(variables, tmp_path, monkeypatch, given, complaint):
-    """A setting that has no effect without another, or names no file, is refused with the mend."""
+def test_settings_without_effect(variables, tmp_path, monkeypatch, given, complaint):
+    """A setting without effect unless another is set, or the name of a missing file, is refused with the fix."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.pem").touch()
     variables(**given)
@@ -143,15 +145,63 @@ def test_settings_that_would_do_nothing(variables, tmp_path, monkeypatch, given,
 
 
 def test_empty_settings_are_unset(variables):
-    """An empty variable, as a compose file passes one that is unset, means the default."""
+    """An empty variable, which a compose file passes for an unset one, means the default."""
     variables(MQTT_USERNAME="", MQTT_CA_FILE="", MQTT_HOST="")
-    found = load(MqttSettings)
-    assert (found.username, found.ca_file, found.host) == (None, None, "localhost")
+    settings = load(MqttSettings)
+    assert (settings.username, settings.ca_file, settings.host) == (None, None, "localhost")
 
 
 def test_the_database_is_checked_too(tmp_path):
-    """A port or TLS mode that libpq would choke on is found before anything connects."""
-    done = check(tmp_path, PGPORT="abc", PGSSLMODE="always")
-    assert done.returncode == 2
-    assert "PGPORT" in done.stderr
-    assert "PGSSLMODE" in done.stderr
+    """An invalid port or TLS mode of the database is reported before the first connection."""
+    result = check(tmp_path, PGPORT="abc", PGSSLMODE="always")
+    assert result.returncode == 2
+    assert "PGPORT" in result.stderr
+    assert "PGSSLMODE" in result.stderr
+
+
+def test_unknown_name_in_dotenv_is_a_mistake(tmp_path):
+    """``collector check`` reports a misspelled name in ``.env`` together with the other mistakes."""
+    (tmp_path / "sensors.json").write_bytes(registry_text("a", sensors=1))
+    (tmp_path / ".env").write_text("MQTT_HOSTT=broker\nMQTT_PORT=x\n")
+    result = check(tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "line 1: MQTT_HOSTT: no such setting; the nearest is MQTT_HOST" in result.stderr
+    assert "MQTT_PORT" in result.stderr
+
+
+def test_unknown_name_in_the_environment_passes(tmp_path):
+    """Names in the environment may belong to other programs (Kubernetes sets MQTT_SERVICE_HOST)."""
+    (tmp_path / "sensors.json").write_bytes(registry_text("a", sensors=1))
+    result = check(tmp_path, MQTT_SERVICE_HOST="10.0.0.1", MQTT_HOSTT="x")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_several_classes_are_checked_together(variables):
+    """``load_all`` loads a group of settings classes and lists the mistakes of all of them at once."""
+
+    class Group(NamedTuple):
+        mqtt: MqttSettings
+        collector: CollectorSettings
+
+    variables(MQTT_PORT="x", COLLECTOR_KEEPALIVE_SECONDS="1")
+    with pytest.raises(SettingError) as caught:
+        load_all(Group)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "wrong settings",
+        "  MQTT_PORT",
+        "  COLLECTOR_KEEPALIVE_SECONDS",
+    ]
+    variables(MQTT_PORT="1", COLLECTOR_KEEPALIVE_SECONDS="5")
+    group = load_all(Group)
+    assert (group.mqtt.port, group.collector.keepalive_seconds) == (1, 5)
+
+
+def test_mistakes_of_any_kind_are_listed_together():
+    """Mistakes collects the errors of several steps, each with its place, and raises them as one."""
+    mistakes = Mistakes()
+    assert mistakes.collect(lambda: 5) == 5
+    assert mistakes.collect(lambda: int("five"), "--number: ") is None
+    mistakes.add("--once needs --history")
+    with pytest.raises(SettingError, match=r"^--number: invalid literal.*\n--once needs --history$"):
+        mistakes.check()
+    Mistakes().check()

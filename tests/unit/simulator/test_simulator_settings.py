@@ -1,4 +1,4 @@
-"""The simulator's environment."""
+"""Settings of the simulator."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from simulator import settings
 
 
 @pytest.fixture(autouse=True)
-def empty(monkeypatch):
-    """Take away what the environment of the tests may hold."""
+def no_settings(monkeypatch):
+    """Remove settings from the environment of the tests."""
     for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "CA_FILE", "CERT_FILE", "KEY_FILE"):
         monkeypatch.delenv(f"MQTT_{name}", raising=False)
     for name in ("SIMULATOR_SEED", "SIMULATOR_WINDOW", "COLLECTOR_REGISTRY"):
@@ -16,15 +16,15 @@ def empty(monkeypatch):
 
 
 def test_defaults():
-    """Without any setting it is a broker on this machine and the registry beside us."""
-    found = settings.load()
-    assert (found.mqtt.host, found.mqtt.port, found.simulator.seed, str(found.registry)) == (
+    """The default settings are a broker on this machine and the registry in the working directory."""
+    loaded = settings.load()
+    assert (loaded.mqtt.host, loaded.mqtt.port, loaded.simulator.seed, str(loaded.registry)) == (
         "localhost", 1883, 1, "sensors.json",
     )  # fmt: skip
 
 
 def test_every_mistake_at_once(monkeypatch):
-    """Wrong values, missing files and settings that need each other are told together."""
+    """Wrong values, missing files and settings that need each other are reported together."""
     monkeypatch.setenv("SIMULATOR_SEED", "one")
     monkeypatch.setenv("MQTT_PASSWORD", "secret")
     monkeypatch.setenv("MQTT_CERT_FILE", "nowhere.pem")
