@@ -1,4 +1,4 @@
-"""Connections: libpq's own PG* variables say where, one place wraps the driver's errors."""
+"""Database connections from libpq's PG* variables; the driver's errors are wrapped here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 PARAMETERS: dict[str, Any] = {
     "connect_timeout": 10,
-    # A server that vanished (cable, firewall, host) is noticed within half a minute, not after TCP's hours.
+    # Detects a dead server (cable, firewall, host) within half a minute; TCP's defaults take hours.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
     "options": "-c timezone=UTC",
 }
-"""What every connection of the product is told, besides libpq's own variables."""
+"""Parameters of every connection, in addition to libpq's variables."""
 
 
 def connect(*, autocommit: bool = True, application_name: str = "sensor-warehouse") -> Connection:
     """Open a connection to the database that ``PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE`` name.
 
-    The session speaks UTC. Raises :class:`DatabaseError` with the mend when the server can't be reached.
+    The time zone of the session is UTC. Raises :class:`DatabaseError` with the fix if the server can't be reached.
     """
     try:
         connection = psycopg.connect(autocommit=autocommit, application_name=application_name, **PARAMETERS)
@@ -38,15 +38,15 @@ def connect(*, autocommit: bool = True, application_name: str = "sensor-warehous
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what ``error`` says, which is where the driver puts what happened."""
+    """Return the first line of the error text, where the driver states the reason."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
-def wrapped(doing: str) -> Iterator[None]:
-    """Turn the driver's errors inside the block into a :class:`DatabaseError` that says what was being done."""
+def wrapped(action: str) -> Iterator[None]:
+    """Turn the driver's errors inside the block into a :class:`DatabaseError` that names the ``action``."""
     try:
         yield
     except psycopg.Error as error:
-        raise DatabaseError(f"{doing}: {str(error).strip()}") from error
+        raise DatabaseError(f"{action}: {str(error).strip()}") from error

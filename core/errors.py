@@ -1,20 +1,20 @@
-"""The one base error: what a user sees is its text, never a traceback."""
+"""The base error of the product: commands print its text, never a traceback."""
 
 
 class WarehouseError(Exception):
-    """Something a user or operator can mend; the text says what, where and how.
+    """An error that a user or operator can fix; the text has the problem, the place and the fix.
 
-    ``exit_status`` is what a command ends with when this reaches its edge.
+    A command that raises it ends with ``exit_status``.
     """
 
     exit_status = 1
 
 
 class SettingError(WarehouseError):
-    """A setting or a file of settings is wrong; nothing has been touched yet."""
+    """A setting or a configuration file is invalid; nothing has been changed yet."""
 
     exit_status = 2
 
 
 class DatabaseError(WarehouseError):
-    """The database can't be reached or won't do what was asked."""
+    """The database can't be reached or refused an operation."""

@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, JSON otherwise."""
+"""Configuration of the log: readable lines on a terminal, JSON otherwise."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure() -> None:
-    """Send structlog's lines to standard error, in the form that whoever reads them can use."""
+    """Send structlog's lines to standard error: readable on a terminal, JSON otherwise."""
     human = sys.stderr.isatty()
     structlog.configure(
         processors=[

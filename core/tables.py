@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Tables on the terminal."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_WIDEST = 200
+_MAX_WIDTH = 200
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print ``rows`` under ``columns``; numbers to the right, times to the second."""
+    """Print ``rows`` under the names ``columns``; numbers are right-aligned, times have seconds."""
     table = Table(title=title, title_justify="left")
-    kept = list(rows)
+    listed = list(rows)
     for index, name in enumerate(columns):
-        numeric = bool(kept) and isinstance(kept[0][index], int | float)
+        numeric = bool(listed) and isinstance(listed[0][index], int | float)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in kept:
+    for row in listed:
         table.add_row(*(escape(_text(value)) for value in row))
     Console().print(table)
 
@@ -27,12 +27,14 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     shown = "" if value is None else printable(str(value))
-    return shown if len(shown) <= _WIDEST else shown[:_WIDEST] + "…"
+    return shown if len(shown) <= _MAX_WIDTH else shown[:_MAX_WIDTH] + "…"
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return ``text`` with its control characters spelled out: what a device sends must not steer a terminal."""
+    """Return ``text`` with control characters escaped, so that text of a device can't control the terminal."""
     return "".join(
-        one if one in keep or one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode()
-        for one in text
+        character
+        if character in keep or character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
     )

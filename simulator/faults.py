@@ -104,7 +104,7 @@ class _Found:
                 raise ValueError(f"only late takes a length of time: write {_EXAMPLE[name]}")
             self.rates[name] = float(share)
             if colon:
-                self.late_seconds = durations.seconds(length)
+                self.late_seconds = durations.parse(length)
             return
         # From the right, because a sensor's id may hold colons; a second part that is no time belongs to the id.
         sensor, _, length = value.rpartition(":")
@@ -116,10 +116,10 @@ class _Found:
             if not length:
                 raise ValueError(f"by how much? write {_EXAMPLE[name]}")
             sign = -1 if length.startswith("-") else 1
-            self.skew[sensor] = sign * durations.seconds(length.lstrip("+-"))
+            self.skew[sensor] = sign * durations.parse(length.lstrip("+-"))
         else:
             after = {"silent": self.silent, "flat": self.flat, "out-of-range": self.outside}[name]
-            after[sensor] = durations.seconds(length) if length else 0.0
+            after[sensor] = durations.parse(length) if length else 0.0
 
 
 class Faults:

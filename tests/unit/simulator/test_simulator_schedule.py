@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from collector.registry import sensors_file
-from core import durations
 from core.errors import SettingError
 from simulator import schedule
 from simulator.demo_summary import Accounts, Summary
@@ -100,21 +99,6 @@ def test_batches_hold_all_samples(found):
     messages = list(schedule.messages(schedule.live(players, START, START + 25), "wide", 10))
     assert sum(message.readings for message in messages) == 150
     assert {message.readings for message in messages} == {10, 5}
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("24h", 86_400), ("7d", 604_800), ("250ms", 0.25), ("1.5", 1.5)]
-)
-def test_lengths_of_time(text, seconds):
-    """Lengths of time are read with their units."""
-    assert durations.seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "-1s", "1 hour", "1e3s", "nan"])
-def test_wrong_lengths_of_time(text):
-    """What is no length of time is refused with an example."""
-    with pytest.raises(ValueError, match="write one like"):
-        durations.seconds(text)
 
 
 def summary(**changes):
