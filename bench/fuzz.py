@@ -28,7 +28,7 @@ from rig import machine
 
 from collector import units
 from collector.decode.decoder import Decoder
-from collector.formats.measurement import Reader
+from collector.formats.measurement import Reader, Topic
 from collector.formats.sparkplug.payload import Payload
 from collector.formats.supported import FORMATS, Format
 from collector.message import Message, NoReadingError, Reason, UndecodableError
@@ -193,7 +193,7 @@ class Bench:
 
     @staticmethod
     def _measured(reader: Reader, message: Message, names: dict[str, str]) -> str:
-        found = reader.read(message, names)
+        found = reader.read(message, Topic(names))
         if not found:
             raise AssertionError("no measurement and no error")
         for quantity, value, instant, unit, device, problem in found:
@@ -225,7 +225,7 @@ def registry_of(found: list[Sample]) -> bytes:
         if sample.form != "fields":
             reader = options.validate_python(sample.form).reader()
             with suppress(NoReadingError, UndecodableError):
-                found_here = reader.read(Message(sample.topic, sample.payload, ARRIVED), {"#": sample.topic})
+                found_here = reader.read(Message(sample.topic, sample.payload, ARRIVED), Topic({"#": sample.topic}))
                 sources |= {quantity for quantity, *_ in found_here if quantity}
         named = {} if sample.form == "fields" else {"states": {"ON": 1}}
         quantities = {

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rig import SENSORS, Rig, machine, rig
 
-from collector.files.chunk import ROW_TYPE
+from collector.files.batches import ROW_TYPE
 from collector.store.batch import HEADER, POSTGRES_EPOCH, TRAILER
 
 RESULTS = Path(__file__).parent / "results"

@@ -1,7 +1,7 @@
-"""What goes in and what comes out: messages, readings, and why something is not a reading. Pure values."""
+"""Core types: messages, readings and the reasons for rejections. Pure values."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Message(NamedTuple):
@@ -10,13 +10,13 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     received: int
-    """When it arrived: microseconds since 1970-01-01 UTC."""
+    """Time of arrival: microseconds since 1970-01-01 UTC."""
     retained: bool = False
-    """Set by the broker on what it kept from before we subscribed."""
+    """Set by the broker on messages that it stored before the collector subscribed."""
     delivery: int = 0
-    """The source's own handle for acknowledging it (MQTT packet identifier; 0: nothing to acknowledge)."""
+    """The source's identifier for the acknowledgement (MQTT packet identifier; 0: nothing to acknowledge)."""
     qos: int = 1
-    """MQTT's quality of service it was delivered with."""
+    """MQTT quality of service of the delivery."""
 
 
 Reading = tuple[int, int, float]
@@ -24,7 +24,7 @@ Reading = tuple[int, int, float]
 
 
 class Reason(StrEnum):
-    """Why a message or a reading is in quarantine; the values are what ``telemetry.quarantine.reason`` holds."""
+    """The reason for a quarantine row; the values are those of ``telemetry.quarantine.reason``."""
 
     MALFORMED = "malformed"
     UNKNOWN_SENSOR = "unknown_sensor"
@@ -47,7 +47,7 @@ class Reason(StrEnum):
 
 
 class Rejection(NamedTuple):
-    """Readings of one message that are held back for one reason; ``readings`` 0 means the message as a whole."""
+    """Readings of one message that are quarantined for one reason; ``readings`` 0 means the message as a whole."""
 
     reason: Reason
     detail: str
@@ -55,38 +55,38 @@ class Rejection(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a message held."""
+    """The content of a message."""
 
     readings: list[Reading]
     rejections: list[Rejection]
 
 
-class Held:
-    """Readings of one message that are held back, by reason: the first detail and how many.
+class Rejections:
+    """The quarantined readings of one message, by reason: the first detail and the number of readings.
 
-    One row a reading would let a single message of 20,000 bad readings write its payload 20,000 times.
+    With one row per reading a single message of 20,000 bad readings would write its payload 20,000 times.
     """
 
-    __slots__ = ("_found",)
+    __slots__ = ("_by_reason",)
 
     def __init__(self) -> None:
-        self._found: dict[Reason, Rejection] = {}
+        self._by_reason: dict[Reason, Rejection] = {}
 
     def add(self, reason: Reason, detail: str, readings: int = 1) -> None:
-        """Hold back ``readings`` more for ``reason``."""
-        found = self._found.get(reason)
-        if found is None:
-            self._found[reason] = Rejection(reason, detail, readings)
+        """Add ``readings`` that are quarantined for ``reason``."""
+        known = self._by_reason.get(reason)
+        if known is None:
+            self._by_reason[reason] = Rejection(reason, detail, readings)
         else:
-            self._found[reason] = found._replace(readings=found.readings + readings)
+            self._by_reason[reason] = known._replace(readings=known.readings + readings)
 
-    def rejections(self) -> list[Rejection]:
-        """Return one rejection a reason."""
-        return list(self._found.values())
+    def as_list(self) -> list[Rejection]:
+        """Return one rejection per reason."""
+        return list(self._by_reason.values())
 
 
 class UndecodableError(Exception):
-    """A message as a whole can't be understood: the one error a format raises."""
+    """A message as a whole can't be understood: the one error that a format raises."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -94,4 +94,29 @@ class UndecodableError(Exception):
 
 
 class NoReadingError(Exception):
-    """A message holds no reading by its nature; it is counted as ignored."""
+    """A message that holds no reading although nothing is wrong with it; it is counted as ignored."""
+
+
+class UnusableError(ValueError):
+    """A value, a time or a part of a message that can't be a reading."""
+
+    readings = 1
+    """How many readings it would have been."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+_LONGEST_TEXT = 60
+_LONGEST_QUOTE = 160
+
+
+def quoted(raw: Any) -> str:
+    """Return ``raw`` for a rejection's detail: short, in ASCII and printable, so that terminals and columns take it."""
+    # Lists and objects are not looked into: they may be deep, large, and shared by all readings of a message.
+    if isinstance(raw, list | dict):
+        return "a list" if isinstance(raw, list) else "an object"
+    text = ascii(raw[:_LONGEST_TEXT] + "…" if isinstance(raw, str) and len(raw) > _LONGEST_TEXT else raw)
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"

@@ -238,7 +238,7 @@ def conversion(found: str, wanted: str) -> Conversion | None:
         return None
     line = _line(found, wanted)
     if line is None:
-        raise ValueError(f"{found[:_LONGEST]!a} where {wanted!r} is due")
+        raise ValueError(f"no conversion from {found[:_LONGEST]!a} to {wanted!r}")
     factor, offset = line
     if factor == 1 and offset == 0:
         return None

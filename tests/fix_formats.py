@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 from hypothesis import strategies as st
 
-from collector.formats.measurement import FormatOptions, Measured, Measurement
+from collector.formats.measurement import FormatOptions, Measured, Measurement, Topic
 from collector.message import Message, NoReadingError, UndecodableError
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -24,7 +24,7 @@ def sample(name: str, topic: str | None = None) -> Message:
 def read(form: FormatOptions, topic: str, payload: object, names: dict | None = None) -> list[Measurement]:
     """Read a payload, given as bytes or as what it is in JSON."""
     raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
-    return named(form.reader().read(Message(topic, raw, ARRIVED), names or {}))
+    return named(form.reader().read(Message(topic, raw, ARRIVED), Topic(names or {})))
 
 
 def named(found: Sequence[Measured]) -> list[Measurement]:
@@ -98,7 +98,7 @@ def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
 def holds(form: FormatOptions, message: Message, names: dict[str, str]) -> None:
     """Fail unless ``message`` gives sound measurements or one of the two errors a reader may raise."""
     try:
-        found = named(form.reader().read(message, names))
+        found = named(form.reader().read(message, Topic(names)))
     except (NoReadingError, UndecodableError):
         return
     assert found

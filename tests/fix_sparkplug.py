@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fix_formats import ARRIVED, named
 
+from collector.formats.measurement import Topic
 from collector.formats.sparkplug.payload import Payload
 from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.formats.sparkplug.types import DataType
@@ -89,7 +90,7 @@ class Plant:
         self.now += more.pop("after", 1) * SECOND
         content = {"timestamp": AT, "metrics": metrics or [], **more} | ({} if seq is None else {"seq": seq})
         topic = ADDRESS.format(verb) + ("/pump" if verb[0] == "D" else "")
-        return named(self.reader.read(Message(topic, encode(content), self.now), {}))
+        return named(self.reader.read(Message(topic, encode(content), self.now), Topic()))
 
     def ignores(self, verb: str, metrics: list | None = None, seq: int | None = None) -> None:
         """Read a message that must carry no reading."""
@@ -115,4 +116,4 @@ class Plant:
 
 def read(topic: str, payload: bytes) -> list:
     """Read one message with a new reader."""
-    return named(SparkplugFormat().reader().read(Message(topic, payload, ARRIVED), {}))
+    return named(SparkplugFormat().reader().read(Message(topic, payload, ARRIVED), Topic()))

@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from collector.commands.run import RegistryWatch
-from collector.files import archive_file, chunk, layout, options
+from collector.files import archive_file, layout, options
 from collector.files.archive_file import Archive
+from collector.files.batches import WriterAssignment, message_batches, row_batches
+from collector.files.column_decoder import ColumnDecoder
 from collector.files.csv_file import CsvFile
-from collector.files.messages import batches
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
 from collector.files.options import FileError, Form, Options
 from collector.files.parquet_file import ParquetFile
-from collector.files.rows import RowDecoder
-from collector.files.sensor_lookup import Sources
+from collector.files.row_decoder import FileSensors, RowDecoder
 from collector.files.table_file import TableFile
-from collector.formats.fields_options import FieldsFormat
 from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.registry.sensors_file import Registry, Sensor
@@ -106,7 +105,7 @@ def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer
         watch = RegistryWatch(settings)
         decode = watch.synchronise(writer.connection()).decode
     writer.births = watch.births
-    return Work(_in_order(batches(archive.messages(), decode, READINGS)), decode, archive.done, archive.close)
+    return Work(_in_order(message_batches(archive.messages(), decode, READINGS)), decode, archive.done, archive.close)
 
 
 def _in_order(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
@@ -167,7 +166,7 @@ class Opener:
             (one for one in known.sensors if chosen.sensor and one.sensor_id == chosen.sensor.sensor_id), None
         )
         self._sensors: Sequence[Sensor] = known.sensors if self._only is None else [self._only]
-        self._sources = Sources(self._sensors, series_ids, chosen.zone)
+        self._file_sensors = FileSensors(self._sensors, series_ids, chosen.zone)
 
     def open(self, path: Path, form: Form | None) -> Work:
         """Return what is in the file at ``path``; ``form`` None: what its name says. Raises :class:`FileError`."""
@@ -177,17 +176,18 @@ class Opener:
         file: TableFile = CsvFile(path, self._options.delimiter) if form is Form.CSV else ParquetFile(path)
         found = self._layout(path, file.columns)
         unit = file.time_unit(found.time, self._options.time_unit)
-        decoder = RowDecoder(found, self._sources, unit, self._max_future)
+        decoder = RowDecoder(found, self._file_sensors, unit, self._max_future)
         rows = max(1, READINGS * self._lanes // max(1, len(found.wide)))
         return Work(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
 
     def _layout(self, path: Path, columns: Sequence[str]) -> layout.Layout:
-        return layout.find(columns, self._options, self._sources.quantities, str(path))
+        return layout.find(columns, self._options, self._file_sensors.quantities, str(path))
 
     def _chunks(self, path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[tuple[int, Batch]]:
-        division = chunk.Division(self._lanes, len(decoder.sources.all))
-        for one in file.chunks(decoder.layout.columns, rows):
-            yield from chunk.batches(one, decoder, path.name, time.time_ns() // 1_000, division)
+        assignment = WriterAssignment(self._lanes, len(decoder.sensors.all))
+        columns = ColumnDecoder(decoder)
+        for chunk in file.chunks(decoder.layout.columns, rows):
+            yield from row_batches(chunk, columns, path.name, time.time_ns() // 1_000, assignment)
 
     def _lines(self, path: Path) -> Work:
         """Lines are messages of their sensors, unless --column says that they are rows."""
@@ -195,11 +195,11 @@ class Opener:
         decode: Decode
         if self._options.columns:
             unit = self._options.time_unit or "iso8601"
-            rows = RowDecoder(self._layout(path, file.members()), self._sources, unit, self._max_future)
+            rows = RowDecoder(self._layout(path, file.members()), self._file_sensors, unit, self._max_future)
             decode = rows.decode
             topic: Callable[[int, bytes], str] = lambda number, _: f"{name}:{number}"  # noqa: E731
         else:
-            if self._only is not None and not isinstance(self._only.format, FieldsFormat):
+            if self._only is not None and self._only.format.needs_topic:
                 name = self._only.format.name
                 raise FileError(f"{path}: lines can't be of format {name}; say with --column what their members are")
             lines = LineDecoder(
@@ -211,14 +211,12 @@ class Opener:
             decode = lines.decode
             topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731
         messages = (Message(topic(number, line), line, time.time_ns() // 1_000) for number, line in file.lines())
-        return Work(_in_order(batches(messages, decode, READINGS)), decode, file.done, file.close)
+        return Work(_in_order(message_batches(messages, decode, READINGS)), decode, file.done, file.close)
 
     def _as_told(self, sensor: Sensor) -> Sensor:
         """Return ``sensor`` with the zone and unit of times that the options give."""
         unit = self._options.time_unit
-        form = sensor.format
-        if unit is not None and isinstance(form, FieldsFormat):
-            form = form.model_copy(update={"time_unit": unit.value})
+        form = sensor.format if unit is None else sensor.format.with_time_unit(unit.value)
         return replace(sensor, zone=self._options.zone or sensor.zone, format=form)
 
 

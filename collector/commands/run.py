@@ -13,7 +13,6 @@ from psycopg import errors
 from collector import units
 from collector.commands.metrics import Endpoint, Metrics, long_held
 from collector.decode.decoder import Decoder
-from collector.formats.fields_options import FieldsFormat
 from collector.formats.measurement import FormatOptions, Reader
 from collector.message import Message
 from collector.registry import sensors_file, sync
@@ -70,7 +69,7 @@ class RegistryWatch:
             log.info("registry written", sensors=len(self.registry.sensors), changed=done.written, retired=done.retired)
         self._synchronised = time.monotonic()
         every = (*self.registry.sensors, *(pattern.prototype for pattern in self.registry.patterns))
-        if not all(isinstance(one.format, FieldsFormat) for one in every):
+        if any(sensor.format.sends_units for sensor in every):
             units.ready()  # payloads may say units; arrivals would be late by what the first of them takes
         self._readers = self.births.readers(connection, self.registry, self._readers)
         decoder = Decoder(

@@ -1,27 +1,23 @@
-"""From a message to its readings: the topic names the sensors, their format does the rest. Pure."""
+"""From a message to its readings: finds the sensors of its topic and decodes it by their format. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from collector.decode.series_decoder import MeasuredDecoder, among
-from collector.formats.fields import FieldsDecoder
-from collector.formats.fields_options import FieldsFormat
+from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
 from collector.formats.measurement import FormatOptions, Reader
-from collector.formats.scalars import UnusableError
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError, UnusableError
 from collector.registry.discovery import Discovery, RegisteredSensors, UnregisteredError
-from collector.registry.schema import Quantity
 from collector.registry.sensors import Sensor, SensorPattern
 from collector.registry.sensors_file import Registry
 
-_Route = Callable[[Message], Decoded]
+_Decode = Callable[[Message], Decoded]
 
 _MOST_TOPICS = 20_000
 _LONGEST_TOPIC = 256
-"""What is kept for a topic is bounded by these two: whoever can publish can think up topics."""
+"""These two bound the memory per topic: any client that may publish can invent topics."""
 _MOST_NEW = 10_000
-"""New series that one message may show, about."""
+"""New series that one message may discover, about."""
 
 
 class Decoder:
@@ -50,102 +46,107 @@ class Decoder:
         self._max_future = round(max_future_seconds * 1_000_000)
         self._find = registry.routes.find
         self._registered = RegisteredSensors(registry, series_ids, discovered, max_discovered)
-        self._routes: dict[str, _Route] = {
+        self._by_topic: dict[str, _Decode] = {
             topic: self._group(route.sensors, {})
             for topic, route in registry.routes.exact.items()
             if route.sensor_pattern is None
         }
-        self._opened: dict[str, _Route] = {}
+        self._by_pattern: dict[str, _Decode] = {}
         """Topics that matched a pattern."""
 
     def decode(self, message: Message) -> Decoded:
-        """Return what ``message`` holds.
+        """Return the content of ``message``.
 
         Raises :class:`UndecodableError` or :class:`NoReadingError`; and, where it is the first message of a
         pattern's sensor or of a quantity, :class:`~collector.registry.discovery.UnregisteredError`. Nothing else.
         """
-        route = self._routes.get(message.topic) or self._opened.get(message.topic) or self._open(message.topic)
+        topic = message.topic
+        decode = self._by_topic.get(topic) or self._by_pattern.get(topic) or self._open(topic)
         if not message.payload:
-            # How a retained message is deleted (MQTT 3.1.1, 3.3.1.3), not something a sensor measured.
+            # It deletes a retained message (MQTT 3.1.1, 3.3.1.3).
             raise NoReadingError("an empty payload")
         if len(message.payload) > self._max_message_bytes:
-            # A decoded document takes many times the room of its text.
+            # A decoded document takes many times the memory of its text.
             raise UndecodableError(
                 Reason.TOO_LARGE, f"{len(message.payload)} bytes; see COLLECTOR_MAX_MESSAGE_MEGABYTES"
             )
         try:
-            return route(message)
+            return decode(message)
         except (UndecodableError, NoReadingError, UnregisteredError):
             raise
-        except Exception as error:  # a defect of ours must cost neither the stream nor the message
+        except Exception as error:  # a defect in our code must not stop the stream or lose the message
             raise UndecodableError(Reason.DEFECT, f"{type(error).__name__}: {error}"[:500]) from error
 
-    def _open(self, topic: str) -> _Route:
-        found = self._find(topic)
-        if found is None:
+    def _open(self, topic: str) -> _Decode:
+        """Return the decoder of a topic that matches a pattern; raises :class:`UndecodableError` for others."""
+        match = self._find(topic)
+        if match is None:
             raise UndecodableError(Reason.UNKNOWN_SENSOR, "no sensor of the registry has this topic")
-        route, names = found
+        route, names = match
         try:
             if route.sensor_pattern is None:
                 decode = self._group(route.sensors, names)
             else:
-                decode = self._open_pattern(route.sensor_pattern, topic, names)
+                decode = self._pattern(route.sensor_pattern, topic, names)
         except UnusableError as error:
             raise UndecodableError(error.reason, error.detail) from None
         if len(topic) <= _LONGEST_TOPIC:
-            if len(self._opened) >= _MOST_TOPICS:
-                self._opened.clear()
-            self._opened[topic] = decode
+            if len(self._by_pattern) >= _MOST_TOPICS:
+                self._by_pattern.clear()
+            self._by_pattern[topic] = decode
         return decode
 
-    def _measured(
-        self,
-        form: FormatOptions,
-        find: Callable[[str], Sensor],
-        series_ids: Mapping[tuple[str, str], int],
-        names: Mapping[str, str],
-        listed: Sequence[Mapping[str, Quantity]],
-    ) -> _Route:
-        reader = self.readers.get(form) or self.readers.setdefault(form, form.reader())
-        return MeasuredDecoder(form, reader, find, series_ids, self._max_future, names, listed).decode
+    def _group(self, sensors: Sequence[Sensor], names: Mapping[str, str]) -> _Decode:
+        """Return the decoder of a topic that has one or several ``sensors``."""
+        form = sensors[0].format
+        return SeriesDecoder(
+            form,
+            self._reader(form),
+            sensor_by_device(sensors),
+            self._registered.series_ids,
+            self._max_future,
+            names,
+            [sensor.quantities for sensor in sensors],
+            one_sensor=len(sensors) == 1,
+        ).decode
 
-    def _group(self, sensors: Sequence[Sensor], names: Mapping[str, str]) -> _Route:
-        series_ids, form = self._registered.series_ids, sensors[0].format
-        if isinstance(form, FieldsFormat):
-            return FieldsDecoder(sensors, series_ids, self._max_future, named=names.get("quantity")).decode
-        return self._measured(form, among(sensors), series_ids, names, [sensor.quantities for sensor in sensors])
-
-    def _open_pattern(self, pattern: SensorPattern, topic: str, names: Mapping[str, str]) -> _Route:
-        found = _PatternTopic(self._registered, pattern, topic, names)
+    def _pattern(self, pattern: SensorPattern, topic: str, names: Mapping[str, str]) -> _Decode:
+        """Return the decoder of a topic of ``pattern``; raises :class:`UnusableError` where it names no sensor."""
+        sensors = _PatternTopic(self._registered, pattern, topic, names)
         form = pattern.prototype.format
-        if isinstance(form, FieldsFormat):
-            only = [found.sensor("")] if "sensor" in names else []
-            named = names.get("quantity")
-            decode: _Route = FieldsDecoder(
-                only, found, self._max_future, form=form, named=named, find=found.sensor
-            ).decode
-        else:
-            decode = self._measured(form, found.sensor, found, names, [pattern.prototype.quantities])
+        decode = SeriesDecoder(
+            form,
+            self._reader(form),
+            sensors.sensor,
+            sensors,
+            self._max_future,
+            names,
+            [pattern.prototype.quantities],
+            one_sensor="sensor" in names,
+        ).decode
 
         def registered(message: Message) -> Decoded:
             decoded = decode(message)
-            if found.new:
-                new = found.among(decoded)
-                if new or len(found.new) > _MOST_NEW:
-                    # Opened anew for the next message: with the series that are registered by then, and without those
-                    # that came to nothing.
-                    self._opened.pop(topic, None)
-                if new:
-                    raise UnregisteredError(new)
+            if sensors.new:
+                discoveries = sensors.discoveries(decoded)
+                if discoveries or len(sensors.new) > _MOST_NEW:
+                    # The next message builds the decoder again: with the series that are registered by then, and
+                    # without the numbers of series that no reading used.
+                    self._by_pattern.pop(topic, None)
+                if discoveries:
+                    raise UnregisteredError(discoveries)
             return decoded
 
         return registered
+
+    def _reader(self, form: FormatOptions) -> Reader:
+        return self.readers.get(form) or self.readers.setdefault(form, form.reader())
 
 
 class _PatternTopic(Mapping[tuple[str, str], int]):
     """One topic of a sensor pattern: its sensors, and the mapping of their series.
 
-    A series that is not registered yet has a negative number here, by which a reading of it is known.
+    A series that is not registered yet has a negative number, which marks its readings.
     """
 
     def __init__(
@@ -169,9 +170,9 @@ class _PatternTopic(Mapping[tuple[str, str], int]):
         oldest = self._registered.registry.oldest
         return sensor if oldest is None else replace(sensor, since=max(sensor.since, oldest))
 
-    def among(self, decoded: Decoded) -> list[Discovery]:
-        """Return what has to be registered for ``decoded``."""
-        if not decoded.readings or min(decoded.readings)[0] >= 0:  # as a rule; a tenth of the time of looking at each
+    def discoveries(self, decoded: Decoded) -> list[Discovery]:
+        """Return the series to register before the readings in ``decoded`` can be stored."""
+        if not decoded.readings or min(decoded.readings)[0] >= 0:  # mostly; takes a tenth of the time of the next line
             return []
         numbers = dict.fromkeys(reading[0] for reading in decoded.readings if reading[0] < 0)
         return [self.new[number] for number in numbers]
@@ -179,11 +180,11 @@ class _PatternTopic(Mapping[tuple[str, str], int]):
     def __getitem__(self, key: tuple[str, str]) -> int:
         sensor_id, quantity = key
         sensor = self._sensors[sensor_id]
-        found = self._registered.series_id(sensor, quantity)
-        if found is None:
-            found = next(self._numbers)
-            self.new[found] = Discovery(self._registered, sensor, quantity)
-        return found
+        series_id = self._registered.series_id(sensor, quantity)
+        if series_id is None:
+            series_id = next(self._numbers)
+            self.new[series_id] = Discovery(self._registered, sensor, quantity)
+        return series_id
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._registered.series_ids)

@@ -1,116 +1,46 @@
-"""From measurements to readings, for all formats in one place: sensor, quantity, state, unit and time. Pure."""
+"""From the measurements of a topic's messages to readings: finds sensor and series, then applies the rule. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from collector import units
+from collector.decode.reading_rule import EXACT, LEAST_EXACT, Series, column_readings, microseconds
 from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
-from collector.formats.measurement import FormatOptions, Measured, Reader
-from collector.formats.scalars import EXACT, UnusableError, check_time, number, shown
-from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason
+from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Reader, Topic
+from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejections, UnusableError, quoted
 from collector.registry.schema import Quantity
 from collector.registry.sensors import Sensor
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_DEVICES = 20_000
-"""Names that are kept of a topic's devices. Payloads may hold any number where the topic alone names the sensor."""
-_WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.0}
+"""Devices of a topic that are cached. Payloads may hold any number where the topic alone names the sensor."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """One series, ready for values."""
-
-    source: str
-    """What the device calls the quantity."""
-    series_id: int
-    unit: str
-    sent_unit: str
-    plain_units: frozenset[str | None]
-    """What may stand beside a number that is taken as it is; none where only 0 and 1 are."""
-    is_boolean: bool
-    states: Mapping[str, float]
-    """By text as it is written and in lower case."""
-    longest: int
-    """Characters of what may stand for a number; most texts are no states at all."""
-
-    @classmethod
-    def of(cls, name: str, quantity: Quantity, series_id: int) -> "_Target":
-        states = quantity.states or {}
-        words = (*states, *_WORDS) if quantity.kind == "boolean" else states
-        sent_unit = quantity.sent_unit or quantity.unit
-        is_boolean = quantity.kind == "boolean"
-        unsaid = (None, "") if sent_unit == quantity.unit else ()
-        return cls(
-            quantity.source or name,
-            series_id,
-            quantity.unit,
-            sent_unit,
-            frozenset() if is_boolean else frozenset((quantity.unit, *unsaid)),
-            is_boolean,
-            {**{text.lower(): value for text, value in states.items()}, **states},
-            max(map(len, (*words, *map(str.lower, words))), default=-1),
-        )
-
-    def value(self, raw: Any, unit: str | None) -> float | None:  # noqa: PLR0911 - one a kind
-        """Return ``raw`` in the series' unit; None: it is none by its nature. Raises :class:`UnusableError`."""
-        kind = type(raw)
-        if kind is float or kind is int:
-            # Most values are such numbers; number() knows the others.
-            if -EXACT <= raw <= EXACT and unit in self.plain_units:
-                return float(raw)
-        elif kind is str:
-            return self._word(raw) if len(raw) <= self.longest else None
-        elif kind is bool:
-            return 1.0 if raw else 0.0
-        elif raw is None or kind is dict or kind is list:  # not a leaf of its tree
-            return None
-        if self.is_boolean:
-            if raw in (0, 1):
-                return float(raw)
-            raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} where true or false is due")
-        value = number(raw)
-        unit = unit or self.sent_unit
-        if unit == self.unit:
-            return value
-        try:
-            convert = units.conversion(unit, self.unit)
-        except ValueError as error:
-            raise UnusableError(Reason.WRONG_UNIT, str(error)) from None
-        return value if convert is None else number(convert(value))
-
-    def _word(self, text: str) -> float | None:
-        value = self.states.get(text)
-        if value is None:
-            lower = text.lower()
-            value = self.states.get(lower)
-            if value is None and self.is_boolean:
-                return _WORDS.get(lower)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One sensor, ready for measurements."""
+class _SensorSeries:
+    """One sensor, prepared for measurements."""
 
     since: int
-    targets: Mapping[str, _Target]
-    """By what the device calls the quantity."""
-    places: Mapping[str, Mapping[str, Place[_Target]]]
-    """The same, by where it stands in a tree: by prefix, then by step."""
+    """The earliest accepted time, in microseconds since 1970-01-01 UTC."""
+    series: Mapping[str, Series]
+    """By the device's name for the quantity."""
+    places: Mapping[str, Mapping[str, Place[Series]]]
+    """The same, by place in a tree: by prefix, then by step."""
+    listed: ListedSensor | None
+    """For formats with pointers."""
 
 
-_NO_TARGETS: Mapping[str, _Target] = {}
+_new = tuple.__new__  # takes half the time of Decoded's constructor
+_NO_SERIES: Mapping[str, Series] = {}
 
 
-class MeasuredDecoder:
-    """Decodes the messages of one topic, or pattern of topics, by a format that makes measurements.
+class SeriesDecoder:
+    """Decodes the messages of one topic, or pattern of topics.
 
-    ``find`` returns the sensor that a measurement's ``device`` names, or raises :class:`UnusableError`; ``series_ids``
-    maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may lie ahead of its
-    message's arrival; ``names`` is what the placeholders of the topic's pattern stand for.
+    ``find`` returns the sensor of a measurement's ``device``, or raises :class:`~collector.message.UnusableError`;
+    ``series_ids`` maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may be
+    after its message's arrival; ``names`` are the values of the topic pattern's placeholders. ``listed`` are the
+    quantities of the topic's sensors. With ``one_sensor`` all messages are of the sensor that ``find("")`` returns,
+    for formats that then ignore the device in the payload.
     """
 
     def __init__(
@@ -122,186 +52,259 @@ class MeasuredDecoder:
         max_future: int,
         names: Mapping[str, str],
         listed: Sequence[Mapping[str, Quantity]],
+        *,
+        one_sensor: bool = False,
     ) -> None:
         self._read = reader.read
         self._trees = reader.trees if isinstance(reader, TreeReader) and options.unlisted == "ignore" else None
-        self._strict = options.unlisted == "quarantine"
-        self._find = find
+        self._options = options
+        self._is_strict = options.unlisted == "quarantine"
+        self._find_sensor = find
         self._series_ids = series_ids
         self._max_future = max_future
-        self._names = names
-        self._listed = frozenset(quantity.source or name for one in listed for name, quantity in one.items())
-        self._sources: dict[str, _Source] = {}
+        self._listed = frozenset(
+            quantity.source or name for quantities in listed for name, quantity in quantities.items()
+        )
+        self._sensors: dict[str | None, _SensorSeries] = {}
+        only = self._listed_sensor("") if one_sensor and options.has_pointers else None
+        only_member = None if only is None or "quantity" in names else only.only_member
+        self._topic = Topic(names, self._listed_sensor, only, only_member)
 
     def decode(self, message: Message) -> Decoded:
-        """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        readings: list[Reading] = []
-        held = Held()
-        if self._trees is None or len(message.payload) > SMALL:
-            self._measured(self._read(message, self._names), message, readings, held)
-        else:
-            for one in self._trees(message, self._names):
-                if not self._grown(one, message, readings, held):
-                    self._measured(one.measurements(), message, readings, held)
-        rejections = held.rejections()
-        if not readings and not rejections:
-            raise NoReadingError("none of its sensor's quantities")
-        return Decoded(readings, rejections)
+        """Return the content of ``message``.
 
-    def _measured(  # noqa: C901, PLR0912 - the one loop for all, with few calls
-        self, measurements: Sequence[Measured], message: Message, readings: list[Reading], held: Held
-    ) -> None:
-        """Add to ``readings`` what ``measurements`` become, and to ``held`` what is held back of them."""
-        latest = message.received + self._max_future
-        known: str | None = None
-        since, targets = 0, _NO_TARGETS
-        raw: Any
-        for quantity, raw, said, unit, device, problem in measurements:
-            if device != known:  # mostly the one before
-                source = self._sources.get(device)
-                known = device
-                since, targets = (0, _NO_TARGETS) if source is None else (source.since, source.targets)
-            target = targets.get(quantity)
-            if target is not None and said is not None and since <= said <= latest and problem is None:
-                # What target.value() says of most values, without calling it.
-                kind = type(raw)
-                if kind is bool:
-                    readings.append((target.series_id, said, 1.0 if raw else 0.0))
-                    continue
-                if (kind is float or kind is int) and -EXACT <= raw <= EXACT and unit in target.plain_units:
-                    readings.append((target.series_id, said, float(raw)))
-                    continue
-            try:
-                if target is None or problem is not None:
-                    found = self._found(quantity, device, problem, held)
-                    if found is None:
-                        continue
-                    since, target = found[0].since, found[1]
-                time = said
-                if time is None:
-                    if message.retained:  # old news, and nobody knows how old
-                        continue
-                    time = message.received
-                elif not since <= time <= latest:
-                    check_time(time, since, latest)
-                value = target.value(raw, unit)
-            except UnusableError as error:
-                held.add(error.reason, _named(quantity) + error.detail)
-            else:
-                if value is not None:
-                    readings.append((target.series_id, time, value))
-
-    def _found(
-        self, quantity: str, device: str, problem: UnusableError | None, held: Held
-    ) -> tuple[_Source, _Target] | None:
-        """Return whose measurement this is; None: nobody's, or one that is held back for its ``problem``.
-
-        Raises :class:`UnusableError`.
+        Raises :class:`~collector.message.UndecodableError` or :class:`~collector.message.NoReadingError`.
         """
-        # What has no name could be any of the listed.
-        if not (self._strict or quantity in self._listed or (problem is not None and not quantity)):
+        if self._trees is None or len(message.payload) > SMALL:
+            measurements = self._read(message, self._topic)
+            kind = type(measurements)
+            if kind is not list:
+                plain = (self._single if kind is tuple else self._column)(measurements, message)
+                if plain is not None:
+                    return _new(Decoded, (plain, []))
+            readings: list[Reading] = []
+            rejections = Rejections()
+            self._decode_measurements(measurements, message, readings, rejections)
+        else:
+            readings, rejections = [], Rejections()
+            for tree in self._trees(message, self._topic):
+                if not self._decode_tree(tree, message, readings, rejections):
+                    self._decode_measurements(tree.measurements(), message, readings, rejections)
+        rejected = rejections.as_list()
+        if not readings and not rejected:
+            raise NoReadingError("none of the sensor's quantities")
+        return Decoded(readings, rejected)
+
+    def _column(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
+        """Return the readings of a column, if the rule plainly accepts all of them."""
+        if not isinstance(measurements, Column):
             return None
-        source = self._sources.get(device) or self._source(device)
+        sensor = self._sensors.get("")
+        series = None if sensor is None else sensor.series.get(measurements.quantity)
+        latest = message.received + self._max_future
+        return None if series is None else column_readings(measurements, series, latest)
+
+    def _single(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
+        """Return the reading of a message with one measurement, as many devices send it, if the rule accepts it."""
+        if len(measurements) != 1:
+            return None
+        ((quantity, raw, time, unit, device, problem),) = measurements
+        sensor = self._sensors.get(device)
+        series = None if sensor is None else sensor.series.get(quantity)
+        if series is None or problem is not None:
+            return None
+        if time is None:
+            if message.retained:
+                return None
+            time = message.received
+        elif not series.since <= time <= message.received + self._max_future:
+            return None
+        kind = type(raw)
+        if (kind is float or kind is int) and LEAST_EXACT <= raw <= EXACT and unit in series.plain_units:
+            return [(series.series_id, time, float(raw))]
+        state = series.states.get(raw) if kind is str else None
+        return None if state is None else [(series.series_id, time, state)]
+
+    def _decode_measurements(  # noqa: C901, PLR0912 - one loop with few calls: it runs once per value
+        self, measurements: Iterable[Measured], message: Message, readings: list[Reading], rejections: Rejections
+    ) -> None:
+        """Apply the rule to ``measurements``; extend ``readings`` and ``rejections``."""
+        latest = message.received + self._max_future
+        # The broker stored a retained message at an unknown time, which is not that of its arrival.
+        arrival = None if message.retained else message.received
+        known: str | None = None
+        of_sensor = _NO_SERIES
+        for quantity, raw, sent, unit, device, problem in measurements:
+            if device != known:  # mostly that of the measurement before
+                sensor = self._sensors.get(device)
+                known = device
+                of_sensor = _NO_SERIES if sensor is None else sensor.series
+            series = of_sensor.get(quantity)
+            if series is not None and problem is None:
+                time = arrival if sent is None else sent if series.since <= sent <= latest else None
+                if time is not None:
+                    # The result of Series.reading() for most values, without calling it.
+                    kind = type(raw)
+                    if kind is bool and series.takes_booleans:
+                        readings.append((series.series_id, time, 1.0 if raw else 0.0))
+                        continue
+                    if (kind is float or kind is int) and LEAST_EXACT <= raw <= EXACT and unit in series.plain_units:
+                        readings.append((series.series_id, time, float(raw)))
+                        continue
+                    if kind is str and len(raw) > series.longest_state and not series.is_strict:
+                        continue
+            try:
+                if series is None or problem is not None:
+                    series = self._find_series(quantity, device, problem, rejections)
+                    if series is None:
+                        continue
+                if sent is None and arrival is None:
+                    continue
+                reading = series.reading(raw, unit, sent, message.received, latest)
+            except UnusableError as error:
+                rejections.add(error.reason, _prefix(quantity) + error.detail)
+            else:
+                if reading is not None:
+                    readings.append(reading)
+
+    def _find_series(
+        self, quantity: str, device: str | None, problem: UnusableError | None, rejections: Rejections
+    ) -> Series | None:
+        """Return the series of a measurement; None: it is ignored, or rejected for its ``problem``.
+
+        Raises :class:`~collector.message.UnusableError`.
+        """
+        if problem is not None and device is None:
+            rejections.add(problem.reason, problem.detail, problem.readings)
+            return None
+        # A measurement without a name could be of any of the listed quantities.
+        if not (self._is_strict or quantity in self._listed or (problem is not None and not quantity)):
+            return None
+        sensor = self._sensor(device or "")
         if problem is not None:
             # Not raised: its traceback would hold this frame, which holds it, until garbage is collected.
-            held.add(problem.reason, _named(quantity) + problem.detail)
+            rejections.add(problem.reason, _prefix(quantity) + problem.detail, problem.readings)
             return None
-        target = source.targets.get(quantity)
-        if target is not None:
-            return source, target
-        if self._strict:
+        series = sensor.series.get(quantity)
+        if series is None and self._is_strict:
             raise UnusableError(Reason.UNKNOWN_QUANTITY, "no quantity of this sensor")
-        return None
+        return series
 
-    def _grown(self, tree: Tree, message: Message, readings: list[Reading], held: Held) -> bool:
-        """Do what :meth:`_measured` does with the measurements of ``tree``, in a third of the time.
+    def _decode_tree(self, tree: Tree, message: Message, readings: list[Reading], rejections: Rejections) -> bool:
+        """Do the same as :meth:`_decode_measurements` for ``tree``, in a third of the time.
 
-        False: nothing was done; their sensor is new, or something is the matter with their time.
+        Returns False, with nothing done, where its sensor is new or its time unusual.
         """
         branch, prefix, (time, problem), device, units, key = tree
-        source = self._sources.get(device)
-        if source is None or problem is not None or (time is None and message.retained):
+        sensor = self._sensors.get(device)
+        if sensor is None or problem is not None or (time is None and message.retained):
             return False
         if time is None:
             time = message.received
-        elif not source.since <= time <= message.received + self._max_future:
+        elif not sensor.since <= time <= message.received + self._max_future:
             return False
-        places = source.places.get(prefix)
+        places = sensor.places.get(prefix)
         if places is not None:
-            _pick(branch.items(), places, units, key, time, readings, held)
+            _decode_branch(branch.items(), places, units, key, time, readings, rejections)
         return True
 
-    def _source(self, device: str) -> _Source:
-        sensor = self._find(device)
-        targets = {
-            quantity.source or name: _Target.of(name, quantity, self._series_ids[sensor.sensor_id, name])
+    def _sensor(self, device: str) -> _SensorSeries:
+        known = self._sensors.get(device)
+        if known is not None:
+            return known
+        sensor = self._find_sensor(device)
+        since = microseconds(sensor.since)
+        is_strict = self._options.wrong_kind == "quarantine"
+        all_series = [
+            Series.of(name, quantity, self._series_ids[sensor.sensor_id, name], since, is_strict=is_strict)
             for name, quantity in sensor.quantities.items()
-        }
-        since = (sensor.since - _EPOCH) // datetime.resolution
-        source = _Source(since, targets, {} if self._trees is None else places(targets))
-        if len(self._sources) < MOST_DEVICES:
-            self._sources[device] = source
-        return source
+        ]
+        series = {one.source: one for one in all_series}
+        listed = None
+        if self._options.has_pointers:
+            pointers = {name: quantity.pointer for name, quantity in sensor.quantities.items()}
+            listed = ListedSensor.of(sensor.zone, pointers)
+        prepared = _SensorSeries(since, series, {} if self._trees is None else places(series), listed)
+        if len(self._sensors) < MOST_DEVICES:
+            self._sensors[device] = prepared
+        return prepared
+
+    def _listed_sensor(self, device: str) -> ListedSensor:
+        listed = self._sensor(device).listed
+        assert listed is not None, "a format without pointers"
+        return listed
 
 
-def _pick(  # noqa: C901 - the one loop for all, with few calls
+def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per value
     branch: Iterable[tuple[str, Any]],
-    places: Mapping[str, Place[_Target]],
+    places: Mapping[str, Place[Series]],
     units: Mapping[str, str],
     key: Callable[[str], str | None] | None,
     time: int,
     readings: list[Reading],
-    held: Held,
+    rejections: Rejections,
 ) -> None:
-    """Add what of ``branch`` is listed, in its order; of a device's many values few are, as a rule."""
+    """Apply the rule to the listed values of ``branch``, in its order; most values of a device are not listed."""
     for step, raw in branch:
         place = places.get(step)
         if place is None:
             continue
-        kind, target = type(raw), place.here
+        kind, series = type(raw), place.here
         if kind is dict or kind is list:
             if place.below is not None:
-                _pick(raw.items() if kind is dict else members(raw), place.below, units, key, time, readings, held)
+                below = raw.items() if kind is dict else members(raw)
+                _decode_branch(below, place.below, units, key, time, readings, rejections)
             continue
-        if target is None:
+        if series is None:
             continue
-        # What target.value() says of most values, without calling it.
-        if kind is bool:
-            readings.append((target.series_id, time, 1.0 if raw else 0.0))
+        # The result of Series.value() for most values, without calling it.
+        if kind is bool and series.takes_booleans:
+            readings.append((series.series_id, time, 1.0 if raw else 0.0))
             continue
-        if kind is str and len(raw) > target.longest:
+        if kind is str and len(raw) > series.longest_state and not series.is_strict:
             continue
-        unit = units.get(step if key is None else key(target.source) or "")
-        if (kind is float or kind is int) and -EXACT <= raw <= EXACT and unit in target.plain_units:
-            readings.append((target.series_id, time, float(raw)))
+        unit = units.get(step if key is None else key(series.source) or "")
+        if (kind is float or kind is int) and LEAST_EXACT <= raw <= EXACT and unit in series.plain_units:
+            readings.append((series.series_id, time, float(raw)))
             continue
         try:
-            value = target.value(raw, unit)
+            value = series.value(raw, unit)
         except UnusableError as error:
-            held.add(error.reason, _named(target.source) + error.detail)
+            rejections.add(error.reason, _prefix(series.source) + error.detail)
         else:
             if value is not None:
-                readings.append((target.series_id, time, value))
+                readings.append((series.series_id, time, value))
 
 
-def _named(quantity: str) -> str:
-    return f"{shown(quantity)[1:-1]}: " if quantity else ""
+def _prefix(quantity: str) -> str:
+    return f"{quoted(quantity)[1:-1]}: " if quantity else ""
 
 
-def among(sensors: Sequence[Sensor]) -> Callable[[str], Sensor]:
-    """Return how measurements find their sensor among those of one topic: by what the payload calls it, if it does."""
+def sensor_decoder(sensor: Sensor, series_ids: Mapping[tuple[str, str], int], max_future: int) -> SeriesDecoder:
+    """Return a decoder for messages of one ``sensor`` without a topic; see :class:`SeriesDecoder`."""
+    find = sensor_by_device([sensor])
+    form = sensor.format
+    return SeriesDecoder(form, form.reader(), find, series_ids, max_future, {}, [sensor.quantities], one_sensor=True)
+
+
+def sensor_by_device(sensors: Sequence[Sensor]) -> Callable[[str], Sensor]:
+    """Return a function that finds the sensor of a device among the ``sensors`` of one topic.
+
+    It raises :class:`~collector.message.UnusableError`. A device without a name is the only sensor, where there is
+    one.
+    """
     by_device = {sensor.device: sensor for sensor in sensors}
     only = sensors[0] if len(sensors) == 1 else None
 
     def find(device: str) -> Sensor:
-        found = by_device.get(device) if device else only
-        if found is None:
+        sensor = by_device.get(device) if device else only
+        if sensor is None:
             raise UnusableError(
                 Reason.UNKNOWN_SENSOR,
-                f"the payload names device {shown(device)}; set it as the device of a sensor with this topic"
+                f"the payload names device {quoted(device)}; set it as the device of a sensor with this topic"
                 if device
                 else "the payload names no device, and several sensors have this topic",
             )
-        return found
+        return sensor
 
     return find

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from collector.files.rows import EXACT, NUMBER
-from collector.formats.scalars import LARGEST
+from collector.decode.reading_rule import EXACT, LARGEST
+from collector.files.row_decoder import NUMBER
 
 Column: TypeAlias = Any
 """A ``pyarrow.Array``; its published type hints lack half of the methods used here."""
@@ -96,7 +96,7 @@ def text_numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]
         return floats(as_text(pc.if_else(good, column, pa.scalar(None, column.type))).cast(pa.float64()))
 
 
-def amounts(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the numbers in a column and which cells surely are one: finite, and exact as a double."""
     kind = column.type
     if is_text(kind):
@@ -111,7 +111,7 @@ def amounts(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 
-def truths(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def booleans(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return true as 1 and false as 0, and which cells surely are one of them."""
     if pa.types.is_boolean(column.type):
         return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from collector.files.cells import characters
-from collector.files.chunk import Chunk
 from collector.files.options import FileError
-from collector.files.rows import parsed
-from collector.files.table_file import Block, check_not_empty, errors_of, gather, open_stream
+from collector.files.row_decoder import parsed
+from collector.files.table_file import Block, Chunk, check_not_empty, errors_of, gather, open_stream
 
 DELIMITERS = ",;\t"
 _BLOCK = 4_000_000
@@ -70,7 +69,7 @@ class CsvFile:
         malformed: list[tuple[int, str, str]] = []
 
         def refuse(row: pyarrow.csv.InvalidRow) -> Literal["skip", "error"]:
-            problem = f"{row.actual_columns} cells in a row where {row.expected_columns} are due"
+            problem = f"expected {row.expected_columns} cells in the row, got {row.actual_columns}"
             malformed.append((row.number or 0, row.text, problem))
             return "skip"
 

@@ -6,11 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from collector.decode.series_decoder import sensor_decoder
 from collector.files.options import FileError
 from collector.files.table_file import check_not_empty, errors_of, open_stream
 from collector.formats import json_payload
-from collector.formats.fields import FieldsDecoder, fields_format
-from collector.formats.fields_options import FieldsFormat
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry.sensors_file import Sensor
 
@@ -73,19 +72,18 @@ class LineDecoder:
         max_future: int,
         only: Sensor | None = None,
     ) -> None:
-        # Other formats need their topics, which a line doesn't have.
-        self._sensors = [
-            one for one in ([only] if only is not None else sensors) if isinstance(one.format, FieldsFormat)
-        ]
+        # A line has no topic, which most formats need.
+        candidates = [only] if only is not None else sensors
+        self._sensors = [sensor for sensor in candidates if not sensor.format.needs_topic]
         self._topics = [sensor.topic for sensor in self._sensors]
-        self._decoders = [FieldsDecoder([sensor], series_ids, max_future) for sensor in self._sensors]
+        self._decoders = [sensor_decoder(sensor, series_ids, max_future) for sensor in self._sensors]
         self._only = only is not None
         # A line is looked at to find its topic and again to decode it.
         self._last: tuple[bytes, int] = b"", -1
         # By the way of naming it: the same name may mean another sensor elsewhere.
         self._names: dict[tuple[str, ...], dict[str, int]] = {}
         for position, sensor in enumerate(self._sensors):
-            pointers = {("sensor_id",), ("device_id",), json_payload.steps(fields_format(sensor).device or "")}
+            pointers = {("sensor_id",), ("device_id",), sensor.format.device_path}
             for path in pointers - {()}:
                 names = self._names.setdefault(path, {})
                 names[sensor.device] = -1 if sensor.device in names else position

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from collector.files.chunk import Chunk
 from collector.files.options import FileError
-from collector.files.table_file import Block, check_not_empty, errors_of, gather
+from collector.files.table_file import Block, Chunk, check_not_empty, errors_of, gather
 
 
 class ParquetFile:

@@ -1,23 +1,70 @@
-"""What opened files have in common: where reading them stands, and errors that say what mends them."""
+"""Common parts of files of rows and columns: chunks of rows, progress, and errors that name the fix."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from collector.files import cells
-from collector.files.chunk import Chunk
+from collector.files.cells import Column
 from collector.files.options import FileError
+from collector.message import Message
 
 MAXIMUM_BYTES = 32_000_000
 """Most bytes of cells that wait for one transaction."""
 
 _GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a file that are decoded together."""
+
+    columns: tuple[tuple[str, Column], ...]
+    """Names and cells, as :func:`cells.plain` has them."""
+    numbers: NDArray[np.int64]
+    """The rows' numbers in the file."""
+    malformed: list[tuple[int, str, str]] = field(default_factory=list)
+    """Rows that are none: number, text and what is wrong. Their positions follow those of the others."""
+
+    def message(self, position: int, name: str, received: int) -> Message:
+        """Return the row at ``position`` as a message."""
+        rows = len(self.numbers)
+        if position >= rows:
+            number, text, _ = self.malformed[position - rows]
+            return Message(f"{name}:{number}", text.encode("utf-8", "surrogateescape"), received)
+        row = cells.row(self.columns, position)
+        payload = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str)
+        return Message(f"{name}:{self.numbers[position]}", payload.encode("utf-8", "backslashreplace"), received)
+
+
+class RowMessages(Sequence[Message]):
+    """Rows as messages, each made when it is looked at: few ever are."""
+
+    def __init__(self, chunk: Chunk, positions: NDArray[np.int64], name: str, received: int) -> None:
+        self._chunk = chunk
+        self._positions = positions
+        self._name = name
+        self._received = received
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | list[Message]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        return self._chunk.message(int(self._positions[index]), self._name, self._received)
 
 
 class TableFile(Protocol):

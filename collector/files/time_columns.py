@@ -1,4 +1,4 @@
-"""Times of whole columns: the same instants as :func:`collector.files.rows.instant`, or left to it. Pure.
+"""Times of whole columns: the same instants as :func:`collector.files.row_decoder.instant`, or left to it. Pure.
 
 A column becomes :class:`Instants`; rows that are not ``sure`` are for the row decoder, which alone says what is wrong.
 """
@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from collector.decode.reading_rule import EXACT
 from collector.files import cells
 from collector.files.cells import Column
-from collector.files.rows import EXACT
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, whatever the zone
 _DAY = 86_400_000_000

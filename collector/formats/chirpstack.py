@@ -6,15 +6,14 @@ https://www.chirpstack.io/application-server/integrations/events/.
 
 import base64
 import binascii
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.scalars import UnusableError, iso8601
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.times import iso8601
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError
 
 _OTHER_EVENTS = frozenset(("join", "ack", "txack", "log", "location", "integration", "error", "down", "tx", "rx"))
 _EUI = 8
@@ -45,7 +44,7 @@ class ChirpstackReader:
         self._by_name = options.device == "name"
         self._radio = options.radio
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         event = message.topic.rpartition("/")[2]
         if event in _OTHER_EVENTS:

@@ -1,340 +1,257 @@
-"""Format ``fields``: JSON objects whose members are found by JSON Pointers (see ``FieldsFormat``)."""
+"""Format ``fields``: JSON objects whose members are found by JSON Pointers (see :class:`FieldsFormat`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice, repeat
-from math import hypot
-from typing import Any
-from zoneinfo import ZoneInfo
+from math import hypot, inf
+from operator import itemgetter, sub
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from collector import units
+from orjson import JSONDecodeError, loads
+from pydantic import AfterValidator, Field
+
 from collector.formats import json_payload
-from collector.formats.fields_options import FieldsFormat
-from collector.formats.json_payload import MISSING, ROUNDED
-from collector.formats.scalars import (
-    EPOCH,
-    EXACT,
-    LONGEST_TIME,
-    UnusableError,
-    boolean,
-    check_time,
-    epoch,
-    iso8601,
-    number,
-    shown,
-)
-from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, UndecodableError
-from collector.registry.schema import Quantity
-from collector.registry.sensors import Sensor
+from collector.formats.json_payload import LEAST_ROUNDED, MISSING, ROUNDED, Pointer
+from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Policy, Topic
+from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, moment, since_1970
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _DEVICE_TYPES = (str, int, float)
-_NUMBERS = frozenset((int, float))
-_DOUBTS = (KeyError, TypeError, ValueError, OverflowError)
-"""Nothing there, no object, no text, no time, none with a zone, no number that a double holds."""
+_parse_time = datetime.fromisoformat
+_NOT_PLAIN = (KeyError, TypeError, ValueError, OverflowError)
+"""A missing member, no object, no text, no time, a time without a zone, an integer too large for a double."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pointer:
-    """A compiled JSON Pointer."""
-
-    path: tuple[str, ...]
-    key: str | None
-    """The only step, where there is one: most pointers name a member, and a dictionary look-up is all they need."""
-
-    @classmethod
-    def compile(cls, text: str) -> "_Pointer":
-        path = json_payload.steps(text)
-        return cls(path, path[0] if len(path) == 1 else None)
-
-    def find(self, item: dict[str, Any]) -> Any:
-        return item.get(self.key, MISSING) if self.key is not None else json_payload.find(item, self.path)
-
-    def find_in(self, item: dict[str, Any], document: Any) -> Any:
-        """Look in ``item``, then beside its list: what the readings of a message share often stands there once."""
-        found = self.find(item)
-        return json_payload.find(document, self.path) if found is MISSING and item is not document else found
+def _pointer(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError(f"a JSON Pointer starts with a slash: write {'/' + text!r}")
+    return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
-    quantity: str
-    series_id: int
-    convert: Callable[[Any], float]
-    pointer: _Pointer
+PointerText = Annotated[str, AfterValidator(_pointer)]
+"""A JSON Pointer (RFC 6901): ``/a/b`` names member b of member a, the empty string the whole document."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One sensor, ready for decoding."""
+class FieldsFormat(FormatOptions):
+    """Any JSON object, or array of objects, whose members are found by JSON Pointers.
 
-    zone: ZoneInfo | None
-    since: int
-    wide: tuple[_Series, ...]
-    narrow: Mapping[str, _Series]
-
-
-@dataclass(frozen=True, slots=True)
-class _Quick:
-    """The plain case: one series, whose values and times are members; in a third of the time.
-
-    Nothing is decided here. None is what comes of any doubt, and all is left to the loop that knows every case.
+    A *wide* object holds its quantities as members (``{"temperature": 25.2}``); a *narrow* one names one
+    quantity (``{"sensor": "temperature", "value": 25.2}``). Both are understood; an object is narrow where the
+    ``quantity`` pointer finds a text.
     """
 
-    series: str
-    series_id: int
-    since: int
-    key: str | None
+    wrong_kind: ClassVar[Policy] = "quarantine"
+    has_pointers: ClassVar[bool] = True
+    sends_units: ClassVar[bool] = False
+    needs_topic: ClassVar[bool] = False
+
+    name: Literal["fields"] = "fields"
+    time: PointerText | None = Field("/timestamp", description="Pointer to the time; null: the time of arrival.")
+    time_unit: Literal["iso8601", "s", "ms", "us", "ns"] = Field(
+        "iso8601", description="Form of the time: ISO 8601 text, or a number of these units since 1970-01-01 UTC."
+    )
+    device: PointerText | None = Field(
+        "/device_id", description="Pointer to the device's name; used only where several sensors share a topic."
+    )
+    quantity: PointerText | None = Field("/sensor", description="Narrow form: pointer to the quantity's name.")
+    value: PointerText = Field("/value", description="Narrow form: pointer to the value.")
+    readings: PointerText = Field(
+        "", description="Pointer to the object or array of objects with the readings; empty: the whole payload."
+    )
+
+    @property
+    def names_devices(self) -> bool:
+        """Whether there is a pointer to the device's name."""
+        return self.device is not None
+
+    @property
+    def device_path(self) -> tuple[str, ...]:
+        """The steps of the pointer to the device's name."""
+        return json_payload.steps(self.device or "")
+
+    def with_time_unit(self, unit: str) -> Self:
+        """Return these options with times in ``unit``."""
+        return self.model_copy(update={"time_unit": unit})
+
+    def reader(self) -> "FieldsReader":
+        """Return a reader for messages of this format."""
+        return FieldsReader(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """The pointers of a format whose objects are plain: each names a member, and times are ISO 8601 text.
+
+    Fast path for the messages of a sensor with one quantity. It returns None for anything unusual; the reader then
+    handles the message object by object.
+    """
+
     quantity: str | None
-    value: str | None
-    time: str | None
+    value: str
+    time: str
 
-    def reading(self, item: Any, latest: int) -> list[Reading] | None:
-        """Return the reading in ``item``, if it is plain and good."""
+    @classmethod
+    def of(cls, form: FieldsFormat) -> "_Members | None":
+        if form.time is None or form.time_unit != "iso8601":
+            return None
+        quantity = None if form.quantity is None else Pointer.compile(form.quantity).key
+        value, time = Pointer.compile(form.value).key, Pointer.compile(form.time).key
+        if value is None or time is None or (quantity is None and form.quantity is not None):
+            return None
+        return cls(quantity, value, time)
+
+    def measurements(self, items: Any, only_member: tuple[str, str]) -> Sequence[Measured] | None:
+        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`."""
+        name, member = only_member
+        item = items
+        if type(item) is list:
+            if len(items) != 1:
+                return self._column(items, name, member)
+            item = items[0]
         try:
-            key = self.key
             if self.quantity in item:
-                if item[self.quantity] != self.series:
+                if item[self.quantity] != name:
                     return None
-                key = self.value
-            value, text = item[key], item[self.time]
-            span = datetime.fromisoformat(text) - EPOCH
-        except _DOUBTS:
+                member = self.value
+            value, text = item[member], item[self.time]
+            span = _parse_time(text) - EPOCH
+            if not (len(text) <= LONGEST_TIME and LEAST_ROUNDED < value < ROUNDED):
+                return None
+        except _NOT_PLAIN:
             return None
-        time = _microseconds(span)
-        if type(value) not in _NUMBERS or not -EXACT <= value <= EXACT:
-            return None
-        if not self.since <= time <= latest or len(text) > LONGEST_TIME:
-            return None
-        return [(self.series_id, time, float(value))]
+        time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+        return ((name, value, time, None, "", None),)
 
-    def readings(self, items: Sequence[Any], latest: int) -> list[Reading] | None:
-        """Return the readings in ``items``, if all are plain and good: whole columns are looked at, not values."""
-        key, quantity, time = self.key, self.quantity, self.time
+    def _column(self, items: Sequence[Any], name: str, member: str) -> Column | None:
+        quantity, time = self.quantity, self.time
         try:
             names = [item[quantity] for item in items if quantity in item]
             if names:
-                if len(names) < len(items) or set(names) != {self.series}:
+                if len(names) < len(items) or set(names) != {name}:
                     return None
-                key = self.value
-            values = [item[key] for item in items]
-            norm = hypot(*values)  # as large as the largest, infinite or none where one is
-            texts = [item[time] for item in items]
-            instants = list(map(datetime.fromisoformat, texts))
+                member = self.value
+            values = list(map(itemgetter(member), items))
+            magnitude = hypot(*values)  # at least as large as the largest; infinite or NaN where a value is
+            texts = list(map(itemgetter(time), items))
+            instants = list(map(_parse_time, texts))
             base = instants[0] if instants else EPOCH
-            spans = [instant - base for instant in instants]
-            first = _microseconds(base - EPOCH)
-        except _DOUBTS:
+            spans = list(map(sub, instants, repeat(base)))
+            first = since_1970(base - EPOCH)
+        except _NOT_PLAIN:
+            return None
+        if not (values and magnitude < ROUNDED and max(map(len, texts)) <= LONGEST_TIME):
             return None
         # From the first and not from 1970: Python counts up to 2^30 in half the time.
         times = [first + (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
-        kinds = set(map(type, values))
-        if not (kinds and kinds <= _NUMBERS and norm < EXACT):
-            return None
-        if not (self.since <= min(times) and max(times) <= latest and max(map(len, texts)) <= LONGEST_TIME):
-            return None
-        floats = map(float, values) if int in kinds else values
-        return list(zip(repeat(self.series_id), times, floats, strict=False))
+        return Column(name, values, times, magnitude)
 
 
-def _microseconds(span: timedelta) -> int:
-    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+class FieldsReader:
+    """Reads JSON objects by the pointers of the options and of the topic's sensors."""
 
-
-class FieldsDecoder:
-    """Decodes the messages of ``sensors``, which share one topic and one format.
-
-    ``series_ids`` maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may lie
-    ahead of its message's arrival; ``named`` is the quantity that the topic names, where it does. ``find`` returns the
-    sensor of a device that is not among ``sensors``, or raises :class:`UnusableError`; without it there is none.
-    """
-
-    def __init__(
-        self,
-        sensors: Sequence[Sensor],
-        series_ids: Mapping[tuple[str, str], int],
-        max_future: int,
-        *,
-        form: FieldsFormat | None = None,
-        named: str | None = None,
-        find: Callable[[str], Sensor] | None = None,
-    ) -> None:
-        if form is None:
-            form = fields_format(sensors[0])
-        self._series_ids = series_ids
-        self._named = named
-        self._find = find
-        self._sources = {sensor.device: _source(sensor, series_ids) for sensor in sensors}
-        self._only = next(iter(self._sources.values())) if len(sensors) == 1 else None
-        self._max_future = max_future
-        self._readings = _Pointer.compile(form.readings)
-        self._device = _Pointer.compile(form.device or "")
-        self._quantity = None if form.quantity is None else _Pointer.compile(form.quantity)
-        self._value = _Pointer.compile(form.value)
-        self._time = None if form.time is None else _Pointer.compile(form.time)
+    def __init__(self, form: FieldsFormat) -> None:
+        self._readings = json_payload.steps(form.readings)
+        self._device = Pointer.compile(form.device or "")
+        self._quantity = None if form.quantity is None else Pointer.compile(form.quantity)
+        self._value = Pointer.compile(form.value)
+        self._time = None if form.time is None else Pointer.compile(form.time)
         self._time_unit = form.time_unit
-        self._quick = self._quickly()
+        self._members = _Members.of(form)
 
-    def decode(self, message: Message) -> Decoded:
-        """Return what ``message`` holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        document = json_payload.load(message.payload)
-        if self._quick is not None:
-            items, latest = self._items(document), message.received + self._max_future
-            quick = self._quick.reading(items[0], latest) if len(items) == 1 else self._quick.readings(items, latest)
-            if quick is not None:
-                return Decoded(quick, [])
-        decoded, rounded = self._decode(message, document)
-        return self._decode(message, json_payload.load_exactly(message.payload))[0] if rounded else decoded
-
-    def _decode(self, message: Message, document: Any) -> tuple[Decoded, bool]:
-        """Return what ``document`` holds, and whether a number in it may be an integer that lost digits."""
+    def read(self, message: Message, topic: Topic) -> Sequence[Measured]:
+        """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        try:
+            document = loads(message.payload)
+        except JSONDecodeError:
+            document = json_payload.load_exactly(message.payload)
+        only_member, members = topic.only_member, self._members
+        if only_member is not None and members is not None:
+            plain = members.measurements(self._items(document) if self._readings else document, only_member)
+            if plain is not None:
+                return plain
         if message.retained and self._time is None:
             raise NoReadingError("retained, and without a time of its own")
-        items = self._items(document)
-        readings: list[Reading] = []
-        held = Held()
-        rounded = False
-        for item in _objects(items, held):
-            values: Sequence[tuple[_Series, Any]] = (_NO_VALUE,)
-            try:
-                source = self._source(item, document)
-                values = self._values(item, source)
-                time = self._instant(item, document, source, message.received)
-            except UnusableError as error:
-                held.add(error.reason, error.detail, len(values))
-                continue
-            for series, raw in values:
-                try:
-                    value = series.convert(raw)
-                except UnusableError as error:
-                    held.add(error.reason, f"{series.quantity}: {error.detail}")
-                else:
-                    readings.append((series.series_id, time, value))
-                    if not -ROUNDED < value < ROUNDED:
-                        rounded = True
-        rejections = held.rejections()
-        if not readings and not rejections:
+        measurements = list(self._all(document, topic))
+        if any(type(raw) is float and ROUNDED <= abs(raw) < inf for _, raw, *_ in measurements):
+            # It may have been an integer that lost digits.
+            measurements = list(self._all(json_payload.load_exactly(message.payload), topic))
+        if not measurements:
             raise NoReadingError("an empty list")
-        return Decoded(readings, rejections), rounded
+        return measurements
 
     def _items(self, document: Any) -> Sequence[Any]:
         """Return the objects that hold readings."""
-        items = json_payload.find(document, self._readings.path) if self._readings.path else document
+        items = json_payload.find(document, self._readings) if self._readings else document
         if items is MISSING:
-            raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings.path)}")
+            raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings)}")
         return items if type(items) is list else (items,)
 
-    def _quickly(self) -> _Quick | None:
-        """Return the one series of the one sensor, where all pointers are members and times ISO 8601 text."""
-        source, quantity, time = self._only, self._quantity, self._time
-        if source is None or self._named or len(source.wide) != 1 or self._time_unit != "iso8601" or time is None:
-            return None
-        series = source.wide[0]
-        if series.convert is not number or any(
-            one.key is None for one in (series.pointer, self._value, time, quantity or self._value)
-        ):
-            return None
-        narrow = None if quantity is None else quantity.key
-        return _Quick(
-            series.quantity, series.series_id, source.since, series.pointer.key, narrow, self._value.key, time.key
-        )
+    def _all(self, document: Any, topic: Topic) -> Iterator[Measured]:
+        """Yield the measurements in ``document``; one for all items that are no objects.
 
-    def _source(self, item: dict[str, Any], document: Any) -> _Source:
-        if self._only is not None:
-            return self._only
-        device = self._device.find_in(item, document)
-        source = self._sources.get(str(device)) if type(device) in _DEVICE_TYPES else None
-        if source is None and self._find is not None and type(device) in _DEVICE_TYPES:
-            source = self._sources[str(device)] = _source(self._find(str(device)), self._series_ids)
-        if source is None:
+        All at once: a message may hold half a million of them, and other messages wait behind it.
+        """
+        items = self._items(document)
+        objects = [item for item in items if type(item) is dict]
+        if len(objects) < len(items):
+            first = next(item for item in items if type(item) is not dict)
+            detail = f"expected an object, got {quoted(first)}"
+            problem = UnusableError(Reason.MALFORMED, detail)
+            problem.readings = len(items) - len(objects)
+            yield "", None, None, None, None, problem
+        for item in objects:
+            yield from self._item(item, document, topic)
+
+    def _item(self, item: dict[str, Any], document: Any, topic: Topic) -> Sequence[Measured]:
+        device: str | None = None
+        try:
+            device, sensor = self._sensor(item, document, topic)
+            values = self._values(item, sensor, topic.names.get("quantity"))
+        except UnusableError as error:
+            return (("", None, None, None, device, error.with_traceback(None)),)
+        time, problem = self._moment(item, document, sensor)
+        return [(name, raw, time, None, device, problem) for name, raw in values]
+
+    def _sensor(self, item: dict[str, Any], document: Any, topic: Topic) -> tuple[str, ListedSensor]:
+        """Return the device's name and its sensor; raises :class:`~collector.message.UnusableError`."""
+        if topic.only is not None:
+            return "", topic.only
+        device = self._device.find_shared(item, document)
+        if type(device) not in _DEVICE_TYPES:
             raise UnusableError(
-                Reason.UNKNOWN_SENSOR, "names no device" if device is MISSING else f"device {shown(device)}"
+                Reason.UNKNOWN_SENSOR, "names no device" if device is MISSING else f"device {quoted(device)}"
             )
-        return source
+        return str(device), topic.sensor(str(device))
 
-    def _values(self, item: dict[str, Any], source: _Source) -> Sequence[tuple[_Series, Any]]:
-        name: Any = self._named
+    def _values(self, item: dict[str, Any], sensor: ListedSensor, named: str | None) -> Sequence[tuple[str, Any]]:
+        """Return quantities and values; raises :class:`~collector.message.UnusableError` where there is none.
+
+        ``named`` is the quantity that the topic names; None: it names none.
+        """
+        name: Any = named
         if name is None:
             name = self._quantity.find(item) if self._quantity is not None else MISSING
         if type(name) is str:
-            series = source.narrow.get(name)
-            if series is None:
-                raise UnusableError(Reason.UNKNOWN_QUANTITY, f"quantity {shown(name)}")
+            if name not in sensor.quantities:
+                raise UnusableError(Reason.UNKNOWN_QUANTITY, f"quantity {quoted(name)}")
             raw = self._value.find(item)
-            return ((series, None if raw is MISSING else raw),)
-        values = [(series, raw) for series in source.wide if (raw := series.pointer.find(item)) is not MISSING]
+            return ((name, None if raw is MISSING else raw),)
+        values = [(name, raw) for name, pointer in sensor.pointers if (raw := pointer.find(item)) is not MISSING]
         if not values:
-            raise UnusableError(Reason.UNKNOWN_QUANTITY, f"none of its quantities among {_names(item)}")
+            raise UnusableError(
+                Reason.UNKNOWN_QUANTITY, f"none of the sensor's quantities among the members {_names(item)}"
+            )
         return values
 
-    def _instant(self, item: dict[str, Any], document: Any, source: _Source, received: int) -> int:
+    def _moment(self, item: dict[str, Any], document: Any, sensor: ListedSensor) -> Moment:
         if self._time is None:
-            return received
-        raw = self._time.find_in(item, document)
+            return ARRIVAL
+        raw = self._time.find_shared(item, document)
         if raw is MISSING or raw is None:
-            raise UnusableError(Reason.MISSING_TIME, "no time in the payload")
-        time = iso8601(raw, source.zone) if self._time_unit == "iso8601" else epoch(raw, self._time_unit)
-        if not source.since <= time <= received + self._max_future:
-            check_time(time, source.since, received + self._max_future)
-        return time
-
-
-def _objects(items: Sequence[Any], held: Held) -> Sequence[dict[str, Any]]:
-    """Return those of ``items`` that are objects; the others are held back.
-
-    All at once: a message may hold half a million of them, and others wait behind it.
-    """
-    objects = [item for item in items if type(item) is dict]
-    if len(objects) < len(items):
-        first = next(item for item in items if type(item) is not dict)
-        held.add(Reason.MALFORMED, f"{shown(first)} where an object is due", len(items) - len(objects))
-    return objects
+            return None, UnusableError(Reason.MISSING_TIME, "no time in the payload")
+        return moment(raw, self._time_unit, sensor.zone)
 
 
 def _names(item: dict[str, Any]) -> str:
-    return ", ".join(shown(name) for name in islice(item, 8)) or "none"
-
-
-_NO_VALUE: Any = (None, None)
-"""Stands for the one would-be reading of an item that is refused before its values are known."""
-
-
-def fields_format(sensor: Sensor) -> FieldsFormat:
-    """Return the format of a sensor that is known to have this one."""
-    assert isinstance(sensor.format, FieldsFormat)
-    return sensor.format
-
-
-def _converter(quantity: Quantity) -> Callable[[Any], float]:
-    """Return what makes a value of ``quantity`` from what stands in the payload; it raises :class:`UnusableError`."""
-    plain = boolean if quantity.kind == "boolean" else number
-    states = quantity.states
-    change = units.conversion(quantity.sent_unit, quantity.unit) if quantity.sent_unit else None
-    if states is None and change is None:
-        return plain
-    lower = {text.lower(): value for text, value in (states or {}).items()}
-
-    def convert(raw: Any) -> float:
-        if states and type(raw) is str:
-            value = states.get(raw, lower.get(raw.lower()))
-            if value is None:
-                raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} is none of {', '.join(map(shown, states))}")
-            return value
-        value = plain(raw)
-        return value if change is None or plain is boolean else number(change(value))
-
-    return convert
-
-
-def _source(sensor: Sensor, series_ids: Mapping[tuple[str, str], int]) -> _Source:
-    series = [
-        _Series(
-            name,
-            series_ids[sensor.sensor_id, name],
-            _converter(quantity),
-            _Pointer((name,), name) if quantity.pointer is None else _Pointer.compile(quantity.pointer),
-        )
-        for name, quantity in sensor.quantities.items()
-    ]
-    since = (sensor.since - EPOCH) // datetime.resolution
-    return _Source(sensor.zone, since, tuple(series), {one.quantity: one for one in series})
+    return ", ".join(quoted(name) for name in islice(item, 8)) or "(none)"

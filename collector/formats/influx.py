@@ -4,15 +4,14 @@ Syntax: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/.
 """
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
 
-from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.scalars import UnusableError, epoch, shown
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.times import epoch
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 # All repeats are possessive: a line is read once, however it is made.
 _SERIES = re.compile(r"((?:[^ \\\n]++|\\.|\\(?=\n|\Z))++) ++")
@@ -64,7 +63,7 @@ class InfluxReader:
         self._device_tag = options.device_tag
         self._with_measurement = options.quantity == "measurement/field"
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         try:
             text = message.payload.decode()
@@ -122,13 +121,13 @@ class InfluxReader:
         return rest.end()
 
     def _no_time(self, raw: str) -> UnusableError:
-        return UnusableError(Reason.UNREADABLE_TIME, f"{shown(raw)} where a number of {self._precision} is due")
+        return UnusableError(Reason.UNREADABLE_TIME, f"expected a number of {self._precision}, got {quoted(raw)}")
 
 
 def _unread(text: str, begun: int, position: int, why: str, found: list[Measurement]) -> int:
     """Hold back the line at ``begun``, read as far as ``position``; return where the next one begins."""
     line = text[begun : _next_line(text, begun)].rstrip("\n")
-    found.append(Measurement("", "", problem=UnusableError(Reason.MALFORMED, f"{why}: {shown(line)}")))
+    found.append(Measurement("", "", problem=UnusableError(Reason.MALFORMED, f"{why}: {quoted(line)}")))
     return _next_line(text, position)
 
 
@@ -165,5 +164,5 @@ def _value(raw: str) -> tuple[float | bool | str, UnusableError | None]:
     if _INTEGER.fullmatch(raw):
         return int(raw[:-1]), None
     if _NOT_FINITE.fullmatch(raw):
-        return 0, UnusableError(Reason.NOT_FINITE, f"{shown(raw)} is not a finite number")
-    return 0, UnusableError(Reason.MALFORMED, f"{shown(raw)} is no value of line protocol")
+        return 0, UnusableError(Reason.NOT_FINITE, f"{quoted(raw)} is not a finite number")
+    return 0, UnusableError(Reason.MALFORMED, f"{quoted(raw)} is no value of line protocol")

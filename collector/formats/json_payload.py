@@ -1,6 +1,7 @@
 """JSON payloads: strict and fast where they are good, forgiving where only single values are bad."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ MISSING: Any = object()
 
 ROUNDED = 2.0**63
 """From here on a float of :func:`load` may be an integer that lost digits; :func:`load_exactly` keeps them."""
+LEAST_ROUNDED = -ROUNDED
 
 _LONGEST_INTEGER = 400
 """More digits than the largest double has."""
@@ -65,3 +67,27 @@ def find(document: Any, path: tuple[str, ...]) -> Any:
         else:
             return MISSING
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A compiled JSON Pointer (RFC 6901)."""
+
+    path: tuple[str, ...]
+    key: str | None
+    """The only step, where there is one: most pointers name a member, and a dictionary look-up is all they need."""
+
+    @classmethod
+    def compile(cls, text: str) -> "Pointer":
+        """Return the pointer that ``text`` is."""
+        path = steps(text)
+        return cls(path, path[0] if len(path) == 1 else None)
+
+    def find(self, item: dict[str, Any]) -> Any:
+        """Return the value at this pointer in ``item``, or :data:`MISSING`."""
+        return item.get(self.key, MISSING) if self.key is not None else find(item, self.path)
+
+    def find_shared(self, item: dict[str, Any], document: Any) -> Any:
+        """Return the value in ``item``, else in the whole ``document``, where readings of a list often share it."""
+        value = self.find(item)
+        return find(document, self.path) if value is MISSING and item is not document else value

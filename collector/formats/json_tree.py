@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from collector.formats import json_payload
-from collector.formats.measurement import Measurement, Reader
-from collector.formats.message_time import ARRIVAL, Moment
-from collector.formats.scalars import UnusableError
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import Measurement, Reader, Topic
+from collector.formats.times import ARRIVAL, Moment
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError
 
 LONGEST_PREFIX = 200
 """Characters; what is nested under a longer name is left out. It bounds the depth too: every level has its slash."""
@@ -195,7 +194,7 @@ def members(tree: dict[str, Any] | list[Any]) -> Iterable[tuple[str, Any]]:
 class TreeReader(Reader, Protocol):
     """A reader whose messages are trees, from which what is listed can be picked."""
 
-    def trees(self, message: Message, names: Mapping[str, str]) -> Sequence[Tree]:
+    def trees(self, message: Message, topic: Topic) -> Sequence[Tree]:
         """Return the trees in ``message``; raises what :meth:`read` does, but for trees without a value."""
         ...
 

@@ -1,70 +1,159 @@
-"""What a payload format makes of a message: measurements as the device names them. Pure.
+"""The contract of payload formats: options, a reader and the measurements it returns. Pure.
 
-A format is a small module with two things: its options, a :class:`FormatOptions` that ``sensors.json`` gives, and a
-:class:`Reader` made from them. It knows nothing of the registry: which sensor and series a measurement belongs to, its
-unit, and whether its time may be, is decided in one place for all formats, :mod:`collector.decode.decoder`.
+A format is a module with two parts: its options, a :class:`FormatOptions` that ``sensors.json`` fills in, and a
+:class:`Reader` made from them. A reader does not know the registry: :mod:`collector.decode` finds the sensor and
+series of a measurement, converts its unit and checks its time, by one rule for all formats.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, overload
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
 
-from collector.formats.scalars import UnusableError
-from collector.message import Message
+from collector.formats.json_payload import Pointer
+from collector.message import Message, UnusableError
+
+Policy = Literal["ignore", "quarantine"]
 
 
 class Measurement(NamedTuple):
-    """One value as the device says it."""
+    """One value as the device sends it."""
 
     quantity: str
-    """What the device calls it; the names of nested members are joined by slashes: ``AM2301/Temperature``."""
-    value: float | bool | str
-    """A number, true or false, or a state as text, unconverted."""
+    """The device's name for it; the names of nested members are joined by slashes: ``AM2301/Temperature``."""
+    value: Any
+    """A number, true or false, or a state as text, unconverted; other JSON values are never readings."""
     time: int | None = None
-    """Microseconds since 1970-01-01 UTC; None: the message says nothing, so its arrival counts."""
+    """Microseconds since 1970-01-01 UTC; None: the message has no time, so its arrival counts."""
     unit: str | None = None
-    """UCUM code, or the device's own spelling where no code is known for it; None: the message does not say."""
-    device: str = ""
-    """What the payload calls the sensor; empty: only the topic names it."""
+    """UCUM code, or the device's own spelling where no code is known for it; None: the message has no unit."""
+    device: str | None = ""
+    """The payload's name for the sensor; empty: only the topic names it; None: the sensor can't be determined."""
     problem: UnusableError | None = None
-    """Why this can't be a reading although the rest of its message can."""
+    """The reason that this can't be a reading although the rest of its message can."""
 
 
-Measured = tuple[str, float | bool | str, int | None, str | None, str, UnusableError | None]
+Measured = tuple[str, Any, int | None, str | None, str | None, UnusableError | None]
 """A :class:`Measurement` as a bare tuple, which is made and taken apart in a third of the time."""
+
+
+class Column(Sequence[Measured]):
+    """Measurements of one series of the topic's only sensor, as columns of plain numbers and times.
+
+    The decoder checks whole columns faster than single measurements. No absolute value in ``values`` is larger than
+    ``magnitude``, which is never NaN or infinite.
+    """
+
+    __slots__ = ("magnitude", "quantity", "times", "values")
+
+    def __init__(self, quantity: str, values: list[Any], times: list[int], magnitude: float) -> None:
+        self.quantity = quantity
+        self.values = values
+        self.times = times
+        self.magnitude = magnitude
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Measured: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Measured]: ...
+    def __getitem__(self, index: int | slice) -> Measured | list[Measured]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        return self.quantity, self.values[index], self.times[index], None, "", None
+
+
+class ListedSensor(NamedTuple):
+    """The registry's facts about one sensor, for readers that find values by the registry's pointers."""
+
+    zone: ZoneInfo | None
+    """Zone of times without an offset; None: such times are refused."""
+    pointers: tuple[tuple[str, Pointer], ...]
+    """Each quantity with the pointer to its value in a wide object."""
+    quantities: frozenset[str]
+    only_member: tuple[str, str] | None
+    """The quantity and its member, where the sensor has one quantity and its pointer names a member."""
+
+    @classmethod
+    def of(cls, zone: ZoneInfo | None, pointers: Mapping[str, str | None]) -> "ListedSensor":
+        """Return the facts; ``pointers``: quantity to JSON Pointer (None: the member of the quantity's name)."""
+        compiled = tuple(
+            (name, Pointer((name,), name) if text is None else Pointer.compile(text)) for name, text in pointers.items()
+        )
+        name, pointer = compiled[0] if len(compiled) == 1 else ("", None)
+        only_member = None if pointer is None or pointer.key is None else (name, pointer.key)
+        return cls(zone, compiled, frozenset(pointers), only_member)
+
+
+def _no_sensor(_device: str) -> ListedSensor:
+    raise LookupError("this topic lists no sensors for readers")
+
+
+class Topic(NamedTuple):
+    """The facts about a message's topic that a reader may use."""
+
+    names: Mapping[str, str] = {}
+    """Values of the pattern's placeholders: ``tele/{sensor}/#`` gives ``sensor`` and ``#``."""
+    sensor: Callable[[str], ListedSensor] = _no_sensor
+    """Returns the sensor of a device that the payload names; raises :class:`~collector.message.UnusableError`.
+
+    Only for formats with :attr:`FormatOptions.has_pointers`.
+    """
+    only: ListedSensor | None = None
+    """The sensor of all messages on this topic, where the topic alone determines it."""
+    only_member: tuple[str, str] | None = None
+    """:attr:`ListedSensor.only_member` of that sensor, where the topic names no quantity."""
 
 
 class Reader(Protocol):
     """Reads the messages of one format."""
 
-    def read(self, message: Message, names: Mapping[str, str]) -> Sequence[Measured]:
+    def read(self, message: Message, topic: Topic) -> Sequence[Measured]:
         """Return the measurements in ``message``, in its order.
 
-        ``names`` holds what the placeholders of the topic's pattern stand for: ``tele/{sensor}/#`` gives ``sensor``
-        and ``#``. Raises :class:`~collector.message.UndecodableError` where the message can't be understood,
-        :class:`~collector.message.NoReadingError` where it holds none by its nature, and nothing else.
+        Raises :class:`~collector.message.UndecodableError` where the message can't be understood,
+        :class:`~collector.message.NoReadingError` where it holds no measurement, and nothing else.
         """
         ...
 
 
 class FormatOptions(BaseModel):
-    """What ``sensors.json`` may say about a format beside its name."""
+    """The options of a format in ``sensors.json``, and the properties by which formats differ for the decoder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    unlisted: ClassVar[Literal["ignore", "quarantine"]] = "quarantine"
-    """What becomes of quantities the registry doesn't list: devices that report on themselves as well send many."""
+    unlisted: ClassVar[Policy] = "quarantine"
+    """Treatment of quantities that the registry does not list. Devices that also report on themselves send many."""
+    wrong_kind: ClassVar[Policy] = "ignore"
+    """Treatment of values of another kind than the series has: text that is no state, null, lists and objects."""
+    has_pointers: ClassVar[bool] = False
+    """Whether the registry gives JSON Pointers to the values (``pointer``) rather than device names (``source``)."""
+    sends_units: ClassVar[bool] = True
+    """Whether messages may name the unit of a value."""
+    needs_topic: ClassVar[bool] = True
+    """Whether a message can't be read without its topic; lines of NDJSON files have none."""
 
     @property
     def names_devices(self) -> bool:
-        """Whether payloads may say which device they are from."""
+        """Whether payloads may name the device that sent them."""
         return True
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """What the topic's pattern must name for this format."""
+        """Placeholders that the topic's pattern must have for this format."""
         return ()
+
+    @property
+    def device_path(self) -> tuple[str, ...]:
+        """The steps of the pointer to the device's name in a payload; empty: there is no such pointer."""
+        return ()
+
+    def with_time_unit(self, unit: str) -> Self:  # noqa: ARG002 - for formats that have the option
+        """Return these options with times in ``unit``, where the format has this option."""
+        return self
 
     def reader(self) -> Reader:
         """Return a reader for messages of this format."""

@@ -6,16 +6,14 @@ Understood are network messages, single data set messages and bare data sets, on
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import ARRIVAL, Moment, moment
-from collector.formats.scalars import UnusableError, shown
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import ARRIVAL, Moment, moment
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _FRAMES = frozenset([None, "ua-keyframe", "ua-deltaframe"])
 """Data set messages that hold values; the others are events, conditions and signs of life."""
@@ -60,7 +58,7 @@ class OpcuaPubsubReader:
         self._device = device
         self._worst = 1 if keep_uncertain else 0
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the payload says all
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the payload says all
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         if message.payload.startswith(_GZIP):
             raise UndecodableError(Reason.MALFORMED, "compressed with gzip; set the publisher's encoding to plain JSON")
@@ -93,7 +91,7 @@ class OpcuaPubsubReader:
         if fields is None:
             return
         if type(fields) is not dict:
-            raise UndecodableError(Reason.MALFORMED, f"{shown(fields)} as the payload of a data set")
+            raise UndecodableError(Reason.MALFORMED, f"{quoted(fields)} as the payload of a data set")
         self._fields(fields, self._name(data_set, publisher), _first_time(data_set, "Timestamp"), found)
 
     def _sample(self, sample: dict[str, Any], found: list[Measurement]) -> None:
@@ -150,14 +148,14 @@ class OpcuaPubsubReader:
             severity = 0 if str(symbol).startswith("Good") else 1 if str(symbol).startswith("Uncertain") else 2
         if 0 <= severity <= self._worst:
             return None
-        return UnusableError(Reason.BAD_QUALITY, f"status {shown(symbol if type(symbol) is str else code)}")
+        return UnusableError(Reason.BAD_QUALITY, f"status {quoted(symbol if type(symbol) is str else code)}")
 
 
 def _objects(document: Any) -> list[dict[str, Any]]:
     items = document if type(document) is list else [document]
     for item in items:
         if type(item) is not dict:
-            raise UndecodableError(Reason.MALFORMED, f"{shown(item)} where an object is due")
+            raise UndecodableError(Reason.MALFORMED, f"expected an object, got {quoted(item)}")
     return items
 
 

@@ -1,16 +1,15 @@
 """Format ``senml``: Sensor Measurement Lists in JSON (RFC 8428, units of RFC 8798 and the IANA registry)."""
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.scalars import UnusableError, epoch, shown
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.times import epoch
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 VERSION = 10
 """The version of RFC 8428 (section 4.4); a pack of a later one must not be read."""
@@ -75,14 +74,14 @@ class SenmlReader:
     def __init__(self, options: SenmlFormat) -> None:
         self._separator = options.separator
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         pack = json_tree.load(message.payload)
         found: list[Measurement] = []
         base: dict[str, Any] = {}
         for record in pack if type(pack) is list else [pack]:  # many send a record alone, without its list
             if type(record) is not dict:
-                raise UndecodableError(Reason.MALFORMED, f"{shown(record)} where a SenML record is due")
+                raise UndecodableError(Reason.MALFORMED, f"expected a SenML record, got {quoted(record)}")
             if not _LABELS.issuperset(record):
                 _must_understand(record)
             if not _BASES.isdisjoint(record):
@@ -116,7 +115,7 @@ class SenmlReader:
         """Return (device, quantity); raises :class:`UnusableError` on what is no name (section 4.5.1)."""
         for one in (base, name):
             if type(one) is not str or len(one) > _LONGEST_NAME:
-                raise UnusableError(Reason.MALFORMED, f"{shown(one)} is no SenML name")
+                raise UnusableError(Reason.MALFORMED, f"{quoted(one)} is no SenML name")
         return _split(base, name, self._separator)
 
 
@@ -124,7 +123,7 @@ class SenmlReader:
 def _split(base: str, name: str, separator: str | None) -> tuple[str, str]:
     whole = base + name
     if not _NAME.fullmatch(whole):
-        raise UnusableError(Reason.MALFORMED, f"{shown(whole)} is no SenML name")
+        raise UnusableError(Reason.MALFORMED, f"{quoted(whole)} is no SenML name")
     if separator is not None:
         device, _, quantity = whole.rpartition(separator)
         return device, quantity
@@ -140,7 +139,7 @@ def _base(base: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return ``base`` with the base fields of ``record``, which hold from here on (section 4.1)."""
     version = record.get("bver", VERSION)
     if type(version) not in (int, float) or not 1 <= version <= VERSION:
-        raise UndecodableError(Reason.MALFORMED, f"SenML version {shown(version)}; understood are 1 to {VERSION}")
+        raise UndecodableError(Reason.MALFORMED, f"SenML version {quoted(version)}; understood are 1 to {VERSION}")
     return {**base, **{label: record[label] for label in _BASES.intersection(record)}}
 
 
@@ -148,13 +147,13 @@ def _must_understand(record: dict[str, Any]) -> None:
     """Refuse a label that ends in an underscore: who doesn't know it must not read the pack (section 4.4)."""
     for label in record:
         if label.endswith("_"):
-            raise UndecodableError(Reason.MALFORMED, f"label {shown(label)} must be understood and is not known")
+            raise UndecodableError(Reason.MALFORMED, f"label {quoted(label)} must be understood and is not known")
 
 
 def _unit(raw: Any) -> str | None:
     if raw is None or type(raw) is str:
         return raw or None
-    raise UnusableError(Reason.MALFORMED, f"{shown(raw)} where a unit is due")
+    raise UnusableError(Reason.MALFORMED, f"expected a unit, got {quoted(raw)}")
 
 
 def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool | str, UnusableError | None]:
@@ -166,7 +165,7 @@ def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool |
     label, kind = ("vb", bool) if "vb" in record else ("vs", str)
     value = record[label]
     if type(value) is not kind:
-        return "", UnusableError(Reason.WRONG_TYPE, f"{label}: {shown(value)}")
+        return "", UnusableError(Reason.WRONG_TYPE, f"{label}: {quoted(value)}")
     return value, None
 
 
@@ -174,7 +173,7 @@ def _sum(raw: Any, base: Any, label: str) -> tuple[float, UnusableError | None]:
     """Return the sum of a number and its base (section 4.1), and why there is none."""
     if type(raw) not in _NUMBERS or type(base) not in _NUMBERS:
         one, where = (raw, label) if type(raw) not in _NUMBERS else (base, f"b{label}")
-        return 0, UnusableError(Reason.WRONG_TYPE, f"{where}: {shown(one)} where a number is due")
+        return 0, UnusableError(Reason.WRONG_TYPE, f"{where}: expected a number, got {quoted(one)}")
     try:
         return raw + base, None
     except OverflowError:

@@ -6,15 +6,14 @@ on ``<prefix>/status/<component>``. Both name it alike: ``switch:0/apower``. Gen
 (https://shelly-api-docs.shelly.cloud/gen1/) has one bare value a topic, and the JSON document ``info``.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import if_set, moment
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import arrival_unless_set, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
@@ -47,11 +46,11 @@ class ShellyReader:
     def __init__(self, only: str | None) -> None:
         self._only = only
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
-        return json_tree.all_measurements(self.trees(message, names))
+        return json_tree.all_measurements(self.trees(message, topic))
 
-    def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:
+    def trees(self, message: Message, topic: Topic) -> list[Tree]:
         """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         levels = ["", *message.topic.split("/")]
         above, last = levels[-2:]
@@ -63,7 +62,7 @@ class ShellyReader:
         if above == "status":
             self._check("status")
             return [Tree(_component(message.payload), f"{last}/", units=_UNITS)]
-        return [_generation_1(message.payload, last, names.get("#"))]
+        return [_generation_1(message.payload, last, topic.names.get("#"))]
 
     def _check(self, kind: str) -> None:
         if self._only not in (None, kind):
@@ -76,7 +75,7 @@ def _notification(frame: dict[str, Any]) -> Tree:
         raise NoReadingError("an event, a request or a reply")
     if type(status) is not dict:
         raise UndecodableError(Reason.MALFORMED, "a notification without params")
-    return Tree(status, "", if_set(moment(status.pop("ts", None), "s")), units=_UNITS)
+    return Tree(status, "", arrival_unless_set(moment(status.pop("ts", None), "s")), units=_UNITS)
 
 
 def _component(payload: bytes) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _generation_1(payload: bytes, last: str, below: str | None) -> Tree:
     document = json_tree.load_or_text(payload)
     if type(document) is dict:
         if last == "info":
-            when = if_set(moment(document.pop("unixtime", None), "s"))
+            when = arrival_unless_set(moment(document.pop("unixtime", None), "s"))
             _drop_invalid(document)
             return Tree(document, "", when, units=_UNITS)
         return Tree(document, f"{below}/" if below else "", units=_UNITS)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, Field
 
 from collector.formats.chirpstack import ChirpstackFormat
-from collector.formats.fields_options import FieldsFormat
+from collector.formats.fields import FieldsFormat
 from collector.formats.influx import InfluxFormat
 from collector.formats.opcua_pubsub import OpcuaPubsubFormat
 from collector.formats.senml import SenmlFormat

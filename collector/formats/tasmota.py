@@ -5,7 +5,6 @@ named as in ``tele/…/SENSOR``; ``STATUS8`` and ``STATUS10``, which hold the sa
 """
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -14,8 +13,8 @@ from pydantic import AfterValidator, Field
 
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import ARRIVAL, Moment, if_set, moment
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import ARRIVAL, Moment, arrival_unless_set, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
@@ -66,11 +65,11 @@ class TasmotaReader:
     def __init__(self, zone: ZoneInfo | None) -> None:
         self._zone = zone
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
-        return json_tree.all_measurements(self.trees(message, names))
+        return json_tree.all_measurements(self.trees(message, topic))
 
-    def trees(self, message: Message, names: Mapping[str, str]) -> list[Tree]:  # noqa: ARG002 - the topic's end says all
+    def trees(self, message: Message, topic: Topic) -> list[Tree]:  # noqa: ARG002 - the topic's end says all
         """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
@@ -95,7 +94,7 @@ class TasmotaReader:
 
     def _moment(self, time: Any, since_1970: Any) -> Moment:
         if type(since_1970) in (int, float):
-            return if_set(moment(since_1970, "s"))
+            return arrival_unless_set(moment(since_1970, "s"))
         if type(time) is not str:
             return ARRIVAL
         if time[-1:] != "Z" and time[-6:-5] not in ("+", "-"):
@@ -103,7 +102,7 @@ class TasmotaReader:
                 return ARRIVAL
             if time[4:5] == ".":  # firmware before 5.12 wrote 2018.02.15 01:00:50
                 time = time.replace(".", "-", 2)
-        return if_set(moment(time, "iso8601", self._zone))
+        return arrival_unless_set(moment(time, "iso8601", self._zone))
 
 
 def _bare(kind: str, value: Any) -> Tree:

@@ -4,15 +4,14 @@ Message layout: https://www.thethingsindustries.com/docs/integrations/data-forma
 units: https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement, Reader
-from collector.formats.scalars import UnusableError, iso8601, shown
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.times import iso8601
+from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _OTHER_EVENTS = (
     "join_accept",
@@ -73,7 +72,7 @@ class ThingsStackReader:
         self._time = options.time
         self._radio = options.radio
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the contract
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         document = json_tree.load_object(message.payload)
         uplink = document.get("uplink_message")
@@ -123,7 +122,7 @@ def _add_normalized(
     """Add what the normalizer made, one object an instant; ``time`` is for those without one of their own."""
     for item in items if type(items) is list else ():
         if type(item) is not dict:
-            found.append(Measurement("", "", time, None, device, UnusableError(Reason.WRONG_TYPE, f"{shown(item)}")))
+            found.append(Measurement("", "", time, None, device, UnusableError(Reason.WRONG_TYPE, f"{quoted(item)}")))
             continue
         own, wrong = _parsed(item["time"]) if item.get("time") is not None else (time, problem)
         found += [

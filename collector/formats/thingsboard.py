@@ -5,14 +5,12 @@ since 1970) and ``values``, or a list of such; a gateway's (https://thingsboard.
 an object of these by device.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import ARRIVAL, Moment, moment
-from collector.formats.scalars import UnusableError, shown
-from collector.message import Message, NoReadingError, Reason
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import ARRIVAL, Moment, moment
+from collector.message import Message, NoReadingError, Reason, UnusableError, quoted
 
 _SILENT = frozenset(["attributes", "connect", "disconnect", "rpc", "claim", "provision", "response", "request"])
 """Levels of topics that bring no telemetry; a request's number may stand behind them."""
@@ -31,7 +29,7 @@ class ThingsboardFormat(FormatOptions):
 class ThingsboardReader:
     """Reads ThingsBoard's messages."""
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:  # noqa: ARG002 - the topic and payload say all
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the topic and payload say all
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         if not _SILENT.isdisjoint(levels[-3:]):
@@ -63,7 +61,7 @@ def _measurements(telemetry: Any, device: str) -> list[Measurement]:
         if type(values) is dict:
             found += json_tree.measurements(values, "", when, device)
         else:
-            problem = UnusableError(Reason.MALFORMED, f"{shown(values)} where an object of keys and values is due")
+            problem = UnusableError(Reason.MALFORMED, f"expected an object of keys and values, got {quoted(values)}")
             found.append(Measurement("", 0, when[0], None, device, problem))
     return found
 

@@ -1,14 +1,14 @@
 """Format ``value``: the payload is one value, and the topic says of what."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from collector import units
 from collector.formats import json_payload
-from collector.formats.measurement import FormatOptions, Measurement, Reader
+from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.topics import Template
 
@@ -58,12 +58,12 @@ class _ValueReader:
         self._quantity = quantity
         self._unit_suffix = unit_suffix
 
-    def read(self, message: Message, names: Mapping[str, str]) -> Sequence[Measurement]:
+    def read(self, message: Message, topic: Topic) -> Sequence[Measurement]:
         """Return the one measurement; see :class:`~collector.formats.measurement.Reader`."""
         if "/$" in message.topic:  # Homie writes about its devices there: https://homieiot.github.io, "Attributes"
             raise NoReadingError("an attribute of a device")
         value, unit = self._value(message.payload)
-        return (Measurement(self._quantity.fill(names), value, unit=unit),)
+        return (Measurement(self._quantity.fill(topic.names), value, unit=unit),)
 
     def _value(self, payload: bytes) -> tuple[float | bool | str, str | None]:
         if len(payload) > _LONGEST:

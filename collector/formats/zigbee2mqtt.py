@@ -4,14 +4,13 @@ A device publishes on ``<base topic>/<friendly name>``; the friendly name may ho
 every attribute has a topic of its own below that, and its bare value as payload.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import ARRIVAL, moment
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import ARRIVAL, moment
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["availability", "set", "get"])
@@ -41,7 +40,7 @@ class Zigbee2mqttReader:
     def __init__(self, *, arrival: bool) -> None:
         self._arrival = arrival
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         if "bridge" in levels[1:]:
@@ -49,6 +48,7 @@ class Zigbee2mqttReader:
         if not _SILENT.isdisjoint(levels[-2:]):
             raise NoReadingError("availability or a command")
         document = json_tree.load_or_text(message.payload)
+        names = topic.names
         below = names.get("#", "")
         if type(document) is not dict:
             return [_attribute(document, names.get("quantity") or below)]

@@ -4,12 +4,11 @@ One value a topic, in any of its three payload types: time and value, the entire
 The topic's rest below the node names the quantity: ``sensor_multilevel/endpoint_0/Air_temperature``.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from collector.formats import json_tree
-from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.message_time import ARRIVAL, Moment, moment
+from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.times import ARRIVAL, Moment, moment
 from collector.message import Message, NoReadingError
 
 _GATEWAY = frozenset(["_CLIENTS", "_EVENTS"])
@@ -65,11 +64,11 @@ class ZwaveJsFormat(FormatOptions):
 class ZwaveJsReader:
     """Reads Z-Wave JS UI's messages."""
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measurement]:
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         last = levels[-1]
-        quantity = names.get("quantity") or names.get("#") or last
+        quantity = topic.names.get("quantity") or topic.names.get("#") or last
         if last == "set" or quantity in _NODE or not _GATEWAY.isdisjoint(levels) or levels[-2:] == ["driver", "status"]:
             raise NoReadingError("about the gateway or a node, or a command")
         value, unit, (time, problem) = _value(json_tree.load_or_text(message.payload))

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from collector.formats.scalars import UnusableError, shown
-from collector.message import Reason
+from collector.message import Reason, UnusableError, quoted
 from collector.registry.sensors import Sensor
 from collector.registry.sensors_file import Registry
 
@@ -37,19 +36,19 @@ class RegisteredSensors:
         self._identities |= {sensor.sensor_id: None for sensor in registry.sensors}
 
     def check(self, sensor: Sensor) -> None:
-        """Raise :class:`~collector.formats.scalars.UnusableError` where ``sensor`` can't be registered."""
+        """Raise :class:`~collector.message.UnusableError` where ``sensor`` can't be registered."""
         identity = self._identities.get(sensor.sensor_id, ())
         if identity == ():
             if self.is_full:
                 raise UnusableError(
                     Reason.UNKNOWN_SENSOR,
-                    f"device {shown(sensor.device)} is new, and {self.limit} sensors have been discovered already; "
+                    f"device {quoted(sensor.device)} is new, and {self.limit} sensors have been discovered already; "
                     "see COLLECTOR_MAX_DISCOVERED",
                 )
         elif identity != sensor.identity:
             raise UnusableError(
                 Reason.UNKNOWN_SENSOR,
-                f"device {shown(sensor.device)} would be sensor {sensor.sensor_id}, which another device or entry is; "
+                f"device {quoted(sensor.device)} would be sensor {sensor.sensor_id}, which another device or entry is; "
                 "give its entry another sensor_id, such as one with a prefix",
             )
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from collector import topics, units
-from collector.formats.fields_options import FieldsFormat
 from collector.formats.supported import Format
 from collector.registry.schema import Quantity, SensorEntry, SensorType
 from collector.registry.sensors import Sensor, SensorPattern
@@ -81,7 +80,7 @@ def _quantity_mistakes(place: str, form: Format, quantities: Mapping[str, Quanti
                 yield Mistake(f"{path}/sent_unit", repr(quantity.sent_unit), problem)
         yield from _locator_mistakes(path, form, quantity)
         source = quantity.source or name
-        if (other := sources.setdefault(source, name)) != name and not isinstance(form, FieldsFormat):
+        if (other := sources.setdefault(source, name)) != name and not form.has_pointers:
             yield Mistake(f"{path}/source", repr(source), f"also that of {other}; change one")
 
 
@@ -94,9 +93,9 @@ def _zone_mistakes(place: str, form: Format, entry: SensorEntry) -> Iterator[Mis
 
 def _locator_mistakes(path: str, form: Format, quantity: Quantity) -> Iterator[Mistake]:
     """Yield a mistake where a quantity has ``source`` or ``pointer``, and its format reads only the other."""
-    if isinstance(form, FieldsFormat) and quantity.source is not None:
+    if form.has_pointers and quantity.source is not None:
         yield Mistake(f"{path}/source", repr(quantity.source), "format fields has pointers; write pointer instead")
-    if not isinstance(form, FieldsFormat) and quantity.pointer is not None:
+    if not form.has_pointers and quantity.pointer is not None:
         yield Mistake(
             f"{path}/pointer",
             repr(quantity.pointer),

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from collector import topics, units
-from collector.formats.fields_options import FieldsFormat, Pointer
+from collector.formats.fields import FieldsFormat, PointerText
 from collector.formats.supported import Format
 from collector.topics import Pattern, Template
 
@@ -78,7 +78,7 @@ class Quantity(_Strict):
     maximum: float | None = Field(None, description="Highest plausible value; higher readings are stored and reported.")
     interval_seconds: float = Field(gt=0, le=31_622_400, description="Expected time between readings, in seconds.")
     kind: Literal["number", "boolean"] = Field("number", description="boolean: true and false, stored as 1 and 0.")
-    pointer: Pointer | None = Field(
+    pointer: PointerText | None = Field(
         None, description="Format fields: JSON Pointer to the value in a wide object; default /<quantity name>."
     )
     source: Text | None = Field(

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from collector.formats.scalars import UnusableError, shown
 from collector.formats.supported import Format
-from collector.message import Reason
+from collector.message import Reason, UnusableError, quoted
 from collector.registry.schema import UNSTORABLE, Member, Quantity
 from collector.topics import Pattern, Template
 
@@ -62,22 +61,22 @@ class SensorPattern:
         """Return the sensor of one device.
 
         ``names`` are the values of the placeholders in ``topic``; ``device`` is the name in the payload, empty where
-        the payload has none. Raises :class:`~collector.formats.scalars.UnusableError` where there is no such sensor.
+        the payload has none. Raises :class:`~collector.message.UnusableError` where there is no such sensor.
         """
         device = device or names.get("sensor", "")
         if not device:
             raise UnusableError(Reason.UNKNOWN_SENSOR, "neither topic nor payload names the device")
         if len(device) > _LONGEST_DEVICE or UNSTORABLE.search(device + topic):
-            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)}: not a valid device name")
+            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {quoted(device)}: not a valid device name")
         member = self.members.get(device)
         if member is None and not self.discover:
-            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {shown(device)} is not among the members")
+            raise UnusableError(Reason.UNKNOWN_SENSOR, f"device {quoted(device)} is not among the members")
         values = {**names, "device": device}
         origin = Template.compile(self.prototype.sensor_id).fill(values)
         sensor_id = _FORBIDDEN_IN_ID.sub("-", unicodedata.normalize("NFC", origin)).lstrip("_.:-")[:100]
         if not sensor_id:
             raise UnusableError(
-                Reason.UNKNOWN_SENSOR, f"device {shown(device)} has no letter or digit to make a sensor_id of"
+                Reason.UNKNOWN_SENSOR, f"device {quoted(device)} has no letter or digit to make a sensor_id of"
             )
         member_values = {} if member is None else {name: value for name, value in member if value is not None}
         sensor = replace(

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from collector.formats.fields_options import FieldsFormat
+from collector.formats.fields import FieldsFormat
 from collector.formats.supported import FORMATS
 from collector.registry.mistakes import Mistake, mistakes_between, step
 from collector.registry.schema import NAME, NAME_RULE, Filter, Quantity, RegistryFile, SensorEntry, SensorType

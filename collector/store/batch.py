@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collector.formats.scalars import date
-from collector.message import Decoded, Held, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
+from collector.formats.times import date
+from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, Rejections, UndecodableError
 from collector.registry.discovery import Discovery, UnregisteredError
 
 Decode = Callable[[Message], Decoded]
@@ -192,14 +192,14 @@ def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Qu
 
     ``refused`` maps (series_id, time) of the conflicts to the value that is stored.
     """
-    held: dict[int, Held] = {}
+    rejections: dict[int, Rejections] = {}
     for (series_id, time, value), position in batch.readings():
         stored = refused.get((series_id, time))
         if stored is not None and stored != value:
             detail = f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}"
-            held.setdefault(position, Held()).add(Reason.CONFLICTING_VALUE, detail)
+            rejections.setdefault(position, Rejections()).add(Reason.CONFLICTING_VALUE, detail)
     return [
         Quarantined(batch.messages[position], rejection)
-        for position, found in held.items()
-        for rejection in found.rejections()
+        for position, of_message in rejections.items()
+        for rejection in of_message.as_list()
     ]

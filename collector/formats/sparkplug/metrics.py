@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.formats.measurement import Measured
-from collector.formats.scalars import UnusableError, shown
 from collector.formats.sparkplug.payload import check_quality, has, unit_of, which
 from collector.formats.sparkplug.types import AS_THEY_ARE, DataType, by_type
-from collector.message import Reason, UndecodableError
+from collector.message import Reason, UndecodableError, UnusableError, quoted
 
 BDSEQ = "bdSeq"
 """Metric that says which death belongs to which birth."""
@@ -137,7 +136,7 @@ def _read(metric: Any, name: Any, definition: Definition | None) -> tuple[float 
     if kind in _LEFT_OUT or metric.is_null:
         return None
     if type(name) is not str:  # the library gives bytes for what is no UTF-8
-        raise UnusableError(Reason.MALFORMED, f"{shown(name)} is no name in UTF-8")
+        raise UnusableError(Reason.MALFORMED, f"{quoted(name)} is no name in UTF-8")
     if not name:
         raise UnusableError(Reason.MISSING_BIRTH, f"alias {metric.alias} is in no birth")
     _, born_as, unit, _ = definition or (name, 0, None, _NONE)

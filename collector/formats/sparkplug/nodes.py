@@ -13,11 +13,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from collector.formats.scalars import shown
 from collector.formats.sparkplug.metrics import BDSEQ, Birth, born
 from collector.formats.sparkplug.payload import Payload, parse
 from collector.formats.sparkplug.types import DataType
-from collector.message import Message, Reason, UndecodableError
+from collector.message import Message, Reason, UndecodableError, quoted
 from core.backoff import Backoff
 
 NAMESPACE = "spBv1.0"
@@ -72,7 +71,7 @@ def _place(topic: str) -> Place:
             group, verb, node, device = levels
             return Place(root, group, verb, node, device, f"{group}/{node}/{device}")
     raise UndecodableError(
-        Reason.MALFORMED, f"{shown(topic)} is no topic of Sparkplug B ({NAMESPACE}/group/verb/node…)"
+        Reason.MALFORMED, f"{quoted(topic)} is no topic of Sparkplug B ({NAMESPACE}/group/verb/node…)"
     )
 
 

@@ -12,8 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from collector.formats.scalars import UnusableError
-from collector.message import Reason, UndecodableError
+from collector.message import Reason, UndecodableError, UnusableError
 
 _PACKAGE = "org.eclipse.tahu.protobuf"
 _TYPES = {"uint64": 4, "bool": 8, "string": 9, "message": 11, "bytes": 12, "uint32": 13, "float": 2, "double": 1}

@@ -5,17 +5,15 @@ alias, and leave its type out. So births must be known, which is what :class:`co
 is for. Data that can't be read without one is held back as ``missing_birth`` and can be replayed once it came.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
-from collector.formats.measurement import FormatOptions, Measured
-from collector.formats.scalars import shown
+from collector.formats.measurement import FormatOptions, Measured, Topic
 from collector.formats.sparkplug.metrics import Birth, born, told
 from collector.formats.sparkplug.nodes import Nodes, place
 from collector.formats.sparkplug.payload import parse
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.message import Message, NoReadingError, Reason, UndecodableError, quoted
 
 _BIRTHS = ("NBIRTH", "DBIRTH")
 _DEATHS = ("NDEATH", "DDEATH")
@@ -48,7 +46,7 @@ class SparkplugReader:
         self.nodes = Nodes()
         self._rebirth = options.rebirth
 
-    def read(self, message: Message, names: Mapping[str, str]) -> list[Measured]:  # noqa: ARG002 - the contract
+    def read(self, message: Message, topic: Topic) -> list[Measured]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         where = place(message.topic)
         verb = where.verb
@@ -71,7 +69,7 @@ class SparkplugReader:
             self.nodes.ask(where, message.received)
         if birth is None and unclear:
             problem = next(one[-1] for one in found if one[-1] is not None and one[-1].reason is Reason.MISSING_BIRTH)
-            raise UndecodableError(problem.reason, f"no birth of {shown(where.name)} yet; {problem.detail}")
+            raise UndecodableError(problem.reason, f"no birth of {quoted(where.name)} yet; {problem.detail}")
         if not found:
             raise NoReadingError(f"{verb} without values")
         return found

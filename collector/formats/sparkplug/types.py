@@ -6,8 +6,7 @@ Section numbers are those of the specification, version 3.0 (https://sparkplug.e
 from enum import IntEnum
 from typing import Any
 
-from collector.formats.scalars import UnusableError, shown
-from collector.message import Reason
+from collector.message import Reason, UnusableError, quoted
 
 
 class DataType(IntEnum):
@@ -59,11 +58,11 @@ def by_type(raw: Any, field: str, datatype: int, *, born: bool) -> float | bool 
             reason = Reason.WRONG_TYPE if born else Reason.MISSING_BIRTH
             raise UnusableError(reason, "an integer whose type, signed or not, is said nowhere")
     elif field not in due:
-        raise UnusableError(Reason.WRONG_TYPE, f"{field} where datatype {datatype} is due")
+        raise UnusableError(Reason.WRONG_TYPE, f"expected a value of datatype {datatype}, got {field}")
     elif datatype in _SIGNED:
         return _signed(raw, _SIGNED[datatype])
     if type(raw) is bytes:
-        raise UnusableError(Reason.WRONG_TYPE, f"{shown(raw)} is no text in UTF-8")
+        raise UnusableError(Reason.WRONG_TYPE, f"{quoted(raw)} is no text in UTF-8")
     return raw  # type: ignore[no-any-return]
 
 

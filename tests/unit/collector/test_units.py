@@ -73,7 +73,7 @@ def test_same_unit(found, wanted):
 )  # fmt: skip
 def test_no_conversion(found, wanted):
     """Logarithms, other dimensions and unknown spellings are refused, never guessed."""
-    with pytest.raises(ValueError, match="is due"):
+    with pytest.raises(ValueError, match="no conversion from"):
         units.conversion(found, wanted)
 
 
@@ -89,8 +89,8 @@ def test_any_spelling(found, wanted):
 
 def test_no_conversion_is_found_out_once(monkeypatch):
     """A unit that can't be converted is worked out once, not with every message that says it."""
-    with pytest.raises(ValueError, match="is due"):
+    with pytest.raises(ValueError, match="no conversion from"):
         units.conversion("hPa", "Cel")
     monkeypatch.setattr(units, "_registry", lambda: pytest.fail("worked out again"))
-    with pytest.raises(ValueError, match="is due"):
+    with pytest.raises(ValueError, match="no conversion from"):
         units.conversion("hPa", "Cel")

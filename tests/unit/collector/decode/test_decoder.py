@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.decode.decoder import Decoder
-from collector.decode.series_decoder import MeasuredDecoder, among
+from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement
-from collector.formats.scalars import UnusableError
 from collector.formats.supported import FORMATS
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError, UnusableError
 from collector.registry import sensors_file
 from collector.registry.discovery import UnregisteredError
 from collector.registry.sensors_file import Sensor
@@ -66,7 +65,9 @@ def decode(*measurements: Measurement, form: FormatOptions | None = None, found=
     found = found or sensors("a")
     ids = {(one.sensor_id, name): number for one in found for name, number in IDS.items()}
     listed = [one.quantities for one in found]
-    one = MeasuredDecoder(form or FormatOptions(), Given(*measurements), among(found), ids, 300 * SECOND, {}, listed)
+    one = SeriesDecoder(
+        form or FormatOptions(), Given(*measurements), sensor_by_device(found), ids, 300 * SECOND, {}, listed
+    )
     return one.decode(Message("x", b"x", NOW, **more))
 
 
@@ -109,7 +110,7 @@ def test_wrong_unit(unit):
     """A unit of another dimension, or one nobody knows, holds the reading back."""
     reason, detail = refused(Measurement("t", 1, unit=unit))
     assert reason is Reason.WRONG_UNIT
-    assert "where 'Cel' is due" in detail
+    assert "to 'Cel'" in detail
     assert len(detail) < 200
 
 
@@ -287,7 +288,7 @@ def test_thought_up_devices_are_not_kept(monkeypatch):
 
     given = [Measurement("t", 1, device=f"d{number}") for number in range(50)]
     ids = {("a", name): number for name, number in IDS.items()}
-    decoder = MeasuredDecoder(FormatOptions(), Given(*given), find, ids, SECOND, {}, [only.quantities])
+    decoder = SeriesDecoder(FormatOptions(), Given(*given), find, ids, SECOND, {}, [only.quantities])
     for _ in range(2):
         assert len(decoder.decode(Message("x", b"x", NOW)).readings) == 50
     assert len(asked) == 50 + 40
@@ -400,7 +401,9 @@ def test_trees(found, retained):
     message = Message("x", b"x", NOW, retained)
     outcomes = []
     for reader in (Given(*GivenTrees(*found).measurements), GivenTrees(*found)):
-        decoder = MeasuredDecoder(Lenient(), reader, among([sensor]), ids, 300 * SECOND, {}, [sensor.quantities])
+        decoder = SeriesDecoder(
+            Lenient(), reader, sensor_by_device([sensor]), ids, 300 * SECOND, {}, [sensor.quantities]
+        )
         outcomes.append([])
         for _ in range(2):  # the sensor is known the second time
             try:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.files import cells, chunk
-from collector.files.chunk import Chunk, Division
+from collector.files import batches, cells
+from collector.files.batches import WriterAssignment, row_batches
+from collector.files.column_decoder import ColumnDecoder
 from collector.files.layout import Layout
-from collector.files.rows import RowDecoder
-from collector.files.sensor_lookup import Sources
+from collector.files.row_decoder import FileSensors, RowDecoder
+from collector.files.table_file import Chunk
 from collector.message import Reason
 from collector.registry import sensors_file
 from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
@@ -49,7 +50,7 @@ LONG = Layout("time", "sensor", quantity="quantity", value="value")
 
 def decoder(layout: Layout, unit: str = "iso8601", zone: ZoneInfo | None = None) -> RowDecoder:
     """The row decoder of the registry above."""
-    return RowDecoder(layout, Sources(REGISTRY.sensors, IDS, zone), unit, 300_000_000)
+    return RowDecoder(layout, FileSensors(REGISTRY.sensors, IDS, zone), unit, 300_000_000)
 
 
 def rows_of(columns: dict[str, pa.Array]) -> Chunk:
@@ -60,10 +61,11 @@ def rows_of(columns: dict[str, pa.Array]) -> Chunk:
 
 
 def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
-    """Assert that a chunk decoded at once is what its rows are one by one; return it."""
+    """Assert that a chunk decoded by columns equals its rows decoded one by one; return it."""
     rows = rows_of(columns)
-    batches = [batch for _, batch in chunk.batches(rows, by, "file", RECEIVED, Division(1, len(REGISTRY.sensors)))]
-    [found] = batches if len(rows.numbers) else [Batch()]
+    assignment = WriterAssignment(1, len(REGISTRY.sensors))
+    decoded = [batch for _, batch in row_batches(rows, ColumnDecoder(by), "file", RECEIVED, assignment)]
+    [found] = decoded if len(rows.numbers) else [Batch()]
     expected = Batch.of(found.messages, by.decode)
     assert vars(found.accounts) == vars(expected.accounts)
     assert sorted(ROW.iter_unpack(found.rows)) == sorted(ROW.iter_unpack(expected.rows))
@@ -294,11 +296,13 @@ def test_days_are_shared_out():
     time = pa.array([(18_000 + day) * 86_400_000_000 + row for row, day in enumerate(days)], pa.timestamp("us", "UTC"))
     columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
     by = decoder(Layout("time", None, wide=(("x", "x"),)))
-    found = [batch for _, batch in chunk.batches(rows_of(columns), by, "file", RECEIVED, Division(1, 3))]
+    found = [
+        batch for _, batch in row_batches(rows_of(columns), ColumnDecoder(by), "file", RECEIVED, WriterAssignment(1, 3))
+    ]
     values = [reading[2] for batch in found for reading, _ in batch.readings()]
     assert sorted(values) == [float(row) for row in range(1000)]
     spans = [{reading[1] // 86_400_000_000 for reading, _ in batch.readings()} for batch in found]
-    assert max(map(len, spans)) == chunk.MAXIMUM_DAYS
+    assert max(map(len, spans)) == batches.MAXIMUM_DAYS
 
 
 def test_rows_are_divided_by_sensor_and_day():
@@ -315,8 +319,11 @@ def test_rows_are_divided_by_sensor_and_day():
     }
     rows, by = rows_of(columns), decoder(WIDE)
     rows.malformed.append((count + 1, "{", "half a row"))
-    division = Division(3, len(REGISTRY.sensors))
-    found = [*chunk.batches(rows, by, "file", RECEIVED, division), *chunk.batches(rows, by, "file", RECEIVED, division)]
+    division = WriterAssignment(3, len(REGISTRY.sensors))
+    found = [
+        *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
+        *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
+    ]
     total = Accounts()
     ways: dict[tuple[str, int], set[int]] = {}
     for way, batch in found:
@@ -351,6 +358,6 @@ def test_rows_stand_in_key_order():
 
 def test_row_type_is_the_writers():
     """The array's bytes are those that the struct of live messages packs."""
-    one = np.zeros(1, chunk.ROW_TYPE)
+    one = np.zeros(1, batches.ROW_TYPE)
     one[0] = (4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
     assert one.tobytes() == ROW.pack(4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.formats.chirpstack import ChirpstackFormat
+from collector.formats.measurement import Topic
 from collector.message import NoReadingError, Reason, UndecodableError
 
 PLAIN = ChirpstackFormat()
@@ -31,7 +32,7 @@ def up(**members) -> dict:
 
 def test_status():
     """Margin in dB and battery in percent, at the server's time to the microsecond."""
-    found = PLAIN.reader().read(sample("chirpstack_status"), {})
+    found = PLAIN.reader().read(sample("chirpstack_status"), Topic())
     assert sent(found) == [(EUI, "margin", 10, "dB"), (EUI, "batteryLevel", 88.3, "%")]
     assert [one.time for one in found] == [1658136906_927172] * 2
 

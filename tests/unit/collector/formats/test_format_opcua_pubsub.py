@@ -8,6 +8,7 @@ from fix_formats import holds, messages, names_of, read, sample, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.formats.measurement import Topic
 from collector.formats.opcua_pubsub import OpcuaPubsubFormat
 from collector.message import NoReadingError, Reason, UndecodableError
 
@@ -25,7 +26,7 @@ def plain(found):
 
 def test_sample():
     """A delta frame yields its good values at their source's times; a status without a value is no reading."""
-    found = FORM.reader().read(sample("opcua_pubsub_json_deltaframe", "opc/data"), {})
+    found = FORM.reader().read(sample("opcua_pubsub_json_deltaframe", "opc/data"), Topic())
     assert plain(found) == [
         ("1000", "AlternatingBoolean", True, 1_647_608_120_931_309),
         ("1000", "StepUp", 23305, 1_647_608_121_331_353),

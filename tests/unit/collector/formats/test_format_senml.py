@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import units
+from collector.formats.measurement import Topic
 from collector.formats.senml import UCUM, SenmlFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
@@ -31,14 +32,14 @@ def records(*found: dict) -> list:
 
 def test_single_datapoint():
     """A device URN alone is the device; a quantity without a name is called by its unit."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex1", "a"), {})
+    found = PLAIN.reader().read(sample("senml_rfc8428_ex1", "a"), Topic())
     assert sent(found) == [(OW, "Cel", 23.1, "Cel")]
     assert found[0].time is None
 
 
 def test_base_name_time_and_unit():
     """Names, units and times are those of the record with those of the base, which a record's own unit overrides."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex3", "a"), {})
+    found = PLAIN.reader().read(sample("senml_rfc8428_ex3", "a"), Topic())
     device = "urn:dev:ow:10e2073a0108006"
     assert sent(found) == [
         (device, "voltage", 120.1, "V"),
@@ -57,7 +58,7 @@ def test_base_name_time_and_unit():
 
 def test_several_quantities_of_one_name():
     """What only units tell apart is called by them: humidity, longitude, latitude, battery."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex5", "a"), {})
+    found = PLAIN.reader().read(sample("senml_rfc8428_ex5", "a"), Topic())
     begun = 1320067464
     assert [(one.quantity, one.value, one.unit, one.time // SECOND - begun) for one in found] == [
         ("%RH", 20.0, "%", 0), ("lon", 24.30621, "deg", 0), ("lat", 60.07965, "deg", 0),
@@ -71,7 +72,7 @@ def test_several_quantities_of_one_name():
 
 def test_data_types():
     """Numbers, texts and booleans are values; base64 data is none."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex7", "a"), {})
+    found = PLAIN.reader().read(sample("senml_rfc8428_ex7", "a"), Topic())
     assert sent(found) == [(OW, "temp", 23.1, "Cel"), (OW, "label", "Machine Room", None), (OW, "open", False, None)]
 
 
@@ -133,7 +134,7 @@ def test_times(base, time, expected):
 def test_retained():
     """A relative time says nothing in a message that the broker kept."""
     message = Message("a", b'[{"n":"x","v":1,"t":-5},{"n":"y","v":1,"t":1276020076}]', ARRIVED, retained=True)
-    assert [one.time for one in PLAIN.reader().read(message, {})] == [None, 1276020076 * SECOND]
+    assert [one.time for one in PLAIN.reader().read(message, Topic())] == [None, 1276020076 * SECOND]
 
 
 def test_later_bases_replace_earlier_ones():

@@ -5,6 +5,7 @@ from fix_formats import holds, messages, names_of, read, sample, sent, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.formats.measurement import Topic
 from collector.formats.shelly import ShellyFormat
 from collector.message import NoReadingError, UndecodableError
 
@@ -33,21 +34,21 @@ STATUS = {
 @pytest.mark.parametrize("name", STATUS)
 def test_status(name):
     """A component's status names its quantities by the component of its topic, and says no time of its own."""
-    found = BOTH.reader().read(sample(name), {})
+    found = BOTH.reader().read(sample(name), Topic())
     assert sent(found) == STATUS[name]
     assert {(one.time, one.problem) for one in found} == {(None, None)}
 
 
 def test_partial():
     """A notification yields only what changed, with its time; the same quantity as in the component's status."""
-    found = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), {})
+    found = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), Topic())
     assert sent(found) == [("", "switch:0/id", 0, None), ("", "switch:0/voltage", 232.7, None)]
     assert {one.time for one in found} == {1_661_517_385_440_000}
 
 
 def test_full_status():
     """A full notification yields every component; empty ones nothing."""
-    found = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), {})
+    found = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), Topic())
     assert {one.time for one in found} == {1_736_604_018_380_000}
     assert values(found) == {
         "cloud/connected": True,
@@ -86,19 +87,19 @@ def test_full_status():
 def test_empty_status():
     """A component without anything to say holds no reading, and is no mistake."""
     with pytest.raises(NoReadingError):
-        BOTH.reader().read(sample("shelly_ht_status_ble_empty"), {})
+        BOTH.reader().read(sample("shelly_ht_status_ble_empty"), Topic())
 
 
 def test_generation_1_value():
     """A bare value of generation 1 is the quantity its topic names below the device."""
     message = sample("shelly_gen1_em3_voltage")
-    found = BOTH.reader().read(message, {"sensor": "shellyem3", "#": "emeter/0/voltage"})
+    found = BOTH.reader().read(message, Topic({"sensor": "shellyem3", "#": "emeter/0/voltage"}))
     assert sent(found) == [("", "emeter/0/voltage", 230.35, None)]
 
 
 def test_generation_1_info():
     """The info of a device whose clock was never set yields its values, timed by their arrival."""
-    found = BOTH.reader().read(sample("shelly_gen1_info"), {})
+    found = BOTH.reader().read(sample("shelly_gen1_info"), Topic())
     assert {(one.time, one.problem) for one in found} == {(None, None)}
     held = values(found)
     assert held["relays/0/ison"] is False
@@ -168,11 +169,11 @@ def test_only():
     """With the option only the same change that comes on two topics is read from one."""
     rpc, status = sample("shelly_gen2_notifystatus_partial"), sample("shelly_gen2_status_switch0")
     with pytest.raises(NoReadingError):
-        ShellyFormat(only="rpc").reader().read(status, {})
+        ShellyFormat(only="rpc").reader().read(status, Topic())
     with pytest.raises(NoReadingError):
-        ShellyFormat(only="status").reader().read(rpc, {})
-    assert ShellyFormat(only="rpc").reader().read(rpc, {})
-    assert ShellyFormat(only="status").reader().read(status, {})
+        ShellyFormat(only="status").reader().read(rpc, Topic())
+    assert ShellyFormat(only="rpc").reader().read(rpc, Topic())
+    assert ShellyFormat(only="status").reader().read(status, Topic())
 
 
 SILENT = [

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import units
+from collector.formats.measurement import Topic
 from collector.formats.sparkplug import payload as wire
 from collector.formats.sparkplug.nodes import Nodes
 from collector.formats.sparkplug.reader import SparkplugFormat
@@ -245,7 +246,7 @@ def test_a_bridge_in_front():
     plant = Plant()
     raw = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
     with pytest.raises(UndecodableError):
-        plant.reader.read(Message("north/spBv1.0/g/NDATA/n", raw, ARRIVED), {})
+        plant.reader.read(Message("north/spBv1.0/g/NDATA/n", raw, ARRIVED), Topic())
     assert plant.reader.nodes.outbox[0].topic == "north/spBv1.0/g/NCMD/n"
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from collector import units
 from collector.formats import tasmota
+from collector.formats.measurement import Topic
 from collector.formats.tasmota import TasmotaFormat
 from collector.message import NoReadingError, Reason, UndecodableError
 
@@ -69,12 +70,12 @@ SAMPLES = {
 def test_samples(name):
     """Each sample yields what its device measured, with the units the message itself gives."""
     message = sample(name, "stat/bmp/STATUS8")
-    assert sent(PLAIN.reader().read(message, {})) == SAMPLES[name]
+    assert sent(PLAIN.reader().read(message, Topic())) == SAMPLES[name]
 
 
 def test_custom_full_topic():
     """The prefix may stand anywhere in the topic: a teleinfo meter's counters, texts and chip temperature."""
-    found = PLAIN.reader().read(sample("tasmota_teleinfo_custom_fulltopic"), {})
+    found = PLAIN.reader().read(sample("tasmota_teleinfo_custom_fulltopic"), Topic())
     assert {
         name: value for name, value in values(found).items() if name in ("ENERGY/Total", "TIC/HCHP", "TIC/PTEC")
     } == {

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from collector import units
 from collector.formats import things_stack
+from collector.formats.measurement import Topic
 from collector.formats.things_stack import ThingsStackFormat
 from collector.message import NoReadingError, Reason, UndecodableError
 
@@ -41,12 +42,12 @@ def uplink(**members) -> dict:
 def test_without_decoded_payload():
     """An uplink that nothing has decoded carries no reading, whatever its bytes may mean."""
     with pytest.raises(NoReadingError, match="payload formatter"):
-        PLAIN.reader().read(sample("ttn_v3_uplink"), {})
+        PLAIN.reader().read(sample("ttn_v3_uplink"), Topic())
 
 
 def test_signals_without_decoded_payload():
     """Its signal strengths are there all the same, where they are asked for; without a time it counts from arrival."""
-    found = ThingsStackFormat(radio=True).reader().read(sample("ttn_v3_uplink"), {})
+    found = ThingsStackFormat(radio=True).reader().read(sample("ttn_v3_uplink"), Topic())
     assert sent(found) == [("dev1", "rx_metadata/0/rssi", -35, None), ("dev1", "rx_metadata/0/snr", 5, "dB")]
     assert found[0].time is None
 
@@ -54,7 +55,7 @@ def test_signals_without_decoded_payload():
 def test_printed_without_a_comma():
     """The vendor's example lacks a comma: it is no JSON, and refused."""
     with pytest.raises(UndecodableError) as caught:
-        PLAIN.reader().read(sample("ttn_v3_uplink_decoded_invalid_json"), {})
+        PLAIN.reader().read(sample("ttn_v3_uplink_decoded_invalid_json"), Topic())
     assert caught.value.rejection.reason is Reason.MALFORMED
 
 
@@ -62,7 +63,7 @@ def test_the_example_with_its_comma():
     """With the comma it is read: two quantities of the device, at the time of the network server."""
     message = sample("ttn_v3_uplink_decoded_invalid_json")
     mended = message.payload.replace(b'}\n    "received_at"', b'},\n    "received_at"')
-    found = PLAIN.reader().read(message._replace(payload=mended), {})
+    found = PLAIN.reader().read(message._replace(payload=mended), Topic())
     assert sent(found) == [("dev1", "temperature", 1.0, None), ("dev1", "luminosity", 0.64, None)]
     assert [one.time for one in found] == [NETWORK, NETWORK]
 

@@ -5,6 +5,7 @@ from fix_formats import holds, messages, names_of, read, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.formats.measurement import Topic
 from collector.formats.thingsboard import ThingsboardFormat
 from collector.message import NoReadingError, Reason, UndecodableError
 
@@ -20,7 +21,7 @@ def plain(found):
 
 def test_sample():
     """One message of a gateway holds several devices, and several instants of each."""
-    assert plain(FORM.reader().read(sample("thingsboard_gateway_telemetry"), {})) == [
+    assert plain(FORM.reader().read(sample("thingsboard_gateway_telemetry"), Topic())) == [
         ("Device A", "temperature", 42, FIRST),
         ("Device A", "humidity", 80, FIRST),
         ("Device A", "temperature", 43, SECOND),

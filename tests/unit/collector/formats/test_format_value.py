@@ -7,7 +7,7 @@ from fix_formats import ARRIVED, read, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.formats.measurement import Measurement
+from collector.formats.measurement import Measurement, Topic
 from collector.formats.value import ValueFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.topics import Pattern
@@ -20,7 +20,7 @@ def through(pattern: str, name: str, form: ValueFormat = PLAIN) -> list[Measurem
     message = sample(name)
     names = Pattern.compile(pattern).match(message.topic)
     assert names is not None
-    return list(form.reader().read(message, names))
+    return list(form.reader().read(message, Topic(names)))
 
 
 def value(payload: bytes, form: ValueFormat = PLAIN) -> float | bool | str:
@@ -166,7 +166,7 @@ def test_nothing_else_escapes(payload, topic, suffix):
     """Whatever comes, one measurement comes out, or one of the two errors."""
     reader = ValueFormat(unit_suffix=suffix, quantity="{a}/{quantity}").reader()
     try:
-        (found,) = reader.read(Message(topic, payload, ARRIVED), {"quantity": "t"})
+        (found,) = reader.read(Message(topic, payload, ARRIVED), Topic({"quantity": "t"}))
     except (UndecodableError, NoReadingError):
         return
     assert found.quantity == "/t"

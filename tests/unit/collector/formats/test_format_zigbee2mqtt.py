@@ -5,6 +5,7 @@ from fix_formats import holds, messages, names_of, read, sample, sent, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.formats.measurement import Topic
 from collector.formats.zigbee2mqtt import Zigbee2mqttFormat
 from collector.message import NoReadingError, Reason, UndecodableError
 
@@ -28,7 +29,7 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples(name):
     """Each sample yields its attributes, nested ones by their path, timed by their arrival."""
-    found = FORM.reader().read(sample(name), {"sensor": "x"})
+    found = FORM.reader().read(sample(name), Topic({"sensor": "x"}))
     assert values(found) == SAMPLES[name]
     assert {(one.time, one.unit, one.device, one.problem) for one in found} == {(None, None, "", None)}
 
@@ -37,7 +38,7 @@ def test_samples(name):
 def test_bridge_samples(name):
     """What the bridge says of itself and of devices it meets is no reading."""
     with pytest.raises(NoReadingError):
-        FORM.reader().read(sample(name), {"sensor": "bridge"})
+        FORM.reader().read(sample(name), Topic({"sensor": "bridge"}))
 
 
 SILENT = [

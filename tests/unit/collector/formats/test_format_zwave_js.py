@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from collector import units
 from collector.formats import zwave_js
-from collector.formats.measurement import Measurement
+from collector.formats.measurement import Measurement, Topic
 from collector.formats.zwave_js import ZwaveJsFormat
 from collector.message import NoReadingError, UndecodableError
 
@@ -19,7 +19,7 @@ NAMES = {"area": "hall", "sensor": "plug", "#": "meter/endpoint_0/value"}
 def test_sample():
     """Time and value: the topic below the node is the quantity, the time is in milliseconds, no unit is said."""
     names = {"area": "BackRoom", "sensor": "Multisensor", "#": "sensor_multilevel/endpoint_0/Air_temperature"}
-    assert FORM.reader().read(sample("zwavejs_time_value"), names) == [
+    assert FORM.reader().read(sample("zwavejs_time_value"), Topic(names)) == [
         Measurement("sensor_multilevel/endpoint_0/Air_temperature", 83.2, 1_656_470_510_619_000)
     ]
 

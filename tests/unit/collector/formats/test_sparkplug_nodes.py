@@ -15,6 +15,7 @@ from fix_sparkplug import (
     encode,
 )
 
+from collector.formats.measurement import Topic
 from collector.formats.sparkplug.nodes import Publication
 from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
@@ -106,10 +107,10 @@ def test_decoding_again():
     plant = Plant().born()
     data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
     message = Message(ADDRESS.format("DDATA") + "/pump", data, plant.now + 1)
-    first = plant.reader.read(message, {})
+    first = plant.reader.read(message, Topic())
     plant.send("NBIRTH", BORN, 0)
     plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Float", "value": 1.0}], 1)
-    assert plant.reader.read(message, {}) == first
+    assert plant.reader.read(message, Topic()) == first
     plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
     assert plant.asked() == 0
 
@@ -120,9 +121,9 @@ def test_replay():
     data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
     message = Message(ADDRESS.format("DDATA") + "/pump", data, ARRIVED)
     with pytest.raises(UndecodableError):
-        plant.reader.read(message, {})
+        plant.reader.read(message, Topic())
     plant.born()
-    assert sent(named(plant.reader.read(message, {}))) == [(DEVICE, "Flow", 1.0, "m3/h")]
+    assert sent(named(plant.reader.read(message, Topic()))) == [(DEVICE, "Flow", 1.0, "m3/h")]
 
 
 def test_births_to_store():
@@ -152,11 +153,11 @@ def test_nodes_are_forgotten(monkeypatch):
     reader = SparkplugFormat().reader()
     birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
     for number in range(20):
-        reader.read(Message(f"spBv1.0/g/NBIRTH/n{number}", birth, ARRIVED + number), {})
+        reader.read(Message(f"spBv1.0/g/NBIRTH/n{number}", birth, ARRIVED + number), Topic())
     data = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
-    assert values(named(reader.read(Message("spBv1.0/g/NDATA/n19", data, ARRIVED + 30), {}))) == {"x": 1.0}
+    assert values(named(reader.read(Message("spBv1.0/g/NDATA/n19", data, ARRIVED + 30), Topic()))) == {"x": 1.0}
     with pytest.raises(UndecodableError):
-        reader.read(Message("spBv1.0/g/NDATA/n0", data, ARRIVED + 31), {})
+        reader.read(Message("spBv1.0/g/NDATA/n0", data, ARRIVED + 31), Topic())
 
 
 def test_states():
@@ -172,5 +173,5 @@ def test_states():
         ("spBv1.0/STATE/me", json.dumps({"online": False, "timestamp": 4}).encode(), [online]),
     ):
         with pytest.raises(NoReadingError):
-            reader.read(Message(topic, payload, ARRIVED), {})
+            reader.read(Message(topic, payload, ARRIVED), Topic())
         assert list(reader.nodes.outbox) == answer

@@ -1,0 +1,194 @@
+"""The rule that turns a raw value, its unit and its time into a reading of a series. Pure.
+
+1. Time: not before the sensor's ``since`` and not after the message's arrival plus COLLECTOR_MAX_FUTURE_SECONDS;
+   the arrival itself where the message has no time.
+2. Kind: states (texts that the registry maps to numbers), true and false, numbers. Any other value is no reading;
+   the format's :attr:`~collector.formats.measurement.FormatOptions.wrong_kind` decides whether it is ignored or
+   quarantined.
+3. Number: finite, smaller than :data:`LARGEST`, and an integer only if a double holds it exactly.
+4. Unit: converted from the unit in the message, else from ``sent_unit``, to the unit of the series.
+
+:meth:`Series.reading` is the rule. Everything that decodes faster (:func:`column_readings` here, the loops of
+:mod:`collector.decode.series_decoder`, the columns of :mod:`collector.files.batches`) accepts only values for which
+the rule has an obvious result and leaves all others to it; property tests compare them with the rule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import repeat
+from typing import Any
+
+from collector import units
+from collector.formats.measurement import Column
+from collector.formats.times import date
+from collector.message import Reading, Reason, UnusableError, quoted
+from collector.registry.schema import Quantity
+
+LARGEST = 1e290
+"""Values lie between this and its negative: telemetry.reading refuses others, since their sums would overflow."""
+
+EXACT = 2**53
+"""Every integer between this and its negative has an exact double."""
+LEAST_EXACT = -EXACT
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBERS = frozenset((int, float))
+_WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.0}
+"""Texts that are true or false, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of the registry, prepared for values."""
+
+    source: str
+    """The device's name for the quantity."""
+    series_id: int
+    since: int
+    """The earliest accepted time, in microseconds since 1970-01-01 UTC."""
+    unit: str
+    sent_unit: str
+    plain_units: frozenset[str | None]
+    """Units of a number that needs no conversion; empty where the only numbers are 0 and 1."""
+    is_boolean: bool
+    is_strict: bool
+    """Whether a value of another kind is quarantined rather than ignored."""
+    takes_booleans: bool
+    states: Mapping[str, float]
+    """By text as it is written and in lower case."""
+    longest_state: int
+    """Characters; most texts that devices send are no states at all."""
+    expected_text: str
+    """The texts that are values, for the detail of a rejection."""
+
+    @classmethod
+    def of(cls, name: str, quantity: Quantity, series_id: int, since: int, *, is_strict: bool) -> "Series":
+        """Return the series of ``quantity``, called ``name``; ``since`` is in microseconds since 1970."""
+        is_boolean = quantity.kind == "boolean"
+        states = quantity.states or {}
+        by_text = {**{text.lower(): value for text, value in states.items()}, **states}
+        if is_boolean and not is_strict:
+            by_text = {**_WORDS, **by_text}
+        sent_unit = quantity.sent_unit or quantity.unit
+        without_unit = (None, "") if sent_unit == quantity.unit else ()
+        return cls(
+            source=quantity.source or name,
+            series_id=series_id,
+            since=since,
+            unit=quantity.unit,
+            sent_unit=sent_unit,
+            plain_units=frozenset() if is_boolean else frozenset((quantity.unit, *without_unit)),
+            is_boolean=is_boolean,
+            is_strict=is_strict,
+            takes_booleans=is_boolean or not is_strict,
+            states=by_text,
+            longest_state=max(map(len, by_text), default=-1),
+            expected_text=f"one of {', '.join(map(quoted, states))}"
+            if states
+            else ("true or false" if is_boolean else "a number"),
+        )
+
+    def reading(self, raw: Any, unit: str | None, time: int | None, received: int, latest: int) -> Reading | None:
+        """Return the reading of ``raw`` in ``unit`` at ``time``; None: it is no reading and is ignored.
+
+        ``unit`` and ``time`` are None where the message has none; ``received``, when it arrived, is then the time.
+        ``latest`` is the last time accepted. Times are in microseconds since 1970-01-01 UTC. Raises
+        :class:`~collector.message.UnusableError`.
+        """
+        if time is None:
+            time = received
+        else:
+            check_time(time, self.since, latest)
+        value = self.value(raw, unit)
+        return None if value is None else (self.series_id, time, value)
+
+    def value(self, raw: Any, unit: str | None) -> float | None:
+        """Return ``raw`` in the unit of the series; see :meth:`reading`."""
+        kind = type(raw)
+        if kind is float or kind is int:
+            # Most values are such numbers; number() handles the others.
+            if LEAST_EXACT <= raw <= EXACT and unit in self.plain_units:
+                return float(raw)
+        elif kind is str:
+            return self._state(raw)
+        elif kind is bool:
+            if self.takes_booleans:
+                return 1.0 if raw else 0.0
+        elif not self.is_strict:
+            return None
+        if self.is_boolean:
+            if raw in (0, 1) and not self.is_strict:
+                return float(raw)
+            raise UnusableError(Reason.WRONG_TYPE, f"expected true or false, got {quoted(raw)}")
+        return self._converted(number(raw), unit or self.sent_unit)
+
+    def _converted(self, value: float, unit: str) -> float:
+        if unit == self.unit:
+            return value
+        try:
+            convert = units.conversion(unit, self.unit)
+        except ValueError as error:
+            raise UnusableError(Reason.WRONG_UNIT, str(error)) from None
+        return value if convert is None else number(convert(value))
+
+    def _state(self, text: str) -> float | None:
+        value = None
+        if len(text) <= self.longest_state:
+            value = self.states.get(text)
+            if value is None:
+                value = self.states.get(text.lower())
+        if value is None and self.is_strict:
+            raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}")
+        return value
+
+
+def number(raw: Any) -> float:
+    """Return ``raw`` as a float; raises :class:`~collector.message.UnusableError`.
+
+    Text, booleans and null are no numbers. An integer that a double can't hold exactly (beyond 2^53, not every
+    one can be) is refused rather than altered.
+    """
+    kind = type(raw)
+    if kind is float:
+        if -LARGEST < raw < LARGEST:
+            return raw  # type: ignore[no-any-return]
+        if raw - raw != 0.0:
+            raise UnusableError(Reason.NOT_FINITE, f"{raw} is not a finite number")
+        raise UnusableError(Reason.TOO_LARGE, f"{raw} is too large: sums of such values would overflow")
+    if kind is int:
+        try:
+            value = float(raw)
+        except OverflowError:
+            raise UnusableError(Reason.NOT_FINITE, "an integer too large for a double") from None
+        if value != raw:
+            raise UnusableError(Reason.NOT_EXACT, f"{raw} has no exact double; it would become {value:.0f}")
+        return number(value)
+    raise UnusableError(Reason.WRONG_TYPE, f"expected a number, got {quoted(raw)}")
+
+
+def check_time(time: int, earliest: int, latest: int) -> None:
+    """Raise :class:`~collector.message.UnusableError` unless ``earliest <= time <= latest``, in microseconds."""
+    if time < earliest:
+        raise UnusableError(Reason.TIME_TOO_OLD, f"{date(time)} is before {date(earliest)}")
+    if time > latest:
+        raise UnusableError(
+            Reason.TIME_IN_FUTURE, f"{date(time)} is after {date(latest)}, the latest time accepted on arrival"
+        )
+
+
+def microseconds(instant: datetime) -> int:
+    """Return ``instant`` in microseconds since 1970-01-01 UTC."""
+    return (instant - _EPOCH) // datetime.resolution
+
+
+def column_readings(column: Column, series: Series, latest: int) -> list[Reading] | None:
+    """Return the readings of ``column``, if all of its values and times are plainly accepted by the rule."""
+    values, times = column.values, column.times
+    kinds = set(map(type, values))
+    if not (column.magnitude < EXACT and kinds <= _NUMBERS and None in series.plain_units):
+        return None
+    if not (series.since <= min(times) and max(times) <= latest):
+        return None
+    floats = map(float, values) if int in kinds else values
+    return list(zip(repeat(series.series_id), times, floats, strict=False))
