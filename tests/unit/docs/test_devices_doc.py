@@ -1,4 +1,4 @@
-"""docs/devices.md: whoever copies its lines gets the sensors and quantities it promises."""
+"""docs/devices.md: each block is valid, and messages of its devices become the sensors and quantities it lists."""
 
 import json
 import re
@@ -19,28 +19,28 @@ BLOCKS = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 def block(name: str) -> str:
     """Return the registry that has the type ``name``."""
-    (found,) = [one for one in BLOCKS if name in json.loads(one)["types"]]
-    return found
+    (text,) = [text for text in BLOCKS if name in json.loads(text)["types"]]
+    return text
 
 
-def shown(text: str, messages: list[Message]) -> set[tuple[str, str]]:
-    """Return sensor and quantity of every series that ``messages`` show first."""
+def discovered(text: str, messages: list[Message]) -> set[tuple[str, str]]:
+    """Return sensor and quantity of every series that ``messages`` discover."""
     decoder = Decoder(sensors_file.parse(text.encode()), {})
-    found = set()
-    for message in messages:
+    series = set()
+    for arrived in messages:
         with pytest.raises(UnregisteredError) as caught:
-            decoder.decode(message)
-        found |= {(one.sensor.sensor_id, one.quantity) for one in caught.value.discoveries}
-    return found
+            decoder.decode(arrived)
+        series |= {(discovery.sensor.sensor_id, discovery.quantity) for discovery in caught.value.discoveries}
+    return series
 
 
-def sent(topic: str, payload: object) -> Message:
-    """Return a message with a payload, given as bytes or as what it is in JSON."""
+def message(topic: str, payload: object) -> Message:
+    """Return a message with a payload, given as bytes or as a JSON document."""
     return Message(topic, payload if isinstance(payload, bytes) else orjson.dumps(payload), ARRIVED)
 
 
-def on(topic: str, name: str) -> Message:
-    """Return a sample as if it came on another topic."""
+def sample_on(topic: str, name: str) -> Message:
+    """Return a sample on another topic."""
     return sample(name)._replace(topic=topic)
 
 
@@ -56,37 +56,40 @@ SWITCH = {
 NOTIFICATION = {"src": "x", "method": "NotifyStatus", "params": {"ts": 1661517385.44, "switch:0": SWITCH}}
 NODE = "zwave/hall/node"
 
-PROMISED = {
-    "tasmota_climate": ([on("tele/attic/SENSOR", "tasmota_am2301_sensor")], "attic: temperature humidity"),
+EXPECTED = {
+    "tasmota_climate": ([sample_on("tele/attic/SENSOR", "tasmota_am2301_sensor")], "attic: temperature humidity"),
     "tasmota_plug": (
-        [on("tele/attic/SENSOR", "tasmota_energy_pow_r2"), on("tele/attic/STATE", "tasmota_deepsleep_state")],
+        [
+            sample_on("tele/attic/SENSOR", "tasmota_energy_pow_r2"),
+            sample_on("tele/attic/STATE", "tasmota_deepsleep_state"),
+        ],
         "attic: power energy on",
     ),
-    "zigbee_climate": ([sent("tele/zigbee-bridge/SENSOR", ZIGBEE)], "hall: temperature humidity"),
+    "zigbee_climate": ([message("tele/zigbee-bridge/SENSOR", ZIGBEE)], "hall: temperature humidity"),
     "zigbee": (
         [
-            on("zigbee2mqtt/attic/climate", "zigbee2mqtt_wsdcgq01lm"),
-            sent("zigbee2mqtt/attic/climate", {"battery": 97, "linkquality": 54}),
+            sample_on("zigbee2mqtt/attic/climate", "zigbee2mqtt_wsdcgq01lm"),
+            message("zigbee2mqtt/attic/climate", {"battery": 97, "linkquality": 54}),
         ],
         "attic-climate: temperature humidity battery linkquality",
     ),
     "zigbee_switch": (
-        [sent("zigbee2mqtt/plug/lamp", {"state": "ON", "occupancy": True, "contact": False})],
+        [message("zigbee2mqtt/plug/lamp", {"state": "ON", "occupancy": True, "contact": False})],
         "lamp: on occupancy contact",
     ),
-    "shelly_plug": ([sent("plug/events/rpc", NOTIFICATION)], "plug: power voltage energy on temperature"),
+    "shelly_plug": ([message("plug/events/rpc", NOTIFICATION)], "plug: power voltage energy on temperature"),
     "shelly_em": (
         [
-            sent("shellies/em/emeter/0/power", b"12.3"),
-            sent("shellies/em/emeter/0/voltage", b"230.35"),
-            sent("shellies/em/relay/0", b"on"),
+            message("shellies/em/emeter/0/power", b"12.3"),
+            message("shellies/em/emeter/0/voltage", b"230.35"),
+            message("shellies/em/relay/0", b"on"),
         ],
         "em: power voltage on",
     ),
     "zwave_multisensor": (
         [
-            on(f"{NODE}/sensor_multilevel/endpoint_0/Air_temperature", "zwavejs_time_value"),
-            sent(f"{NODE}/sensor_binary/endpoint_0/Motion", b"true"),
+            sample_on(f"{NODE}/sensor_multilevel/endpoint_0/Air_temperature", "zwavejs_time_value"),
+            message(f"{NODE}/sensor_binary/endpoint_0/Motion", b"true"),
         ],
         "node: temperature motion",
     ),
@@ -94,24 +97,24 @@ PROMISED = {
         [sample("thingsboard_gateway_telemetry")],
         "Device-A: temperature humidity; Device-B: temperature humidity",
     ),
-    "press": ([on("opcua/line1", "opcua_pubsub_json_deltaframe")], "1000: steps running"),
+    "press": ([sample_on("opcua/line1", "opcua_pubsub_json_deltaframe")], "1000: steps running"),
 }
 
 
 @pytest.mark.parametrize("text", BLOCKS)
-def test_blocks(text):
-    """Every block is a registry without a mistake."""
+def test_blocks_are_valid(text):
+    """Every block is a registry without mistakes."""
     assert sensors_file.parse(text.encode())
 
 
-@pytest.mark.parametrize("name", PROMISED)
-def test_promised(name):
+@pytest.mark.parametrize("name", EXPECTED)
+def test_messages_become_quantities(name):
     """Real messages on the block's topics become its sensors' quantities."""
-    messages, text = PROMISED[name]
+    messages, text = EXPECTED[name]
     expected = {
         (sensor, quantity)
         for part in text.split("; ")
         for sensor, _, names in [part.partition(": ")]
         for quantity in names.split()
     }
-    assert shown(block(name), messages) == expected
+    assert discovered(block(name), messages) == expected

@@ -49,26 +49,26 @@ EXAMPLES = [
      {"mesh-3121468972": {"voltage": 4.31599998474121, "battery": 101}}),
     ("Meshtastic", "msh/EU_868/2/json/LongFast/!ba0dd62c", MESH, {"mesh-7": {"temperature": 20.5, "humidity": 50}}),
 ]  # fmt: skip
-"""Heading, topic, payload; what is read: sensor → quantity → value."""
+"""Heading, topic, payload, and the expected readings: sensor → quantity → value."""
 
 
 @pytest.mark.parametrize(("heading", "topic", "payload", "expected"), EXAMPLES)
-def test_lines(heading, topic, payload, expected):
-    """The lines under a heading, copied as they are, make readings of its devices' messages."""
+def test_messages_become_readings(heading, topic, payload, expected):
+    """The block under a heading decodes messages of its devices to the expected readings."""
     section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     decoder = Decoder(sensors_file.parse(re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0].encode()), {})
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     message = Message(topic, raw, ARRIVED)
     with pytest.raises(UnregisteredError) as caught:
         decoder.decode(message)
-    names = {}
+    series = {}
     for registered, sensor, quantity in caught.value.discoveries:
-        names[len(names) + 1] = (sensor.sensor_id, quantity)
-        registered.record(sensor, quantity, len(names))
+        series[len(series) + 1] = (sensor.sensor_id, quantity)
+        registered.record(sensor, quantity, len(series))
     readings, rejections = decoder.decode(message)
     assert rejections == []
-    found: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float]] = {}
     for series_id, _, value in readings:
-        sensor_id, quantity = names[series_id]
-        found.setdefault(sensor_id, {})[quantity] = value
-    assert found == expected
+        sensor_id, quantity = series[series_id]
+        values.setdefault(sensor_id, {})[quantity] = value
+    assert values == expected
