@@ -1,13 +1,13 @@
-# The product's own images, one target each:
+# The images of the product, one target each:
 #   collector  collector run, simulator, timescale (migrate, logins, status): small, without numpy and pyarrow
-#   services   the same and what reads and writes files or speaks HTTP and Kafka: archive, load, forward, access
+#   services   collector, plus files, HTTP and Kafka: archive, load, forward, access
 #   airflow    Airflow with dbt, Soda and the DAGs
-# docker compose builds them. Behind a company's mirror, set what differs, in .env or with --build-arg:
+# docker compose builds them. To build through company mirrors, set in .env or with --build-arg:
 #   BASE_IMAGE                any Debian or Ubuntu whose python3 is 3.11 or newer
-#   APT_MIRROR, APT_OPTIONS   in place of the server that the base image takes packages from; more options for apt-get
-#   PYTHON_INDEX              in place of PyPI: the same locked versions, checked against the hashes in uv.lock
-#   PIP_OPTIONS               more options for the one `pip install` (of uv)
-# Certificates of a company's own, as deploy/ca/*.crt, are trusted while building and by what was built.
+#   APT_MIRROR, APT_OPTIONS   replacement for the package server of the base image; additional options of apt-get
+#   PYTHON_INDEX              replacement for PyPI: the same locked versions, checked against the hashes in uv.lock
+#   PIP_OPTIONS               additional options of the one `pip install` (of uv)
+# Certificates in deploy/ca/*.crt are trusted during the build and in the images.
 
 ARG BASE_IMAGE=debian:bookworm-20260824-slim
 
@@ -50,7 +50,7 @@ WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY deploy/install.sh /usr/local/bin/
 
-# What others need comes first, and changes seldom; the product's own code last.
+# Dependencies first, because they change rarely; the product's code last.
 FROM build AS collector-venv
 ARG PYTHON_INDEX=
 RUN --mount=type=cache,target=/var/cache/uv install.sh dependencies \

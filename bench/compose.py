@@ -36,7 +36,7 @@ def first_reading(stack: Stack) -> tuple[float, float]:
 
     def arrived() -> bool:
         with suppress(RuntimeError):  # there is no database yet
-            return stack.ask("select count(*) from telemetry.reading_1m")[0] != ["0"]
+            return stack.query("select count(*) from telemetry.reading_1m")[0] != ["0"]
         return False
 
     begin = time.monotonic()
@@ -54,8 +54,8 @@ def first_reading(stack: Stack) -> tuple[float, float]:
 
 def settled(stack: Stack, expected: int) -> dict[str, Any]:
     """Wait until so many readings are stored, or nothing more comes; return what is stored, and the accounts."""
-    stack.settled(expected)
-    (row,) = stack.ask(
+    stack.wait_for_readings(expected)
+    (row,) = stack.query(
         "select (select count(*) from telemetry.reading), stored, duplicate, quarantined_readings, balanced"
         " from telemetry.accounting"
     )
@@ -72,7 +72,7 @@ def kill(stack: Stack, service: str, seconds: int) -> dict[str, Any]:
     """Kill ``service`` under load, start it again; return what was acknowledged and what is stored of it."""
     before = settled(stack, -2)["readings"]
     simulator = stack.simulate(seconds)
-    wait_for(lambda: int(stack.ask("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
+    wait_for(lambda: int(stack.query("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
     stack.compose("kill", service)
     time.sleep(AWAY)
     stack.compose("start", service)
@@ -92,8 +92,8 @@ def scaled(stack: Stack, seconds: int) -> dict[str, Any]:
     stack.wait_healthy()
     before = settled(stack, -2)["readings"]
     simulator = stack.simulate(seconds)
-    wait_for(lambda: int(stack.ask("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
-    (collectors,) = stack.ask(
+    wait_for(lambda: int(stack.query("select count(*) from telemetry.reading")[0][0]) > before + 3000, "the load", 60)
+    (collectors,) = stack.query(
         "select count(distinct collector) from telemetry.intake where bucket > now() - interval '2 min'"
     )
     victim = stack.containers("collector")[0]
@@ -104,7 +104,7 @@ def scaled(stack: Stack, seconds: int) -> dict[str, Any]:
     acknowledged = published(simulator)
     found = settled(stack, before + acknowledged)
     # What had been left to the one that was killed would show here as the 12 seconds until it was started again.
-    ((longest,),) = stack.ask(
+    ((longest,),) = stack.query(
         "select extract(epoch from max(received_at - time))::numeric(9,2) from telemetry.reading"
         f" where time > timestamptz '{killed.isoformat()}' - interval '5 s'"
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""`healthy URL [PART]`, for containers: status 0 where URL answers 200 (and says that PART of Airflow is healthy)."""
+"""Health check of containers, `healthy URL [PART]`: status 0 if URL answers 200 (and PART of Airflow is healthy)."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ import urllib.request
 url, *parts = sys.argv[1:]
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 try:
-    with opener.open(url, timeout=4) as answer:
-        text = answer.read().decode()
+    with opener.open(url, timeout=4) as response:
+        text = response.read().decode()
 except OSError as error:
-    # What /ready waits for is in the body of its 503.
+    # The body of a 503 of /ready lists the missing services.
     text = error.read().decode() if hasattr(error, "read") else ""
     sys.exit(f"{error} {text}".strip())
 if any(json.loads(text)[part]["status"] != "healthy" for part in parts):

@@ -1,13 +1,13 @@
 #!/bin/sh
-# `make secrets`: gives every secret of .env that is empty a value of its own, and keeps those that have one. Needs
-# nothing but a shell. .env is made from .env.example where there is none; nobody but its owner may read it.
+# `make secrets`: generates a random value for every empty secret in .env and keeps the others. Needs only a shell. If
+# .env is missing, it is copied from .env.example; only its owner may read it.
 set -eu
 cd "${1:-$(dirname "$0")/..}"
 umask 077
 [ -e .env ] || cp .env.example .env
 chmod 600 .env
 
-random() { # 32 bytes; a Fernet key is their base64 for URLs, of all else hexadecimal digits go through any quoting
+random() { # a Fernet key is 32 bytes in URL-safe base64; other secrets are hexadecimal, which needs no quoting
     case $1 in
     *FERNET_KEY) head -c 32 /dev/urandom | base64 | tr -d '\n' | tr '+/' '-_' ;;
     *) od -An -N24 -tx1 /dev/urandom | tr -d ' \n' ;;
@@ -17,27 +17,27 @@ random() { # 32 bytes; a Fernet key is their base64 for URLs, of all else hexade
 new=.env.new.$$
 trap 'rm -f "$new" "$new.next"' EXIT
 cp .env "$new"
-made=
+generated=
 for name in $(sed -n -E 's/^([A-Z_]*(PASSWORD|SECRET|FERNET_KEY))=$/\1/p' .env.example); do
     ! grep -q "^$name=." "$new" || continue
-    # In its place, or at the end of a .env that is older than the setting. By the environment: others can read
-    # the arguments of a process.
+    # Replace the empty line, or append the setting if .env does not have it yet. The value is passed in the
+    # environment because other users can read the arguments of a process.
     name=$name value=$(random "$name") awk '
         BEGIN { name = ENVIRON["name"]; line = name "=" ENVIRON["value"] }
-        $0 == name "=" { print line; done = 1; next }
+        $0 == name "=" { print line; replaced = 1; next }
         { print }
-        END { if (!done) print line }' "$new" >"$new.next"
+        END { if (!replaced) print line }' "$new" >"$new.next"
     mv "$new.next" "$new"
-    made="$made $name"
+    generated="$generated $name"
 done
-if [ -n "$made" ]; then
+if [ -n "$generated" ]; then
     mv "$new" .env
-    echo "secrets: made$made, in .env"
+    echo "secrets: generated$generated in .env"
 else
     echo "secrets: every secret in .env has a value; none was changed"
 fi
 
-# The broker's certificate, where there is none: for this machine, and the names that .env has.
+# The certificate of the broker, if there is none: for this machine and the names in MQTT_TLS_NAMES.
 if [ -f deploy/mosquitto/certificates.sh ]; then
     # shellcheck disable=SC2046
     sh deploy/mosquitto/certificates.sh deploy/mosquitto localhost 127.0.0.1 mosquitto \

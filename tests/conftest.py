@@ -1,4 +1,4 @@
-"""Loads every fixture module beside it: what lives in ``fix_<topic>.py`` needs no other mention."""
+"""Loads every fixture module ``fix_<topic>.py`` in this folder as a pytest plugin."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Browser:
-    """One page of a browser that keeps nothing."""
+    """One page of a browser with a temporary profile."""
 
     def __init__(self, folder: Path) -> None:
         from websockets.sync.client import connect
@@ -40,23 +40,23 @@ class Browser:
         self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         self.call("Page.enable")
 
-    def call(self, method: str, **told: Any) -> dict[str, Any]:
-        """Have the page do something, and return what came of it."""
-        return self._call(method, told, self._session)
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a DevTools method of the page and return its result."""
+        return self._call(method, params, self._session)
 
     def cookie(self, url: str, name: str, value: str) -> None:
-        """Give it a cookie."""
+        """Set a cookie."""
         self.call("Network.setCookie", url=url, name=name, value=value)
 
     def show(self, url: str, *texts: str, seconds: float = 60) -> str:
-        """Open a page and return its text once it has all ``texts``; raises with the text it has got after a while."""
+        """Open a page and return its text when it contains all ``texts``; raises with the text after ``seconds``."""
         self.call("Page.navigate", url=url)
-        wanted = json.dumps(texts)
-        self.wait(f"document.body && {wanted}.every(text => document.body.innerText.includes(text))", seconds)
+        expected = json.dumps(texts)
+        self.wait(f"document.body && {expected}.every(text => document.body.innerText.includes(text))", seconds)
         return str(self.evaluate("document.body.innerText"))
 
     def wait(self, condition: str, seconds: float = 60) -> None:
-        """Return when a script's value is true; raises with the text of the page after a while."""
+        """Wait until a script returns true; raises with the text of the page after ``seconds``."""
         deadline = time.monotonic() + seconds
         while not self.evaluate(condition):
             if time.monotonic() > deadline:
@@ -72,7 +72,7 @@ class Browser:
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
-        """End it."""
+        """Close the browser."""
         with suppress(Exception):
             self._call("Browser.close", {})
         self._stack.close()
@@ -81,22 +81,22 @@ class Browser:
         self._process.kill()
         self._process.communicate()
 
-    def _call(self, method: str, told: dict[str, Any], session: str | None = None) -> dict[str, Any]:
+    def _call(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
         self._number += 1
-        message = {"id": self._number, "method": method, "params": told}
+        message = {"id": self._number, "method": method, "params": params}
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         while True:
-            answer = json.loads(self._socket.recv(60))
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
+            response = json.loads(self._socket.recv(60))
+            if response.get("id") == self._number:
+                assert "error" not in response, response
+                return response["result"]
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """A browser that reaches nothing but this machine; skips where there is none."""
+    """A browser that can reach only this machine; skips the test if Chromium is not installed."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium here to open the page with")
+        pytest.skip("Chromium is not installed")
     folder = Path(tempfile.mkdtemp(prefix="warehouse-chromium-"))
     browser = Browser(folder)
     yield browser

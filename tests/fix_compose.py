@@ -1,4 +1,4 @@
-"""A stack of docker-compose.yml's services, of its own name, in a folder of its own, on ports that are free."""
+"""A separate project with services of docker-compose.yml, in a temporary folder, on free ports."""
 
 import json
 import os
@@ -17,27 +17,27 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 SENSORS = 100
 CORE = ["mosquitto", "timescaledb", "migrate", "collector", "archiver", "access", "catalog"]
-"""What brings readings in and shows them; without Airflow, which takes minutes, and without what only looks on."""
+"""Services that ingest and serve readings; without Airflow, which takes minutes, and without monitoring."""
 
 
 def started() -> dict[str, bool]:
-    """Return the services that `docker compose up` starts, and whether each lasts: the others end by themselves."""
-    told = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
-    return {name: one["restart"] != "no" for name, one in told.items() if "profiles" not in one}
+    """Return the services that `docker compose up` starts, and whether each keeps running (one-shots end)."""
+    services = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
+    return {name: service["restart"] != "no" for name, service in services.items() if "profiles" not in service}
 
 
 def missing(services: list[str]) -> str | None:
-    """Return what keeps ``services`` from running here: the engine, Compose, or images; None: nothing."""
+    """Return what is missing to run ``services``: the engine, Compose, or images; None: nothing."""
     if shutil.which("docker") is None:
         return "docker is not installed"
-    for command, what in (
+    for command, reason in (
         (["docker", "version"], "no Docker engine answers"),
         (["docker", "compose", "version"], "Docker's Compose (version 2) is not installed"),
     ):
         if subprocess.run(command, check=False, capture_output=True, timeout=60).returncode:
-            return what
-    told = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
-    images = sorted({told[name]["image"].replace("${IMAGE_PREFIX:-}", "") for name in services})
+            return reason
+    definitions = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]
+    images = sorted({definitions[name]["image"].replace("${IMAGE_PREFIX:-}", "") for name in services})
     absent = [
         image
         for image in images
@@ -49,7 +49,7 @@ def missing(services: list[str]) -> str | None:
 
 
 class Stack:
-    """Some services of docker-compose.yml; a context manager that leaves neither containers nor volumes."""
+    """Some services of docker-compose.yml; on exit all containers and volumes are removed."""
 
     def __init__(self, folder: Path, services: list[str]) -> None:
         self.folder = folder
@@ -59,55 +59,55 @@ class Stack:
             shutil.copy(ROOT / part, folder)
         shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("certs", "authority"))
         (folder / "sensors.json").write_text(json.dumps(registry()))
-        folder.chmod(0o755)  # services read the registry as a user of their own
+        folder.chmod(0o755)  # services read the registry as another user
         subprocess.run(["sh", folder / "deploy" / "secrets.sh"], check=True, capture_output=True, timeout=60)
         ports = re.findall(r"\$\{([A-Z_]*PORT):-", (folder / "docker-compose.yml").read_text())
         with (folder / ".env").open("a") as env:
             env.writelines(f"{port}={number}\n" for port, number in zip(ports, free_ports(len(ports)), strict=True))
 
     def compose(self, *arguments: str, timeout: float = 600) -> str:
-        """Run a command of Compose and return what it prints; raises with what it complains of."""
+        """Run a command of Compose and return its output; raises with its error output."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MQTT_"))}
-        done = subprocess.run(
+        process = subprocess.run(
             ["docker", "compose", "--project-name", self.name, "--profile", "demo", *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"docker compose {' '.join(arguments)}: {done.stderr[-3000:]}{self._logs()}")
-        return done.stdout
+        if process.returncode:
+            raise RuntimeError(f"docker compose {' '.join(arguments)}: {process.stderr[-3000:]}{self._logs()}")
+        return process.stdout
 
     def up(self, *options: str) -> None:
-        """Start the services, images as they are."""
+        """Start the services with the existing images."""
         self.compose("up", "--detach", "--no-build", "--pull", "never", *options, *self.services)
 
     def wait_healthy(self, seconds: float = 180) -> None:
-        """Return when every container that has a health check says that it is well (`up --wait` minds one-shots)."""
+        """Return when every container with a health check is healthy (`up --wait` fails for one-shots)."""
         wait_for(
             lambda: not {"starting", "unhealthy"} & set(self.compose("ps", "--format", "{{.Health}}").split()),
             "every service's health",
             seconds,
         )
 
-    def ask(self, query: str) -> list[list[str]]:
+    def query(self, query: str) -> list[list[str]]:
         """Return the rows of a query, as text."""
-        said = self.compose(
+        output = self.compose(
             "exec", "-T", "timescaledb", "sh", "-c",
             'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U postgres -d "$POSTGRES_DB" -AtX -v ON_ERROR_STOP=1'
             ' -c "$0"', query,
         )  # fmt: skip
-        return [line.split("|") for line in said.splitlines()]
+        return [line.split("|") for line in output.splitlines()]
 
-    def settled(self, expected: int = -2, seconds: float = 180) -> int:
-        """Return how many readings are stored, once there are ``expected`` or nothing more has come for some time."""
-        deadline, still, stored = time.monotonic() + seconds, 0, -1
-        while stored != expected and still < 8 and time.monotonic() < deadline:
+    def wait_for_readings(self, expected: int = -2, seconds: float = 180) -> int:
+        """Return the number of stored readings when it is ``expected`` or has not changed for eight seconds."""
+        deadline, unchanged, stored = time.monotonic() + seconds, 0, -1
+        while stored != expected and unchanged < 8 and time.monotonic() < deadline:
             time.sleep(1)
-            last, stored = stored, int(self.ask("select count(*) from telemetry.reading")[0][0])
-            still = still + 1 if stored == last else 0
+            last, stored = stored, int(self.query("select count(*) from telemetry.reading")[0][0])
+            unchanged = unchanged + 1 if stored == last else 0
         return stored
 
     def simulate(self, seconds: int, per_second: int = 1000) -> subprocess.Popen[str]:
-        """Start to publish; it ends by itself, having said how many messages the broker has acknowledged."""
+        """Start a simulator for ``seconds``; at its end it prints the number of acknowledged messages."""
         return subprocess.Popen(
             ["docker", "compose", "--project-name", self.name, "--profile", "demo", "run", "--rm", "-T", "--no-deps",
              "simulator", "simulator", "run", "--rate", str(per_second / SENSORS), "--duration", f"{seconds}s"],
@@ -115,25 +115,25 @@ class Stack:
         )  # fmt: skip
 
     def containers(self, service: str) -> list[str]:
-        """Return the containers of a service that run."""
+        """Return the running containers of a service."""
         return self.compose("ps", "--quiet", service).split()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # `down` leaves what `run` has started.
+        # `down` does not remove containers that `run` started.
         label = f"label=com.docker.compose.project={self.name}"
         for container in _docker("ps", "--all", "--quiet", "--filter", label).split():
             _docker("rm", "--force", container)
         self.compose("down", "--volumes", "--timeout", "5")
 
     def _logs(self) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             ["docker", "compose", "--project-name", self.name, "logs", "--no-color", "--tail", "15"],
             cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        return f"\n{done.stdout[-6000:]}"
+        return f"\n{process.stdout[-6000:]}"
 
 
 def _docker(*arguments: str) -> str:
@@ -141,22 +141,22 @@ def _docker(*arguments: str) -> str:
 
 
 def published(simulator: "subprocess.Popen[str]") -> int:
-    """Wait for a simulator to end; return how many messages it has published, all of which were acknowledged."""
-    said, complaint = simulator.communicate(timeout=600)
-    found = re.search(r"published ([\d,]+) messages of \d+ sensors; all acknowledged", said)
-    if simulator.returncode or not found:
-        raise RuntimeError(f"the simulator ended with {simulator.returncode}: {said[-500:]}{complaint[-1000:]}")
-    return int(found[1].replace(",", ""))
+    """Wait for the end of a simulator; return the number of published messages, which were all acknowledged."""
+    output, errors = simulator.communicate(timeout=600)
+    match = re.search(r"published ([\d,]+) messages of \d+ sensors; all acknowledged", output)
+    if simulator.returncode or not match:
+        raise RuntimeError(f"the simulator ended with {simulator.returncode}: {output[-500:]}{errors[-1000:]}")
+    return int(match[1].replace(",", ""))
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> float:
-    """Return after how many seconds ``condition`` held."""
-    begin = time.monotonic()
+    """Wait for ``condition`` and return the seconds it took."""
+    started_at = time.monotonic()
     while not condition():
-        if time.monotonic() - begin > seconds:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        if time.monotonic() - started_at > seconds:
+            raise TimeoutError(f"{what}: timeout after {seconds:g} s")
         time.sleep(0.2)
-    return time.monotonic() - begin
+    return time.monotonic() - started_at
 
 
 def registry() -> dict[str, object]:
@@ -172,7 +172,7 @@ def registry() -> dict[str, object]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on 127.0.0.1 that nobody listens on."""
+    """Return free ports on 127.0.0.1."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -184,6 +184,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly where docker compose was not there to be tested."""
-    if (why := missing(CORE)) is not None:
-        terminalreporter.write_line(f"NOT TESTED: docker compose: {why}", red=True, bold=True)
+    """Report if docker compose could not be tested."""
+    if (reason := missing(CORE)) is not None:
+        terminalreporter.write_line(f"NOT TESTED: docker compose: {reason}", red=True, bold=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Before Airflow starts: its tables, the password of its user admin, the pool, and the manifest that build_marts' tasks
-# are made from. Harmless when it is repeated.
+# Prepares Airflow before its start: metadata tables, password of the user admin, pool, and the manifest from which the
+# tasks of build_marts are generated. Safe to repeat.
 set -eu
 umask 077
 if [ "${#AIRFLOW_PASSWORD}" -lt 12 ]; then
@@ -8,7 +8,7 @@ if [ "${#AIRFLOW_PASSWORD}" -lt 12 ]; then
     exit 2
 fi
 mkdir -p "$AIRFLOW_HOME/logs" "$DBT_TARGET_PATH" "$DBT_LOG_PATH"
-# As a build has it, with the options that Cosmos gives and as the same login: so that it goes on from what is parsed here.
+# The same options and login as in a build by Cosmos, so that the build reuses the parsed project.
 PGUSER=dbt PGPASSWORD=$PG_DBT_PASSWORD dbt parse --project-dir /app/dbt_project --profiles-dir /app/dbt_project --profile sensor_warehouse --target warehouse \
     --no-version-check &
 airflow db migrate

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Has Airflow build the marts once, after its very first start: their next hour may be far, and scans want them."""
+"""Triggers the first build of the marts after the first start of Airflow, because scans need the marts."""
 
 import json
 import os
@@ -12,31 +12,31 @@ API = "http://airflow-api-server:8080"
 RUNS = "/api/v2/dags/build_marts/dagRuns"
 
 
-def ask(path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:
-    """Return the answer to a request."""
-    request = urllib.request.Request(  # noqa: S310 - our own address
+def request(path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:
+    """Send a request and return the JSON of the response."""
+    http_request = urllib.request.Request(  # noqa: S310 - a fixed URL
         API + path,
         None if body is None else json.dumps(body).encode(),
         {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        return json.loads(answer.read())
+    with urllib.request.urlopen(http_request, timeout=30) as response:  # noqa: S310
+        return json.loads(response.read())
 
 
-def begin() -> None:
-    """Start a run where there has been none."""
-    token = ask("/auth/token", {"username": "admin", "password": os.environ["AIRFLOW_PASSWORD"]})["access_token"]
-    if not ask(RUNS, token=token)["total_entries"]:
-        ask(RUNS, {"logical_date": None}, token)
-        print("the first build of the marts is started")
+def trigger_first_build() -> None:
+    """Trigger a run if there has been none."""
+    token = request("/auth/token", {"username": "admin", "password": os.environ["AIRFLOW_PASSWORD"]})["access_token"]
+    if not request(RUNS, token=token)["total_entries"]:
+        request(RUNS, {"logical_date": None}, token)
+        print("first build of the marts triggered")
 
 
 while True:
     try:
-        begin()
+        trigger_first_build()
         break
     except urllib.error.HTTPError as error:
-        print(f"not yet: {error}")  # the DAG is still being read
+        print(f"retrying: {error}")  # the DAG is not parsed yet
     except OSError as error:
-        print(f"not yet: {error}")  # the API server is still starting
+        print(f"retrying: {error}")  # the API server is not ready yet
     time.sleep(5)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Writes Alertmanager's configuration from the environment, for it reads none itself, and becomes Alertmanager. Who is
-# told: ALERT_WEBHOOK_URL by a POST of JSON, ALERT_MAIL_TO by e-mail through ALERT_SMTP_HOST; both, one, or nobody.
+# Writes Alertmanager's configuration from the environment, which Alertmanager does not read itself, and runs it.
+# Receivers, both optional: ALERT_WEBHOOK_URL gets a POST of JSON, ALERT_MAIL_TO e-mail through ALERT_SMTP_HOST.
 set -eu
 umask 077
-# Secrets go into files of their own: what has a quote in it breaks no line, and Alertmanager's status page shows none.
+# Secrets are in separate files: quotes need no escaping, and the status page of Alertmanager does not show them.
 printf %s "${ALERT_WEBHOOK_URL:-}" >/tmp/webhook
 printf %s "${ALERT_SMTP_PASSWORD:-}" >/tmp/smtp-password
 
@@ -41,5 +41,5 @@ fi
     fi
 } >/tmp/alertmanager.yml
 unset ALERT_WEBHOOK_URL ALERT_SMTP_PASSWORD
-# One of its kind: no cluster, so nothing listens for others.
+# A single instance: no cluster port is opened.
 exec /bin/alertmanager --config.file=/tmp/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address= "$@"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# An authority and a server certificate for the broker, for those who have none.
+# Creates a certificate authority and a server certificate for the broker.
 #
 #   certificates.sh DIRECTORY NAME…     NAME: every host name and address that clients connect to
 #
-# Makes DIRECTORY/certs/{ca.pem,server.pem,server.key} and DIRECTORY/authority/ca.key. Clients need ca.pem alone
-# (MQTT_CA_FILE); keep authority/ off the servers: who has its key can pose as the broker. Files that are there stay:
-# remove certs/server.* and run it again for other names or another year.
+# Creates DIRECTORY/certs/{ca.pem,server.pem,server.key} and DIRECTORY/authority/ca.key. Clients need only ca.pem
+# (MQTT_CA_FILE). Keep authority/ off the servers: its key can issue certificates for the broker's name. Existing files
+# are kept: remove certs/server.* and run it again for other names or to renew the certificate.
 set -eu
 umask 077
 
@@ -40,7 +40,7 @@ if [ ! -f "$authority/ca.key" ] || [ ! -f "$certs/ca.pem" ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
         -subj "/CN=sensor-warehouse broker CA" \
         -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign,cRLSign \
-        -keyout "$authority/ca.key" -out "$work/ca.pem" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
+        -keyout "$authority/ca.key" -out "$work/ca.pem" 2>"$work/errors" || { cat "$work/errors" >&2; exit 1; }
     mv "$work/ca.pem" "$certs/ca.pem"
 fi
 {
@@ -54,6 +54,6 @@ fi
         -keyout "$work/server.key" -out "$work/server.csr" &&
         openssl x509 -req -in "$work/server.csr" -CA "$certs/ca.pem" -CAkey "$authority/ca.key" \
             -set_serial "0x$(openssl rand -hex 16)" -days 825 -extfile "$work/extensions" -out "$work/server.pem"
-} 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
+} 2>"$work/errors" || { cat "$work/errors" >&2; exit 1; }
 chmod 644 "$certs/ca.pem" "$work/server.pem"
 mv "$work/server.key" "$work/server.pem" "$certs"

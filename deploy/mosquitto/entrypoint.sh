@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes mosquitto's private files from the environment and becomes what it is told to run (mosquitto).
+# Creates mosquitto's private files from the environment and runs the given command (mosquitto).
 #
-#   MQTT_<USER>_PASSWORD   one for each user of the ACL; none has a default
-#   /mosquitto/certs       server.pem, server.key (certificates.sh makes them, or a company's own)
-#   /mosquitto/config      acl; devices: optional, further logins as mosquitto_passwd writes them
+#   MQTT_<USER>_PASSWORD   one per user of the ACL, without defaults
+#   /mosquitto/certs       server.pem, server.key (created by certificates.sh, or your own)
+#   /mosquitto/config      acl; optional: devices, additional logins in the format of mosquitto_passwd
 #
-# Started as root, it hands the files to the user mosquitto, whom mosquitto then becomes by itself; so the key may
-# belong to root alone. Passwords are on no command line and in no file in clear, but for a moment in a private one.
+# Started as root, it gives the files to the user mosquitto, to which mosquitto then switches; so the key may belong to
+# root. Passwords are on no command line, and unencrypted only briefly in a private file.
 set -eu
 umask 077
 
@@ -23,27 +23,27 @@ for user in $users; do
     name="MQTT_$(printf %s "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD"
     eval "password=\${$name:-}"
     case $password in
-        "") mistake "$name: not set; \`make secrets\` makes one" ;;
+        "") mistake "$name: not set; run \`make secrets\`" ;;
         *[!\!-\~]* | *:*)
-            mistake "$name: has a colon, a space or a character beyond ASCII; \`make secrets\` makes one without" ;;
+            mistake "$name: has a colon, a space or a non-ASCII character; \`make secrets\` generates valid ones" ;;
         *[Cc]hange*[Mm]e* | *[Ee]xample* | *[Pp]assword* | *[Ss]ecret* | *"$user"*)
-            mistake "$name: is an example, not a secret; \`make secrets\` makes one" ;;
+            mistake "$name: is an example, not a secret; run \`make secrets\`" ;;
         ????????????*) ;;
-        *) mistake "$name: shorter than 12 characters; \`make secrets\` makes one" ;;
+        *) mistake "$name: shorter than 12 characters; run \`make secrets\`" ;;
     esac
 done
 for file in "$configuration/acl" "$certificates/server.pem" "$certificates/server.key"; do
     [ -r "$file" ] ||
-        mistake "$file: not there, or user $(id -u) can't read it; \`make secrets\` makes the certificates"
+        mistake "$file: missing, or not readable for user $(id -u); \`make secrets\` creates the certificates"
 done
 if [ -n "$mistakes" ]; then
-    echo "mosquitto: does not start:$mistakes" >&2
+    echo "mosquitto: invalid configuration:$mistakes" >&2
     exit 2
 fi
 
 mkdir -p "$run"
 rm -f "$run/passwords"
-# The health check's password is known to this container alone, and another one at every start.
+# The password of the health check is random at every start and never leaves this container.
 health=$(head -c 24 /dev/urandom | base64 | tr -d '/+=\n')
 {
     for user in $users; do
@@ -65,7 +65,7 @@ if [ "$(id -u)" = 0 ]; then
     fi
 fi
 
-# They are in the files now; mosquitto has no need of them.
+# mosquitto reads the passwords from the files.
 for user in $users; do
     unset "MQTT_$(printf %s "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD"
 done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Adds to the configuration the HTTP interface, whose metrics take a token, and becomes Prometheus.
+# Adds the scrape job of the HTTP interface, which needs a token, to the configuration and runs Prometheus.
 set -eu
 umask 077
 if [ -z "${ACCESS_METRICS_SECRET:-}" ]; then

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs once, when the database is made: the login that owns the warehouse and migrates it. It is no superuser; it may make
-# roles and databases, for the logins of the services (`timescale logins`).
+# Runs once, when the database is created: creates the login that owns and migrates the warehouse. It is not a superuser;
+# it may create roles and databases, for the service logins (`timescale logins`).
 set -eu
 : "${WAREHOUSE_OWNER:?}" "${WAREHOUSE_PASSWORD:?PGPASSWORD is missing: run make secrets}"
-# From the environment: arguments of a process can be read by others.
+# Passed in the environment: other users can read the arguments of a process.
 psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
 \getenv owner WAREHOUSE_OWNER
 \getenv password WAREHOUSE_PASSWORD

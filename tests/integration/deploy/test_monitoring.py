@@ -1,4 +1,4 @@
-"""What Prometheus is told: alerts that promtool tries, their pages, and the questions put to the database."""
+"""Prometheus: configuration, alerts and their runbooks, and the queries of postgres-exporter."""
 
 import re
 import shutil
@@ -17,17 +17,19 @@ ALERTS = YAML(typ="safe").load(FOLDER / "alerts.yml")["groups"][0]["rules"]
 @pytest.mark.parametrize(
     "command", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]], ids=["config", "alerts"]
 )
-def test_promtool_is_content(command):
-    """The configuration is valid; each alert fires where it should, and nowhere else."""
+def test_promtool_accepts_configuration_and_alerts(command):
+    """The configuration is valid; each alert fires only in its test cases."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
-    done = subprocess.run(["promtool", *command], check=False, cwd=FOLDER, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(
+        ["promtool", *command], check=False, cwd=FOLDER, capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_every_alert_is_tried_and_has_its_page(alert):
-    """Who is called by an alert finds what to do, under its name; and promtool's test names it."""
+def test_every_alert_has_a_runbook_and_a_test(alert):
+    """The runbook has a heading with the name of the alert, and the promtool test names it."""
     name = alert["alert"]
     page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
     headings = re.findall(r"^### (.+)$", (ROOT / page).read_text(), re.MULTILINE)
@@ -37,24 +39,24 @@ def test_every_alert_is_tried_and_has_its_page(alert):
 
 
 def test_every_metric_of_an_alert_exists():
-    """Alerts watch what collector, archiver and the questions below say, not what nobody says."""
-    asked = {
+    """Every metric in an alert comes from collector, archiver or a query of the exporter."""
+    exported = {
         f"{name}_{column}"
-        for name, one in QUERIES.items()
-        for metric in one["metrics"]
-        for column, about in metric.items()
-        if about["usage"] != "LABEL"
+        for name, query in QUERIES.items()
+        for metric in query["metrics"]
+        for column, definition in metric.items()
+        if definition["usage"] != "LABEL"
     }
     known = "".join(path.read_text() for path in (ROOT / "collector").rglob("*.py"))
     for alert in ALERTS:
         for metric in re.findall(r"\b(?:collector|archive|warehouse)_\w+", alert["expr"]):
-            own = re.sub(r"^(collector|archive)_", "", metric).removesuffix("_total")
-            assert metric in asked or f"_{own}" in known, metric
+            suffix = re.sub(r"^(collector|archive)_", "", metric).removesuffix("_total")
+            assert metric in exported or f"_{suffix}" in known, metric
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_question_has_an_answer(name, database):
-    """The exporter's login, a member of data_scientist, gets a column for each metric, on both editions."""
+def test_every_exporter_query_returns_its_metrics(name, database):
+    """As a member of data_scientist each query returns one column per metric, on both editions."""
     with database.connect() as connection:
         connection.execute("""
             insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
@@ -72,8 +74,8 @@ def test_every_question_has_an_answer(name, database):
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
-def test_lag_is_that_behind_the_newest_reading(database):
-    """Old readings alone are no lag; what is newer than the stored means is, until they are refreshed."""
+def test_rollup_lag_is_measured_from_the_newest_reading(database):
+    """Old readings cause no lag; readings newer than the aggregates do, until the next refresh."""
     lag = "select lag_seconds from telemetry.rollup_lag where level = '1m'"
     with database.connect() as connection:
         connection.execute("""

@@ -1,4 +1,4 @@
-"""What an audit of the locked packages comes to, whatever the services say."""
+"""Audit of the locked packages, for all kinds of answers of the services."""
 
 import importlib.util
 import sys
@@ -27,11 +27,11 @@ UNKNOWN = {"name": "b", "skip_reason": "not found"}
 
 
 def service(**answers):
-    """Make what asks services that say ``answers``; the first question is about one package alone."""
+    """Make a query function that returns ``answers``; the first query is for one package only."""
 
     def ask(name, requirements):
-        said = answers.get(name)
-        return said and [one for one in said if f"{one['name']}==" in requirements]
+        dependencies = answers.get(name)
+        return dependencies and [entry for entry in dependencies if f"{entry['name']}==" in requirements]
 
     return ask
 
@@ -40,22 +40,22 @@ def service(**answers):
     ("answers", "status", "part"),
     [
         ({"pypi": [GOOD, {**BAD, "vulns": []}]}, 0, "2 packages, no known vulnerability"),
-        ({"pypi": [GOOD, BAD]}, 1, "b 2.0: CVE-1, mended in 2.1"),
+        ({"pypi": [GOOD, BAD]}, 1, "b 2.0: CVE-1, fixed in 2.1"),
         ({"pypi": None, "osv": [GOOD, BAD]}, 1, "CVE-1"),
         ({"pypi": [{**UNKNOWN, "name": "a"}, UNKNOWN], "osv": [GOOD, BAD]}, 1, "CVE-1"),
         ({"pypi": None, "osv": None}, 3, "no vulnerability service answers"),
         ({"pypi": [{**UNKNOWN, "name": "a"}, UNKNOWN]}, 3, "no vulnerability service answers"),
-        ({"pypi": [GOOD, UNKNOWN]}, 3, "nothing is known: ['b']"),
+        ({"pypi": [GOOD, UNKNOWN]}, 3, "unknown to the service: ['b']"),
     ],
 )
-def test_the_verdict(answers, status, part):
+def test_audit_result(answers, status, part):
     """Only packages that a service knows count as audited; one vulnerability is enough to fail."""
-    found = audit.audit(LOCKED, service(**answers))
-    assert (found.exit_status, part in found.text()) == (status, True), found.text()
+    result = audit.audit(LOCKED, service(**answers))
+    assert (result.exit_status, part in result.text()) == (status, True), result.text()
 
 
-def test_a_service_that_knows_nothing_is_asked_one_question():
-    """Where nobody answers, no list of packages goes out."""
-    asked = []
-    audit.audit(LOCKED, lambda name, requirements: asked.append((name, requirements.count("=="))))
-    assert asked == [("pypi", 1), ("osv", 1)]
+def test_a_failing_service_gets_one_query():
+    """A service that does not answer never receives the list of packages."""
+    queries = []
+    audit.audit(LOCKED, lambda name, requirements: queries.append((name, requirements.count("=="))))
+    assert queries == [("pypi", 1), ("osv", 1)]

@@ -27,30 +27,30 @@ ALL = [pytest.param(path, command, id=" ".join(path)) for name in COMMANDS for p
 
 @pytest.mark.parametrize(("path", "command"), ALL)
 def test_command_has_help(path, command):
-    """Every command says in a sentence what it does."""
+    """The help of every command begins with a sentence."""
     assert command.help
     assert command.help.strip().splitlines()[0].endswith(".")
 
 
 @pytest.mark.parametrize(("path", "command"), ALL)
 def test_parameters_have_help(path, command):
-    """Every option and argument says what it is for."""
+    """Every option and argument has a help text."""
     assert [parameter.name for parameter in command.params if not getattr(parameter, "help", None)] == []
 
 
 @pytest.mark.parametrize(("path", "command"), ALL)
 def test_help_can_be_shown(path, command):
-    """``--help`` works for every command, touches nothing and ends with 0."""
+    """``--help`` works for every command, has no side effect and ends with 0."""
     app = importlib.import_module(f"{path[0]}.cli").app
-    done = CliRunner().invoke(app, [*path[1:], "--help"], prog_name=path[0])
-    assert done.exit_code == 0
-    assert "Usage:" in done.output
+    result = CliRunner().invoke(app, [*path[1:], "--help"], prog_name=path[0])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
 
 
-def test_public_commands_are_there():
-    """The commands that the design promises exist under their names."""
-    found = {" ".join(path) for name in COMMANDS for path, _ in tree(name)}
-    assert found >= {
+def test_public_commands_exist():
+    """The public commands exist under their names."""
+    names = {" ".join(path) for name in COMMANDS for path, _ in tree(name)}
+    assert names >= {
         "timescale serve",
         "timescale migrate",
         "timescale status",
