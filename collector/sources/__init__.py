@@ -1,1 +1,1 @@
-"""Where messages come from: MQTT and Kafka."""
+"""Sources of messages: MQTT and Kafka."""

@@ -1,9 +1,9 @@
 """A paho-mqtt client that reads many packets at a time and acknowledges many at a time.
 
 paho-mqtt 2.2 spends a subscriber's time on three ``recv`` calls, one ``select`` and several locks a packet. Here one
-``recv`` brings all that has arrived, PUBLISH packets are read in place, and every other packet goes to paho as
-before: connection, session, keep-alive, TLS and subscriptions stay its business. The packet layout is that of MQTT
-3.1.1, sections 2.2 and 3.3. See docs/decisions/0003-reading-mqtt-in-bulk.md for figures and what it rests on.
+``recv`` brings all that has arrived, PUBLISH packets are read in place, and paho handles every other packet as
+before, with connection, session, keep-alive, TLS and subscriptions. The packet layout is that of MQTT 3.1.1, sections
+2.2 and 3.3. See docs/decisions/0003-reading-mqtt-in-bulk.md for figures and the parts of paho this depends on.
 """
 
 import itertools
@@ -22,9 +22,9 @@ RECEIVE_BYTES = 256 * 1024
 _PUBLISH = 0x30
 _PUBACK = 0x4002_0000
 """PUBACK (4 << 4), remaining length 2, then the packet identifier: four bytes, so an array of integers is a packet."""
-_TOPICS_KEPT = 100_000
-_LONGEST_KEPT = 200
-"""Bytes; longer topics are decoded each time, for 100,000 of 65,535 bytes would be all the memory there is."""
+_MOST_CACHED_TOPICS = 100_000
+_LONGEST_CACHED_TOPIC = 200
+"""Bytes; longer topics are decoded each time: 100,000 topics of 65,535 bytes would fill the memory."""
 _LONGEST_HEADER = 5
 _CONNECTIONS = itertools.count(1)
 
@@ -39,15 +39,15 @@ def _long_length(buffer: bytes, position: int) -> tuple[int, int]:
         if byte < 128:  # noqa: PLR2004 - the high bit is clear in the last byte
             return body + 1, length
     if len(buffer) >= position + _LONGEST_HEADER:
-        raise ValueError("a remaining length of more than four bytes")
+        raise ValueError("remaining length has more than four bytes")
     return 0, 0
 
 
 class BulkClient(Client):
-    """An MQTT 3.1.1 client with a persistent session whose messages go to ``deliver`` and await ``acknowledge``.
+    """An MQTT 3.1.1 client with a persistent session; messages go to ``deliver`` and wait for :meth:`acknowledge`.
 
-    A message's ``delivery`` is its packet identifier together with the number of the connection it came over, which no
-    other connection of this process has: a broker may give the identifier to another message on the next one.
+    A message's ``delivery`` is its packet identifier together with a connection number that is unique in this process:
+    on the next connection, a broker may use the identifier for another message.
     """
 
     def __init__(self, client_id: str, deliver: Callable[[Message], None]) -> None:
@@ -56,15 +56,15 @@ class BulkClient(Client):
         )
         self._deliver = deliver
         self._chunks: list[bytes] = []
-        self._have = 0
-        self._needed = 2
+        self._received_bytes = 0
+        self._needed_bytes = 2
         self._topics: dict[bytes, str] = {}
         self._connection_bits = 0
         self._received = 0
 
     def reconnect(self) -> MQTTErrorCode:
-        """Connect (again); what had been read of a packet belongs to the old connection and is dropped."""
-        self._chunks, self._have, self._needed = [], 0, 2
+        """Connect, or connect again; a partly read packet of the old connection is dropped."""
+        self._chunks, self._received_bytes, self._needed_bytes = [], 0, 2
         self._connection_bits = next(_CONNECTIONS) << 16
         return super().reconnect()
 
@@ -80,39 +80,39 @@ class BulkClient(Client):
             return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
         self._last_bytes_received = time.monotonic()
         self._chunks.append(data)
-        self._have += len(data)
-        if self._have < self._needed:
+        self._received_bytes += len(data)
+        if self._received_bytes < self._needed_bytes:
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         try:
-            done, result = self._handle(buffer)
+            handled, result = self._handle(buffer)
         except (IndexError, ValueError, MalformedPacket):
             result = MQTTErrorCode.MQTT_ERR_PROTOCOL
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return self._loop_rc_handle(result)
-        rest = buffer[done:]
-        self._chunks, self._have = ([rest] if rest else []), len(rest)
+        rest = buffer[handled:]
+        self._chunks, self._received_bytes = ([rest] if rest else []), len(rest)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:
-        """Handle the complete packets in ``buffer``; return how many bytes they were, and paho's verdict."""
-        # Every message arrives at another microsecond, also those that one read brings and those that come while the
-        # clock is set back: a reading whose time is that of its arrival must not collide with the one before it.
+        """Handle the complete packets in ``buffer``; return their number of bytes, and paho's result."""
+        # Every message gets its own microsecond of arrival, also within one read and after the clock was set back: two
+        # readings whose time is that of their arrival must not collide.
         received = max(time.time_ns() // 1000, self._received + 1)
         deliver, topics, connection_bits = self._deliver, self._topics, self._connection_bits
         position, end = 0, len(buffer)
-        self._needed = 2
+        self._needed_bytes = 2
         while end - position >= 2:  # noqa: PLR2004 - command and the first byte of the length
             command = buffer[position]
             body, length = position + 2, buffer[position + 1]
-            if length > 127:  # noqa: PLR2004 - the high bit says that another byte of the length follows
+            if length > 127:  # noqa: PLR2004 - the high bit is set: another byte of the length follows
                 body, length = _long_length(buffer, position)
                 if not body:
-                    self._needed = end - position + 1
+                    self._needed_bytes = end - position + 1
                     break
             stop = body + length
             if stop > end:
-                self._needed = stop - position
+                self._needed_bytes = stop - position
                 break
             if command & 0xF0 == _PUBLISH:
                 topic_end = body + 2 + (buffer[body] << 8 | buffer[body + 1])
@@ -123,7 +123,7 @@ class BulkClient(Client):
                     mid = connection_bits | buffer[topic_end] << 8 | buffer[topic_end + 1]
                     payload = topic_end + 2
                 if payload > stop:
-                    raise ValueError("a topic that is longer than its packet")
+                    raise ValueError("topic is longer than its packet")
                 topic = topics.get(raw)
                 if topic is None:
                     topic = self._topic(raw)
@@ -138,10 +138,10 @@ class BulkClient(Client):
         return position, MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _topic(self, raw: bytes) -> str:
-        # Kept, since decoding a topic costs as much as the rest of a packet; bounded, since a broker may send any.
-        if len(raw) > _LONGEST_KEPT:
+        # Cached: decoding a topic costs as much as the rest of a packet. Bounded: a broker may send any number of them.
+        if len(raw) > _LONGEST_CACHED_TOPIC:
             return raw.decode("utf-8", "surrogateescape")
-        if len(self._topics) >= _TOPICS_KEPT:
+        if len(self._topics) >= _MOST_CACHED_TOPICS:
             self._topics.clear()
         topic = self._topics[raw] = raw.decode("utf-8", "surrogateescape")
         return topic
@@ -161,9 +161,9 @@ class BulkClient(Client):
         return self._packet_handle()
 
     def acknowledge(self, deliveries: Iterable[int]) -> int:
-        """Send a PUBACK for each of ``deliveries``, in one write; return how many. Only from the thread of the loop.
+        """Send a PUBACK for each of ``deliveries``, in one write; return their number. Only from the loop's thread.
 
-        Those of another connection are passed over: what they stand for comes again, or is not this client's.
+        Those of another connection are skipped: the broker sends the messages again, or they are another client's.
         """
         current = self._connection_bits
         acks = [_PUBACK | delivery & 0xFFFF for delivery in deliveries if delivery & ~0xFFFF == current]
@@ -171,7 +171,7 @@ class BulkClient(Client):
             self._packet_queue(PUBACK, struct.pack(f">{len(acks)}I", *acks), 0, 1)
         return len(acks)
 
-    def expect_silence(self) -> None:
-        """Keep the connection although nothing is read: call before ``loop_misc`` while reading is paused."""
-        # PINGRESPs wait unread in the socket; paho must go on sending PINGREQs instead of giving up.
+    def keep_alive_while_paused(self) -> None:
+        """Keep the connection although reading is paused: call before ``loop_misc``."""
+        # PINGRESPs wait unread in the socket; paho must keep sending PINGREQs instead of closing the connection.
         self._ping_t = 0.0

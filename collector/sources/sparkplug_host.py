@@ -1,4 +1,4 @@
-"""What a collector says to Sparkplug's edge nodes: that it is there (STATE), and that it needs a birth (NCMD)."""
+"""Publications of a Sparkplug host application: its STATE (online, offline) and requests for a rebirth (NCMD)."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,10 +7,10 @@ from collector.formats.sparkplug.nodes import NAMESPACE, Nodes, Publication
 
 
 class SparkplugHost:
-    """The Sparkplug host application that a collector is (Sparkplug 3.0, section 5.3).
+    """The collector as a Sparkplug host application (Sparkplug 3.0, section 5.3).
 
-    ``host_id`` is its name; without one it publishes no STATE, which only edge nodes that wait for their primary host
-    need. It says nothing as long as it :meth:`follows` no nodes, that is while the registry knows no Sparkplug.
+    ``host_id`` is its name. Without one it publishes no STATE, which only edge nodes that wait for their primary host
+    need. It publishes nothing before :meth:`follow` was called with nodes: while the registry has no Sparkplug sensor.
     """
 
     def __init__(self, host_id: str | None = None) -> None:
@@ -18,36 +18,37 @@ class SparkplugHost:
         self._nodes: tuple[Nodes, ...] = ()
         self._online: Publication | None = None
 
-    def follows(self, nodes: Sequence[Nodes]) -> None:
-        """Speak for ``nodes`` from now on. From any thread."""
-        for one in nodes:
-            one.online = self._online
+    def follow(self, nodes: Sequence[Nodes]) -> None:
+        """Publish for ``nodes`` from now on. From any thread."""
+        for group in nodes:
+            group.online = self._online
         self._nodes = tuple(nodes)
 
-    def connecting(self, now: int) -> Publication | None:
-        """Return the will of a connection that begins ``now``, in milliseconds since 1970; None: it has none."""
+    def will(self, now: int) -> Publication | None:
+        """Return the MQTT will of a connection that begins ``now`` (milliseconds since 1970); None: no will."""
         if self._topic is None or not self._nodes:
             return None
-        # Both carry one time: so a node tells the will of an earlier connection from that of the present one.
+        # Online and offline STATE of one connection have the same timestamp, by which edge nodes recognise the will of
+        # an earlier connection.
         self._online = self._state(self._topic, online=True, now=now)
-        self.follows(self._nodes)
+        self.follow(self._nodes)
         return self._state(self._topic, online=False, now=now)
 
-    def connected(self) -> Publication | None:
-        """Return what is to be published once the connection has its subscriptions."""
+    def online(self) -> Publication | None:
+        """Return the STATE to publish once the connection has its subscriptions."""
         return self._online
 
-    def leaving(self, now: int) -> Publication | None:
-        """Return what is to be published before the connection is ended on purpose: then its will is not."""
+    def offline(self, now: int) -> Publication | None:
+        """Return the STATE to publish before an orderly disconnect, after which the broker publishes no will."""
         online, self._online = self._online, None
-        self.follows(self._nodes)
+        self.follow(self._nodes)
         return None if online is None else self._state(online.topic, online=False, now=now)
 
-    def outgoing(self) -> Iterator[Publication]:
-        """Yield what is to be published, once."""
-        for one in self._nodes:
-            while one.outbox:
-                yield one.outbox.popleft()
+    def pop_publications(self) -> Iterator[Publication]:
+        """Yield the publications that wait, each once."""
+        for nodes in self._nodes:
+            while nodes.outbox:
+                yield nodes.outbox.popleft()
 
     @staticmethod
     def _state(topic: str, *, online: bool, now: int) -> Publication:

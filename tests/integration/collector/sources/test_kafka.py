@@ -195,29 +195,29 @@ def test_database_away(database, kafka, start, unique):
 
 def test_pausing_loses_and_repeats_nothing(kafka, unique, monkeypatch):
     """Partitions that are paused and resumed again and again bring each record once."""
-    monkeypatch.setattr("collector.sources.kafka._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("collector.sources.kafka._PAUSE_AFTER_SECONDS", 0.0)
     monkeypatch.setattr("collector.sources.kafka._MOST_RECORDS", 100)
 
     class Slow:
-        """A sink that is full after 500 records, until it has been asked a few times."""
+        """A sink that is full after 500 records, until ``is_full`` was read a few times."""
 
         failure = None
 
         def __init__(self) -> None:
             self.offsets: list[int] = []
-            self.room = 500
-            self.asked = 0
+            self.capacity = 500
+            self.reads = 0
 
         @property
-        def full(self) -> bool:
-            self.asked += self.room <= 0
-            if self.asked == 5:
-                self.asked, self.room = 0, 500
-            return self.room <= 0
+        def is_full(self) -> bool:
+            self.reads += self.capacity <= 0
+            if self.reads == 5:
+                self.reads, self.capacity = 0, 500
+            return self.capacity <= 0
 
         def add(self, message) -> None:
             self.offsets.append(message.delivery)
-            self.room -= 1
+            self.capacity -= 1
 
         def notify(self) -> None:
             if len(self.offsets) >= 6_000:

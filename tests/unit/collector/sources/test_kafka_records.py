@@ -1,4 +1,4 @@
-"""Kafka without a cluster: records and messages, errors, and who commits what when partitions move."""
+"""Kafka without a cluster: records and messages, errors, and commits when partitions move."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from collector.settings import CollectorSettings, KafkaSettings
-from collector.sources.kafka import KafkaRefusedError, KafkaSource, KafkaTroubles, message_of
+from collector.sources.kafka import KafkaErrorHandler, KafkaRefusedError, KafkaSource, message_of
 
 HEADER = "mqtt-topic"
 CREATE_TIME = 1
@@ -20,20 +20,20 @@ def record(offset: int = 0, partition: int = 0, **more) -> Message:
 
 
 def test_message_of_a_record():
-    """Key, value and time of a record make a message; its place is the handle for committing it."""
+    """Key, value and time of a record become a message; its position is the delivery."""
     found = message_of(record(5, 3), HEADER)
     assert found == ("a/b", b"1", 1_700_000_000_123_005, False, 3 << 48 | 5, 1)
 
 
 def test_message_of_a_forwarded_record():
-    """What forward wrote into headers is what the message says."""
+    """The headers that forward writes become fields of the message."""
     headers = [("qos", b"0"), ("retained", b"1"), ("received", b"1700000000123456"), (HEADER, b"c/d")]
     found = message_of(record(headers=headers), HEADER)
     assert found == ("c/d", b"1", 1_700_000_000_123_456, True, 0, 0)
 
 
 def test_another_header_for_the_topic():
-    """The header that holds the topic can be another; then the default one means nothing."""
+    """With another header for the topic, the default header is ignored."""
     headers = [(HEADER, b"no"), ("source", b"yes")]
     assert message_of(record(headers=headers), "source").topic == "yes"
 
@@ -42,19 +42,19 @@ def test_another_header_for_the_topic():
     "received", [b"", b"-1", b"1e3", b" 1", b"0", b"90000000000000000", b"1" * 40, b"1" * 5000, "²".encode(), None]
 )
 def test_unusable_arrival(received):
-    """An arrival that is no time in the header gives way to the record's."""
+    """An invalid arrival in the header is replaced by the record's timestamp."""
     assert message_of(record(headers=[("received", received)]), HEADER).received == 1_700_000_000_123_000
 
 
 @pytest.mark.parametrize("milliseconds", [-1, 0, 1, 90_000_000_000_000, 2**62])
 def test_unusable_timestamp(milliseconds):
-    """A record without a usable time arrives now: its message can be stored all the same."""
+    """A record without a valid time gets the current time, so that its message can be stored."""
     found = message_of(record(timestamp=(CREATE_TIME, milliseconds)), HEADER)
     assert 1_700_000_000_000_000 < found.received < 10_000_000_000_000_000
 
 
 def test_records_of_one_millisecond():
-    """Records that Kafka gives the same time do not collide where that is the time of a reading."""
+    """Records with the same Kafka timestamp get different arrivals."""
     arrivals = {message_of(record(offset), HEADER).received for offset in range(500)}
     assert len(arrivals) == 500
 
@@ -71,7 +71,7 @@ def test_records_of_one_millisecond():
     ],
 )
 def test_odd_records(more, topic, payload):
-    """A record without a usable key or value is a message all the same."""
+    """A record without a valid key or value is still a message."""
     assert message_of(record(**more), HEADER)[:2] == (topic, payload)
 
 
@@ -89,18 +89,18 @@ def test_odd_records(more, topic, payload):
         (KafkaError(KafkaError._MAX_POLL_EXCEEDED), True, False),
     ],
 )
-def test_what_ends_a_client(error, connected, refused):
-    """Refusals end a client with a message that says what to check; everything else may pass."""
-    troubles = KafkaTroubles(KafkaSettings(topic="t", group="g"))
-    troubles.connected = connected
-    troubles(error)
-    assert (troubles.refused is not None) == refused
+def test_refusals_end_a_client(error, connected, refused):
+    """Refusals end a client with a message that names the settings to check; other errors are temporary."""
+    handler = KafkaErrorHandler(KafkaSettings(topic="t", group="g"))
+    handler.connected = connected
+    handler(error)
+    assert (handler.refused is not None) == refused
     if refused:
-        assert "Check KAFKA_TOPIC" in str(troubles.refused)
+        assert "Check KAFKA_TOPIC" in str(handler.refused)
 
 
 class _FakeConsumer:
-    """A consumer whose rebalances happen when the test says so, one step each time it is polled."""
+    """A consumer whose rebalances are controlled by the test: one step at each poll."""
 
     def __init__(self, *steps: Callable[["_FakeConsumer"], object]) -> None:
         self.steps = list(steps)
@@ -126,8 +126,8 @@ class _FakeConsumer:
         if not self.steps:
             self.source.stop()
             return None
-        found = self.steps.pop(0)(self)
-        return found if isinstance(found, Message) else None
+        result = self.steps.pop(0)(self)
+        return result if isinstance(result, Message) else None
 
     def consume(self, count, timeout):
         return []
@@ -135,33 +135,33 @@ class _FakeConsumer:
     def commit(self, *, offsets, asynchronous):
         if self.refuse_commits:
             raise KafkaException(self.refuse_commits.pop(0))
-        self.calls.append(("commit", {one.partition: one.offset for one in offsets}, asynchronous))
+        self.calls.append(("commit", {offset.partition: offset.offset for offset in offsets}, asynchronous))
         return offsets
 
     def close(self) -> None:
-        mine = sorted(self.source._mine)
-        if mine:
-            self.revoke(*mine)
+        numbers = sorted(self.source._partitions)
+        if numbers:
+            self.revoke(*numbers)
 
     def __getattr__(self, name):
-        """Take note of a call: pause, resume, incremental_assign, incremental_unassign."""
-        return lambda partitions: self.calls.append((name, [one.partition for one in partitions]))
+        """Record a call of pause, resume, incremental_assign or incremental_unassign."""
+        return lambda partitions: self.calls.append((name, [partition.partition for partition in partitions]))
 
 
 class _FakeSink:
-    """A sink that makes safe what it has when it is told to."""
+    """A sink that commits its messages when :meth:`write` is called."""
 
     failure = None
 
     def __init__(self) -> None:
-        self.full = False
+        self.is_full = False
         self.waiting: list = []
 
     def add(self, message) -> None:
         self.waiting.append(message)
 
     def notify(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write(self, source: KafkaSource) -> None:
         waiting, self.waiting = self.waiting, []
@@ -172,7 +172,7 @@ class _FakeSink:
 
 
 def drive(*steps, drain_seconds: float = 5, sink: _FakeSink | None = None) -> tuple[_FakeConsumer, _FakeSink, bool]:
-    """Run a source through ``steps``; return its consumer, its sink and whether all was safe."""
+    """Run a source through ``steps``; return its consumer, its sink and the result of ``run``."""
     consumer = _FakeConsumer(*steps)
     sink = sink or _FakeSink()
     source = KafkaSource(
@@ -182,8 +182,8 @@ def drive(*steps, drain_seconds: float = 5, sink: _FakeSink | None = None) -> tu
     return consumer, sink, source.run(sink)
 
 
-def test_nothing_is_committed_before_it_is_safe():
-    """Offsets are committed for what the sink made safe, and for nothing that it still holds."""
+def test_offsets_are_committed_after_the_messages():
+    """Offsets are committed for messages that the sink has committed, and for no others."""
     consumer, _, clean = drive(
         lambda c: c.assign(0, 1),
         lambda _: record(7, 0),
@@ -197,8 +197,8 @@ def test_nothing_is_committed_before_it_is_safe():
     assert all(call[1].get(0) == 8 for call in consumer.calls if call[0] == "commit")
 
 
-def test_revoked_partitions_are_waited_for():
-    """Partitions are given up only when what was read of them is safe and its offsets are committed."""
+def test_revocation_waits_for_the_sink():
+    """Revoked partitions are given up after their records are durable and the offsets committed."""
 
     def revoke(consumer: _FakeConsumer) -> None:
         writer = threading.Timer(0.2, consumer.sink.write, (consumer.source,))
@@ -211,8 +211,8 @@ def test_revoked_partitions_are_waited_for():
     assert consumer.calls[1:3] == [("commit", {0: 8, 1: 4}, False), ("incremental_unassign", [0])]
 
 
-def test_revoking_does_not_wait_for_ever():
-    """With the database away, partitions are given up after some patience, and nothing is committed."""
+def test_revocation_wait_is_bounded():
+    """While the database is away, partitions are given up after a bounded wait, and nothing is committed."""
     consumer, sink, clean = drive(
         lambda c: c.assign(0), lambda _: record(7, 0), lambda c: c.revoke(0), drain_seconds=0.1
     )
@@ -221,8 +221,8 @@ def test_revoking_does_not_wait_for_ever():
     assert consumer.calls == [("incremental_assign", [0]), ("incremental_unassign", [0])]
 
 
-def test_last_commit_is_tried_again():
-    """A commit that is refused because another member is joining is tried again before partitions are given up."""
+def test_last_commit_is_retried():
+    """A commit that fails because another member is joining is retried before partitions are given up."""
 
     def revoke(consumer: _FakeConsumer) -> None:
         consumer.sink.write(consumer.source)
@@ -234,7 +234,7 @@ def test_last_commit_is_tried_again():
 
 
 def test_lost_partitions_are_not_committed():
-    """Of partitions that others have already, what was read is kept and written, and nothing is committed."""
+    """Records of lost partitions are written, and their offsets are not committed."""
     consumer, sink, _ = drive(
         lambda c: c.assign(0),
         lambda _: record(7, 0),
@@ -247,15 +247,15 @@ def test_lost_partitions_are_not_committed():
 
 
 def test_partitions_assigned_while_paused_are_paused(monkeypatch):
-    """While the sink is full, a partition that comes is paused too, and all are resumed together."""
-    monkeypatch.setattr("collector.sources.kafka._PATIENCE_SECONDS", 0)
+    """While the sink is full, newly assigned partitions are paused too; all are resumed together."""
+    monkeypatch.setattr("collector.sources.kafka._PAUSE_AFTER_SECONDS", 0)
     monkeypatch.setattr("collector.sources.kafka._POLL_SECONDS", 0)
     sink = _FakeSink()
     consumer, _, _ = drive(
         lambda c: c.assign(0),
-        lambda _: setattr(sink, "full", True),
+        lambda _: setattr(sink, "is_full", True),
         lambda c: c.assign(1),
-        lambda _: setattr(sink, "full", False),
+        lambda _: setattr(sink, "is_full", False),
         lambda _: None,
         sink=sink,
     )
@@ -266,14 +266,14 @@ def test_partitions_assigned_while_paused_are_paused(monkeypatch):
     ]
 
 
-def test_a_failed_sink_ends_the_source():
-    """What ended the sink is raised by run, after the group was left."""
+def test_failed_sink_ends_the_source():
+    """The failure of the sink is raised by run, after the consumer has left the group."""
     sink = _FakeSink()
     with pytest.raises(ZeroDivisionError):
         drive(lambda _: setattr(sink, "failure", ZeroDivisionError()), lambda _: None, sink=sink)
 
 
-def test_a_refusal_ends_the_source():
-    """A refusal among the records is raised by run."""
+def test_refusal_ends_the_source():
+    """A record with a refusal as its error makes run raise."""
     with pytest.raises(KafkaRefusedError):
         drive(lambda _: Message(topic="t", error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))

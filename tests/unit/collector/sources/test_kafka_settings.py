@@ -1,4 +1,4 @@
-"""Settings of Kafka: checked together, and told to librdkafka in its own names."""
+"""Settings of Kafka: checked together, and passed to librdkafka under its names."""
 
 import os
 
@@ -12,7 +12,7 @@ SECRET = "correct-horse-battery"
 
 @pytest.fixture
 def variables(monkeypatch):
-    """Set variables in an environment that has none of Kafka's."""
+    """Return a function that sets variables in an environment without KAFKA_ variables."""
     for name in list(os.environ):
         if name.startswith("KAFKA_"):
             monkeypatch.delenv(name)
@@ -20,12 +20,12 @@ def variables(monkeypatch):
 
 
 def test_defaults(variables):
-    """Without any variable it is a broker on this machine, without login or TLS."""
+    """The default is a broker on this machine, without login or TLS."""
     assert load(KafkaSettings).client() == {"bootstrap.servers": "localhost:9092", "security.protocol": "plaintext"}
 
 
 def test_login(variables, tmp_path):
-    """A login over TLS is told to librdkafka, and its password is in no text about the settings."""
+    """A login over TLS is passed to librdkafka; the password is in no text about the settings."""
     trusted = tmp_path / "ca.pem"
     trusted.write_text("")
     variables(
@@ -36,8 +36,8 @@ def test_login(variables, tmp_path):
         KAFKA_PASSWORD=SECRET,
         KAFKA_CA_FILE=str(trusted),
     )
-    found = load(KafkaSettings)
-    assert found.client() == {
+    kafka = load(KafkaSettings)
+    assert kafka.client() == {
         "bootstrap.servers": "a:9093,b:9093",
         "security.protocol": "sasl_ssl",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -45,7 +45,7 @@ def test_login(variables, tmp_path):
         "sasl.password": SECRET,
         "ssl.ca.location": str(trusted),
     }
-    assert SECRET not in repr(found)
+    assert SECRET not in repr(kafka)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_login(variables, tmp_path):
     ],
 )
 def test_mistakes(variables, values, named):
-    """Each mistake is told once, by the name of its variable, and no secret with it."""
+    """Each mistake is reported once, with the name of its variable and without secrets."""
     variables(**values)
     with pytest.raises(SettingError) as caught:
         load(KafkaSettings)
@@ -76,7 +76,7 @@ def test_mistakes(variables, values, named):
 
 
 def test_session_beside(monkeypatch):
-    """A session beside the collector's has a client id and a share group of its own: it must get every message."""
+    """A second session has its own client id and share group, so that it gets every message."""
     for name in list(os.environ):
         if name.startswith("COLLECTOR_"):
             monkeypatch.delenv(name)

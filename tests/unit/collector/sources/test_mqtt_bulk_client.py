@@ -1,4 +1,4 @@
-"""The bulk MQTT client: packets cut anywhere, packets that lie about their length, acknowledgements."""
+"""The bulk MQTT client: packets cut anywhere, packets with a wrong length, acknowledgements."""
 
 import itertools
 import struct
@@ -16,7 +16,7 @@ PINGRESP = b"\xd0\x00"
 
 
 class FakeSocket:
-    """Gives out the chunks it was told, one a ``recv``, and keeps what is sent."""
+    """Returns the given chunks, one per ``recv``, and records what is sent."""
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -33,20 +33,20 @@ class FakeSocket:
         return chunk[:size]
 
     def send(self, data: bytes) -> int:
-        """Take all of ``data``."""
+        """Record ``data``."""
         self.writes.append(bytes(data))
         return len(data)
 
     def close(self) -> None:
-        """Remember it."""
+        """Record the call."""
         self.closed = True
 
     def fileno(self) -> int:
-        """Return what is no descriptor."""
+        """Return an invalid descriptor."""
         return -1
 
     def setblocking(self, _) -> None:
-        """Do nothing: it never blocks."""
+        """Do nothing."""
 
 
 class Connected(BulkClient):
@@ -65,7 +65,7 @@ class Connected(BulkClient):
         return self.fake
 
     def feed(self, *chunks: bytes) -> MQTTErrorCode:
-        """Let ``chunks`` arrive; return the first verdict that is not success."""
+        """Receive ``chunks``; return the first result that is not success."""
         self.fake.chunks = list(chunks)
         while self.fake.chunks:
             result = self.loop_read()
@@ -75,13 +75,15 @@ class Connected(BulkClient):
 
     @property
     def messages(self) -> list:
-        """What was delivered, without when it arrived and over which connection."""
-        return [(one.topic, one.payload, one.retained, one.delivery & 0xFFFF) for one in self.received]
+        """The delivered messages, without arrival and connection number."""
+        return [
+            (message.topic, message.payload, message.retained, message.delivery & 0xFFFF) for message in self.received
+        ]
 
 
 @pytest.fixture
 def client() -> Connected:
-    """A client that has just connected."""
+    """Return a connected client."""
     return Connected()
 
 
@@ -102,9 +104,9 @@ def publish(topic: str, payload: bytes, mid: int = 0, *, retain: bool = False) -
     return packet(0x30 | (2 if mid else 0) | retain, body)
 
 
-def cut(stream: bytes, places: list[int]) -> list[bytes]:
-    """Cut ``stream`` at ``places``."""
-    edges = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
+def cut(stream: bytes, positions: list[int]) -> list[bytes]:
+    """Cut ``stream`` at ``positions``."""
+    edges = [0, *sorted({position % (len(stream) + 1) for position in positions}), len(stream)]
     return [stream[start:end] for start, end in itertools.pairwise(edges) if end > start]
 
 
@@ -121,42 +123,45 @@ SENT = st.tuples(
     st.lists(st.one_of(SENT, st.just(PINGRESP), st.just(packet(0x90, b"\0\1\1"))), max_size=12),
     st.lists(st.integers(0, 2**32), max_size=30),
 )
-def test_any_stream_in_any_chunks(sent, places):
-    """Whatever is published, among other packets and however it is cut, is delivered once, whole and in order."""
+def test_any_stream_in_any_chunks(sent, positions):
+    """Published messages are delivered once, complete and in order, among other packets and however they are cut."""
     client = Connected()
-    stream = b"".join(one if isinstance(one, bytes) else publish(one[0], one[1], one[3], retain=one[2]) for one in sent)
-    assert client.feed(*cut(stream, places)) == MQTTErrorCode.MQTT_ERR_SUCCESS
-    assert client.messages == [one for one in sent if not isinstance(one, bytes)]
+    stream = b"".join(
+        packet if isinstance(packet, bytes) else publish(packet[0], packet[1], packet[3], retain=packet[2])
+        for packet in sent
+    )
+    assert client.feed(*cut(stream, positions)) == MQTTErrorCode.MQTT_ERR_SUCCESS
+    assert client.messages == [message for message in sent if not isinstance(message, bytes)]
     assert not client.fake.closed
 
 
 def test_byte_by_byte(client):
-    """A stream that arrives a byte at a time is the same stream."""
+    """A stream that arrives byte by byte gives the same messages."""
     stream = publish("a", b"1", 1) + PINGRESP + publish("b" * 300, b"2" * 20_000, 2) + publish("c", b"")
-    assert client.feed(*(stream[place : place + 1] for place in range(len(stream)))) == MQTTErrorCode.MQTT_ERR_SUCCESS
+    assert client.feed(*(stream[start : start + 1] for start in range(len(stream)))) == MQTTErrorCode.MQTT_ERR_SUCCESS
     assert client.messages == [("a", b"1", False, 1), ("b" * 300, b"2" * 20_000, False, 2), ("c", b"", False, 0)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 16_383, 16_384, 2_097_151, 2_097_152])
 def test_lengths_at_the_edges_of_their_encoding(client, size):
-    """Packets whose length takes one more byte than the next smaller are read whole."""
+    """Packets at the limits of the length encoding are read completely."""
     payload = b"x" * max(size - 5, 0)
     assert client.feed(*cut(publish("abc", payload) + publish("d", b"e", 9), [1, 2, 3, 4, 5])) == 0
     assert client.messages == [("abc", payload, False, 0), ("d", b"e", False, 9)]
 
 
 def test_huge_packet_in_small_pieces(client):
-    """A packet of 5 MB that comes in pieces of 1 kB is put together once, not once a piece."""
+    """A packet of 5 MB that arrives in pieces of 1 kB is joined once, not once per piece."""
     stream = publish("a", b"x" * 5_000_000, 1)
-    pieces = [stream[place : place + 1_000] for place in range(0, len(stream), 1_000)]
+    pieces = [stream[start : start + 1_000] for start in range(0, len(stream), 1_000)]
     begun = time.process_time()
     assert client.feed(*pieces) == 0
-    assert time.process_time() - begun < 3  # linear: 0.02 s; put together at each piece: 12.5 GB to copy
+    assert time.process_time() - begun < 3  # linear: 0.02 s; joined at each piece: 12.5 GB to copy
     assert len(client.messages[0][1]) == 5_000_000
 
 
 def test_no_more_than_one_receive_a_call(client):
-    """One call reads at most RECEIVE_BYTES, so that acknowledgements and signals get their turn."""
+    """One call reads at most RECEIVE_BYTES, so that acknowledgements and signals are not delayed."""
     client.fake.chunks = [publish("a", b"x", 1) * RECEIVE_BYTES]
     client.loop_read()
     assert len(client.received) == RECEIVE_BYTES // len(publish("a", b"x", 1))
@@ -186,10 +191,10 @@ def test_no_more_than_one_receive_a_call(client):
     ],
     ids=bytes.hex,
 )
-@pytest.mark.parametrize("behind", [b"", publish("t", b"good", 5) * 3], ids=["alone", "before good ones"])
-def test_malformed_packets(client, bad, behind):
-    """A packet that lies about its length ends the connection and delivers nothing, whatever stands behind it."""
-    assert client.feed(publish("t", b"good", 4) + bad + behind) == MQTTErrorCode.MQTT_ERR_PROTOCOL
+@pytest.mark.parametrize("following", [b"", publish("t", b"good", 5) * 3], ids=["alone", "before good ones"])
+def test_malformed_packets(client, bad, following):
+    """A packet with a wrong length ends the connection and delivers nothing, whatever follows."""
+    assert client.feed(publish("t", b"good", 4) + bad + following) == MQTTErrorCode.MQTT_ERR_PROTOCOL
     assert client.messages == [("t", b"good", False, 4)]
     assert client.fake.closed
     assert client.socket() is None
@@ -197,15 +202,15 @@ def test_malformed_packets(client, bad, behind):
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=5))
-def test_any_bytes(stream, places):
-    """No bytes from the network raise anything: they are packets, or the end of the connection."""
+def test_any_bytes(stream, positions):
+    """No bytes from the network raise an error: they are packets, or end the connection."""
     client = Connected()
-    result = client.feed(*cut(stream, places))
+    result = client.feed(*cut(stream, positions))
     assert (result == MQTTErrorCode.MQTT_ERR_SUCCESS) is not client.fake.closed
 
 
 def test_end_of_the_connection(client):
-    """When the broker closes, the client says so and keeps nothing of a packet that was half read."""
+    """When the broker closes the connection, the client reports it and drops a partly read packet."""
     client.feed(publish("a", b"1", 1)[:-1])
     assert client.feed(b"") == MQTTErrorCode.MQTT_ERR_CONN_LOST
     client.reconnect()
@@ -214,7 +219,7 @@ def test_end_of_the_connection(client):
 
 
 def test_acknowledgements_are_one_write(client):
-    """All acknowledgements given at once leave in one write, each a PUBACK with its identifier."""
+    """Acknowledgements of one call are sent in one write, each a PUBACK with its identifier."""
     client.feed(*(publish("a", b"1", mid) for mid in (1, 258, 65_535)))
     client.fake.writes.clear()
     client.acknowledge(message.delivery for message in client.received)
@@ -222,7 +227,7 @@ def test_acknowledgements_are_one_write(client):
 
 
 def test_quality_0_needs_no_acknowledgement(client):
-    """A message of QoS 0 has nothing to acknowledge, also among others that have."""
+    """Messages of QoS 0 are not acknowledged, also among others that are."""
     client.feed(publish("a", b"1") + publish("a", b"2", 7))
     client.fake.writes.clear()
     client.acknowledge([client.received[0].delivery])
@@ -232,7 +237,7 @@ def test_quality_0_needs_no_acknowledgement(client):
 
 
 def test_acknowledgements_of_an_older_connection_are_not_sent(client):
-    """An identifier read over one connection is not acknowledged over the next, where it may be another message's."""
+    """An identifier of one connection is not acknowledged on the next, where another message may have it."""
     client.feed(publish("a", b"1", 1))
     client.reconnect()
     client.feed(publish("b", b"2", 1))
@@ -244,24 +249,24 @@ def test_acknowledgements_of_an_older_connection_are_not_sent(client):
     assert client.fake.writes == [b"\x40\x02\x00\x01"]
 
 
-def test_topics_are_kept_within_bounds(client):
-    """However many topics and however long they are, what is kept of them stays small."""
+def test_topic_cache_is_bounded(client):
+    """The cache of topics stays small, however many and long they are."""
     client.feed(*(publish("x" * 60_000 + str(n), b"", 1) for n in range(300)))
-    assert len({one.topic for one in client.received}) == 300
+    assert len({message.topic for message in client.received}) == 300
     assert sum(len(raw) for raw in client._topics) < 1_000_000
 
 
 def test_topics_that_are_no_utf8(client):
-    """A topic that is no UTF-8 arrives in a form that gives its bytes back."""
+    """A topic that is not UTF-8 is decoded so that its bytes can be recovered."""
     topic = b"a/\xff\xfe".decode("utf-8", "surrogateescape")
     client.feed(publish(topic, b"1", 1))
     assert client.messages == [(topic, b"1", False, 1)]
 
 
-def test_every_message_arrives_at_another_instant(client, monkeypatch):
-    """Messages of one read, and those after the clock was set back, have arrivals that only grow."""
+def test_arrivals_are_unique(client, monkeypatch):
+    """Arrivals increase strictly, within one read and after the clock was set back."""
     client.feed(publish("a", b"1") + publish("a", b"2"))
     monkeypatch.setattr("time.time_ns", lambda: 0)
     client.feed(publish("a", b"3"))
-    arrivals = [one.received for one in client.received]
+    arrivals = [message.received for message in client.received]
     assert arrivals == sorted(set(arrivals))
