@@ -25,8 +25,8 @@ from blast import Blaster, publish_packets
 from ingest import ratio, stock
 from rig import forget_session, machine, registry, single_messages
 
-from collector.archive.destination import Directory
 from collector.archive.finisher import finish
+from collector.archive.object_store import LocalDirectory
 from collector.archive.spool import Segment, Spool
 from collector.files.archive_file import Archive
 from collector.message import Message
@@ -78,7 +78,7 @@ def kept(messages: list[Message]) -> dict[str, Any]:
         spool.close()
         begun = time.perf_counter()
         for segment in complete:
-            finish(segment, Directory(directory))
+            finish(segment, LocalDirectory(directory))
         finished = time.perf_counter() - begun
         files = list(directory.glob("date=*/**/*.parquet"))
         assert list(Archive(files).messages()) == messages, "the archive gave back something else"

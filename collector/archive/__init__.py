@@ -1,1 +1,1 @@
-"""Every message as it arrived: on the disk before it is acknowledged, once an hour a Parquet file."""
+"""The archive of raw messages: spooled to disk before they are acknowledged, hourly Parquet files."""

@@ -1,4 +1,4 @@
-"""Turns complete segments of the spool into finished files, in a thread of its own."""
+"""Converts complete segments of the spool into finished files, in a background thread."""
 
 import os
 import threading
@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import structlog
 
-from collector.archive.destination import Store
-from collector.archive.message_table import row_groups, writer
+from collector.archive.message_table import open_writer, row_groups
+from collector.archive.object_store import FileStore
 from collector.archive.spool import ArchiveError, Segment
 from core.backoff import Backoff
 
@@ -23,13 +23,13 @@ _LONGEST_PAUSE = 60.0
 
 
 class Finisher:
-    """Finishes the segments it is given, one after the other; what fails is tried again for as long as it takes.
+    """Finishes the segments it is given, one after the other; failed ones are retried without limit.
 
-    A file is written beside its segment and goes to ``store`` when it is whole; only then is the segment removed. A
-    kill in between makes the same file once more, under the same name.
+    A file is written beside its segment and goes to ``store`` when it is complete; only then is the segment removed.
+    After a kill in between, the same file is written again under the same name.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: FileStore) -> None:
         self._store = store
         self._segments: deque[Segment] = deque()
         self._changed = threading.Condition()
@@ -40,17 +40,17 @@ class Finisher:
 
     @property
     def waiting(self) -> int:
-        """How many segments wait for being finished."""
+        """Number of segments that are not finished."""
         return len(self._segments) + self._given_up
 
     def add(self, segment: Segment) -> None:
-        """Take a complete segment. From any thread."""
+        """Queue a complete segment. From any thread."""
         with self._changed:
             self._segments.append(segment)
             self._changed.notify()
 
     def stop(self, seconds: float) -> bool:
-        """Try what waits once more, for ``seconds`` at most; return whether nothing is left in the spool."""
+        """Try the waiting segments once more, for up to ``seconds``; return whether none is left in the spool."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -64,26 +64,26 @@ class Finisher:
                 self._changed.wait_for(lambda: self._segments or self._stopping)
                 if not self._segments:
                     return
-                segment, last_try = self._segments[0], self._stopping
+                segment, last_attempt = self._segments[0], self._stopping
             if self._attempt(segment, backoff.pause):
                 self._segments.popleft()
                 backoff.reset()
                 continue
-            if last_try:
+            if last_attempt:
                 self._segments.popleft()
                 self._given_up += 1
                 continue
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, backoff.advance())
-                self._segments.rotate(-1)  # one that can't be finished must not hold up the others
+                self._segments.rotate(-1)  # a segment that fails must not block the others
 
     def _attempt(self, segment: Segment, pause: float) -> bool:
         try:
             finish(segment, self._store)
-        except Exception as error:  # noqa: BLE001 - an unknown error holds the segment too: nothing may be dropped
+        except Exception as error:  # noqa: BLE001 - an unknown error keeps the segment too: no message may be lost
             reason = str(error) if isinstance(error, OSError | ArchiveError | pa.ArrowException) else repr(error)
             log.error(  # noqa: TRY400 - no traceback
-                "can't finish a file of the archive; its messages are safe in the spool",
+                "can't finish a file of the archive; its messages stay in the spool",
                 file=segment.name,
                 reason=reason[:500],
                 next_try_seconds=pause,
@@ -92,10 +92,10 @@ class Finisher:
         return True
 
 
-def finish(segment: Segment, store: Store) -> None:
+def finish(segment: Segment, store: FileStore) -> None:
     """Write the messages of ``segment`` as a file to ``store`` and remove the segment.
 
-    Memory is bounded by a row group, whatever the segment's size. Raises ``OSError`` with the segment in its place.
+    Memory is bounded by a row group, not by the segment's size. Raises ``OSError``; the segment then stays.
     """
     begun = time.monotonic()
     damaged = count = 0
@@ -110,7 +110,7 @@ def finish(segment: Segment, store: Store) -> None:
     part = segment.path.with_suffix(_PART)
     spooled = segment.path.stat().st_size
     with part.open("wb") as file:
-        with writer(file) as parquet:
+        with open_writer(file) as parquet:
             for table in row_groups(batches()):
                 parquet.write_table(table, row_group_size=table.num_rows)
         file.flush()
@@ -122,7 +122,7 @@ def finish(segment: Segment, store: Store) -> None:
     segment.remove(keep=damaged > 0)
     if damaged:
         log.error(
-            "the disk has damaged a segment of the spool; what could be read of it is in the archive",
+            "the disk has damaged a segment of the spool; its readable messages are in the archive",
             file=segment.name,
             damaged_bytes=damaged,
             kept=str(segment.path.with_suffix(".damaged")),
@@ -139,8 +139,8 @@ def finish(segment: Segment, store: Store) -> None:
         )
 
 
-def clear(spool: Path) -> None:
-    """Remove files that a kill left half written in the ``spool``."""
+def remove_partial_files(spool: Path) -> None:
+    """Remove incomplete files that a kill left in the ``spool``."""
     for part in spool.glob(f"*{_PART}"):
         with suppress(OSError):
             part.unlink()

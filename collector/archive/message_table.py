@@ -1,4 +1,4 @@
-"""Messages as Arrow tables, and as the rows of the archive's Parquet files. Pure."""
+"""Messages as Arrow tables and as row groups of the archive's Parquet files. Pure."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -20,23 +20,23 @@ _FIELDS: list[Any] = [
     pa.field("retained", pa.bool_(), nullable=False),
 ]
 SCHEMA = pa.schema(_FIELDS)
-"""One row a message. Rows are not in the order of arrival; ``received`` is, and no two of a session are the same."""
+"""One row per message. Rows are not in order of arrival; ``received`` gives that order and is unique per session."""
 
 FILE_SCHEMA = SCHEMA.set(1, pa.field("topic", pa.dictionary(pa.int32(), pa.string()), nullable=False))
 
-ROWS = 131_072
-"""Messages in a row group; docs/decisions/0008-archive.md has the figures for this and for what follows."""
-ROWS_BYTES = 32_000_000
-"""A row group ends when its topics and payloads are so large, so that writing and reading it takes bounded memory."""
+ROW_GROUP_ROWS = 131_072
+"""Messages in a row group; docs/decisions/0008-archive.md has the figures for this and the following settings."""
+ROW_GROUP_BYTES = 32_000_000
+"""Size of topics and payloads at which a row group ends, so that writing and reading it takes bounded memory."""
 
 _LEVEL = 9
 _ENCODINGS = {"received": "DELTA_BINARY_PACKED", "payload": "DELTA_BYTE_ARRAY"}
 
 
-def batch(messages: Sequence[Message]) -> "pa.RecordBatch":
+def to_batch(messages: Sequence[Message]) -> "pa.RecordBatch":
     """Return ``messages`` with the columns of :data:`SCHEMA`.
 
-    A topic that is no UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as the quarantine has it.
+    A topic that is not UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as in the quarantine.
     """
     topics, payloads, received, retained, _, qos = zip(*messages, strict=True)
     try:
@@ -55,16 +55,16 @@ def batch(messages: Sequence[Message]) -> "pa.RecordBatch":
     )
 
 
-def messages(table: Table) -> Iterator[Message]:
-    """Yield the rows of ``table`` as messages, with nothing to acknowledge."""
+def to_messages(table: Table) -> Iterator[Message]:
+    """Yield the rows of ``table`` as messages without a delivery to acknowledge."""
     columns = [table.column(name) for name in SCHEMA.names]
     columns[0] = columns[0].cast(pa.int64())
     for received, topic, payload, qos, retained in zip(*(column.to_pylist() for column in columns), strict=True):
         yield Message(topic, payload, received, retained, 0, qos)
 
 
-def writer(file: Any) -> pq.ParquetWriter:
-    """Return what writes row groups to ``file``."""
+def open_writer(file: Any) -> pq.ParquetWriter:
+    """Return a writer of row groups to ``file``."""
     return pq.ParquetWriter(
         file,
         FILE_SCHEMA,
@@ -76,19 +76,19 @@ def writer(file: Any) -> pq.ParquetWriter:
 
 
 def row_groups(batches: Iterator["pa.RecordBatch"]) -> Iterator[Table]:
-    """Yield ``batches`` as row groups, each in the order of topic and then arrival.
+    """Yield ``batches`` as row groups, each sorted by topic and then arrival.
 
-    So neighbours resemble each other, which halves the file; the row groups themselves follow in order of arrival.
+    Similar messages are then neighbours, which halves the file; the row groups are in order of arrival.
     """
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for one in batches:
-        if waiting and (rows + one.num_rows > ROWS or size + one.nbytes > ROWS_BYTES):
+    for batch in batches:
+        if waiting and (rows + batch.num_rows > ROW_GROUP_ROWS or size + batch.nbytes > ROW_GROUP_BYTES):
             yield _row_group(waiting)
             waiting, rows, size = [], 0, 0
-        waiting.append(one)
-        rows += one.num_rows
-        size += one.nbytes
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
     if waiting:
         yield _row_group(waiting)
 

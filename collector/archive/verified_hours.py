@@ -1,11 +1,13 @@
-"""What ``collector archive verify --record`` tells the database: raw readings go only once they are in the archive.
+"""Verified hours in the database: raw readings are deleted only after the archive has them verifiably.
 
-The archiver itself knows no database, so that nothing there can touch it; docs/decisions/0016-gated-retention.md.
+``collector archive verify --record`` writes them. The archiver does not use the database, so that a failure there can't
+stop it; docs/decisions/0016-gated-retention.md.
 """
 
 from datetime import datetime, timedelta
 
-from collector.archive.upkeep import GRACE, Hour
+from collector.archive.hourly_files import GRACE
+from collector.archive.verify import HourReport
 from core.database import Connection, wrapped
 
 _RECORD = """
@@ -19,17 +21,17 @@ on conflict (hour) do update set
 """
 
 
-def known(connection: Connection) -> dict[datetime, tuple[int, int]]:
-    """Return the files and their bytes of each hour that was recorded and is there."""
+def load(connection: Connection) -> dict[datetime, tuple[int, int]]:
+    """Return number and size of the files of each recorded hour that has files."""
     with wrapped("record the archive"):
         rows = connection.execute("select hour, files, size_bytes from telemetry.archived where files > 0").fetchall()
     return {hour: (files, size) for hour, files, size in rows}
 
 
-def record(connection: Connection, hour: Hour, now: datetime) -> None:
-    """Record an hour that is over; one of which a file can't be read as one without files, so that it is read again."""
-    if hour.begins + timedelta(hours=1) + GRACE > now:
+def record(connection: Connection, report: HourReport, now: datetime) -> None:
+    """Record a past hour; one with an unreadable file as an hour without files, so that it is read again."""
+    if report.begins + timedelta(hours=1) + GRACE > now:
         return
-    there = (0, 0, 0) if hour.wrong else (hour.content.messages, hour.files, hour.size)
+    counts = (0, 0, 0) if report.errors else (report.content.messages, report.files, report.size)
     with wrapped("record the archive"):
-        connection.execute(_RECORD, (hour.begins, *there, now))
+        connection.execute(_RECORD, (report.begins, *counts, now))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from pyarrow import fs
 
-from collector.archive.message_table import SCHEMA, Table, messages
+from collector.archive.message_table import SCHEMA, Table, to_messages
 from collector.files.options import FileError
 from collector.files.table_file import errors_of
 from collector.message import Message
@@ -110,7 +110,7 @@ class Archive:
             ready = int(np.searchsorted(_received(waiting), end))
             for start in range(0, ready, _SLICE):
                 self._read += min(_SLICE, ready - start)
-                yield from messages(waiting.slice(start, min(_SLICE, ready - start)))
+                yield from to_messages(waiting.slice(start, min(_SLICE, ready - start)))
             waiting = waiting.slice(ready)
             self._close_all_but(part.file)
 

@@ -112,9 +112,7 @@ def test_kept_in_the_spool_while_the_archive_is_away(archiver, broker, unique, t
     running.wait_for("archived")
     assert running.stop() == 0
     running.wait_for("files left to finish; the next start does it")
-    assert (
-        "spool" in running.wait_for("can't finish a file of the archive; its messages are safe in the spool")["event"]
-    )
+    assert "spool" in running.wait_for("can't finish a file of the archive; its messages stay in the spool")["event"]
     running = archiver(ARCHIVE_SPOOL=str(tmp_path / "spool"))
     assert running.stop() == 0
     assert [one.payload for one in finished(tmp_path / "archive")] == [b"1"]

@@ -1,4 +1,4 @@
-"""What the archive holds, hour by hour, told to the database by ``collector archive verify --record``."""
+"""``collector archive verify --record`` records the verified hours in the database."""
 
 import os
 import subprocess
@@ -8,31 +8,33 @@ import pytest
 from fix_archive import HOUR, message, write
 from fix_collector import PROGRAM
 
-from collector.archive import upkeep, verified_hours
+from collector.archive import verified_hours
+from collector.archive.hourly_files import Content
+from collector.archive.verify import HourReport
 
 
 @pytest.fixture
 def verify(collectors, database, tmp_path):
-    """Run the command on an archive of this test; return its exit status and the table, hours by their number."""
+    """Return a function that verifies an archive and returns exit status and recorded (hour, messages, files)."""
 
     def run(*arguments: str) -> tuple[int, list[tuple[int, int, int]]]:
-        done = subprocess.run(
+        process = subprocess.run(
             [PROGRAM, "archive", "verify", "--record", *arguments],
             env={**os.environ, "COLLECTOR_REGISTRY": str(collectors.registry),
                  "ARCHIVE_DIRECTORY": str(tmp_path)},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in process.stderr
         with database.connect() as connection:
-            return done.returncode, connection.execute(
+            return process.returncode, connection.execute(
                 "select extract(hour from hour)::integer, messages, files from telemetry.archived order by 1"
             ).fetchall()
 
     return run
 
 
-def test_what_was_read_is_recorded(verify, tmp_path):
-    """Messages and files of each hour; later what is new, damaged, mended or gone, whatever its age."""
+def test_verified_hours_are_recorded(verify, tmp_path):
+    """Each hour is recorded with messages and files; changes are recorded later: new, damaged, repaired, missing."""
     one, other = (
         write(tmp_path, f"20260301T120{n}00000000Z-0000000{n}", message(60 * n), message(60 * n + 1)) for n in range(2)
     )
@@ -50,11 +52,11 @@ def test_what_was_read_is_recorded(verify, tmp_path):
     assert verify("--days", "1") == (0, [(12, 0, 0), (13, 1, 1)])
 
 
-def test_an_hour_that_is_not_over_is_not_recorded(database, tmp_path):
-    """Its files may still come."""
+def test_current_hour_is_not_recorded(database, tmp_path):
+    """The current hour is not recorded: more files of it may follow."""
     now = datetime.now(tz=UTC)
     with database.connect() as connection:
         for hour in (now - timedelta(minutes=65), now - timedelta(hours=3)):
-            verified_hours.record(connection, upkeep.Hour(hour, 1, 10, upkeep.Content(5, 0, 0), {}), now)
-        assert [files for files, _ in verified_hours.known(connection).values()] == [1]
-        assert list(verified_hours.known(connection)) == [now - timedelta(hours=3)]
+            verified_hours.record(connection, HourReport(hour, 1, 10, Content(5, 0, 0), {}), now)
+        assert [files for files, _ in verified_hours.load(connection).values()] == [1]
+        assert list(verified_hours.load(connection)) == [now - timedelta(hours=3)]

@@ -1,4 +1,4 @@
-"""Where finished files go: a directory of this machine, or an object store through pyarrow's file systems."""
+"""Where finished files are stored: a local directory, or an object store through pyarrow's file systems."""
 
 import errno
 import os
@@ -10,28 +10,28 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from collector.archive.spool import synchronise
+from collector.archive.spool import sync_directory
 from collector.settings import ArchiveSettings
 
 
-class Store(Protocol):
-    """Takes finished files; raises ``OSError``."""
+class FileStore(Protocol):
+    """Stores finished files; raises ``OSError``."""
 
     def put(self, file: Path, name: str) -> None:
-        """Put ``file`` where readers see it as ``name``, whole or not at all, in the place of one that is there.
+        """Store ``file`` under ``name``, atomically; an existing file is replaced.
 
         ``file`` may be gone afterwards.
         """
 
 
-class Directory:
-    """A directory of this machine."""
+class LocalDirectory:
+    """A directory on this machine."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def put(self, file: Path, name: str) -> None:
-        """Move ``file`` to ``name`` below the directory; its bytes must have been synchronised."""
+        """Move ``file`` to ``name`` below the directory; its bytes must have been synchronised to disk."""
         target = self._root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -39,20 +39,20 @@ class Directory:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            copy = target.with_name(f".{target.name}.part")  # readers pass over names with a dot
+            copy = target.with_name(f".{target.name}.part")  # readers skip names with a leading dot
             with file.open("rb") as source, copy.open("wb") as destination:
                 shutil.copyfileobj(source, destination, 1 << 20)
                 destination.flush()
                 os.fsync(destination.fileno())
             copy.replace(target)
         for directory in (target.parent, *target.parents[1:3]):  # hour, date, the archive
-            synchronise(directory)
+            sync_directory(directory)
 
 
-class Objects:
-    """An object store, where an object appears once it has been written to its end.
+class ObjectStore:
+    """An object store, where an object becomes visible once it is complete.
 
-    ``root`` is the bucket and what stands before the names in it.
+    ``root`` is the bucket and the prefix of all names in it.
     """
 
     def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
@@ -61,22 +61,22 @@ class Objects:
 
     def put(self, file: Path, name: str) -> None:
         """Write ``file`` as one object."""
-        # In one call: if it fails, parts of an upload are left, which are no object, and never half of one.
+        # In one call: if it fails, parts of an upload may be left, which are no object, and never half an object.
         with pa.memory_map(str(file)) as source:
             content = source.read_buffer()
             with self._filesystem.open_output_stream(f"{self._root}/{name}", compression=None) as stream:
                 stream.write(content)
 
 
-def opened(settings: ArchiveSettings) -> Store:
-    """Return the store that the settings name; connects to nothing where the region is known."""
-    return Directory(settings.directory) if settings.url is None else Objects(*located(settings))
+def open_store(settings: ArchiveSettings) -> FileStore:
+    """Return the store that the settings name; without a network access if the region is known."""
+    return LocalDirectory(settings.directory) if settings.url is None else ObjectStore(*file_system(settings))
 
 
-def located(settings: ArchiveSettings) -> tuple[fs.FileSystem, str]:
-    """Return what the archive can be read by, and where in it that is; connects to nothing where the region is known.
+def file_system(settings: ArchiveSettings) -> tuple[fs.FileSystem, str]:
+    """Return the file system to read the archive with, and its path there; raises ``OSError``.
 
-    Raises ``OSError``.
+    Without a network access if the region is known.
     """
     if settings.url is None:
         return fs.LocalFileSystem(), str(settings.directory)
@@ -84,8 +84,8 @@ def located(settings: ArchiveSettings) -> tuple[fs.FileSystem, str]:
     return filesystem, root.rstrip("/")
 
 
-def shown(settings: ArchiveSettings) -> str:
-    """Return where the store is, for people."""
+def location(settings: ArchiveSettings) -> str:
+    """Return where the store is, as text for people."""
     if settings.url is None:
         return str(settings.directory)
     parts = urlsplit(settings.url)
