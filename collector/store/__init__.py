@@ -1,1 +1,1 @@
-"""Readings to the database: batches, writer, group commit, late hours, parallel writers, quarantine."""
+"""Readings into the database: batches, writer, group commit, late hours, parallel writers, births, quarantine."""

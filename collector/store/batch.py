@@ -1,4 +1,4 @@
-"""A batch: what one transaction will hold — rows, quarantine and accounts. Pure."""
+"""A batch: the content of one transaction (rows, quarantine rows and accounts). Pure."""
 
 import struct
 from bisect import bisect_right
@@ -21,11 +21,11 @@ _pack = ROW.pack
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
 
-MOST_DISCOVERIES = 10_000
-"""Of one batch; those beyond show when its messages are decoded again."""
+MAX_DISCOVERIES = 10_000
+"""Per batch; further ones are discovered when its messages are decoded again."""
 
 POSTGRES_EPOCH = 946_684_800_000_000
-"""2000-01-01 UTC, from which PostgreSQL counts, in microseconds since 1970."""
+"""2000-01-01 UTC, the epoch of PostgreSQL's timestamps, in microseconds since 1970."""
 
 
 class Quarantined(NamedTuple):
@@ -37,7 +37,7 @@ class Quarantined(NamedTuple):
 
 @dataclass
 class Accounts:
-    """How many went where; the same names as the columns of ``telemetry.intake``."""
+    """Counts of messages and readings by outcome; named like the columns of ``telemetry.intake``."""
 
     messages: int = 0
     decoded: int = 0
@@ -50,7 +50,7 @@ class Accounts:
 
     @property
     def balanced(self) -> bool:
-        """Whether every message and every reading went somewhere, exactly once."""
+        """Whether every message and every reading has exactly one outcome."""
         return (
             self.messages == self.decoded + self.ignored + self.quarantined_messages
             and self.readings == self.stored + self.duplicate + self.quarantined_readings
@@ -63,13 +63,23 @@ class Accounts:
 
 
 class Batch:
-    """Messages and what became of them, up to the database.
+    """Messages, decoded into rows and quarantine rows for the database.
 
-    ``rows`` is the body of a binary COPY; ``accounts`` lacks only what the database alone can say: which rows are
-    new.
+    ``rows`` is the body of a binary COPY. ``accounts`` lacks only the counts that the database returns: the number of
+    new rows and of duplicates.
     """
 
-    __slots__ = ("_added", "_ends", "_origins", "accounts", "messages", "quarantined", "rows", "size", "unregistered")
+    __slots__ = (
+        "_added",
+        "_origins",
+        "_row_ends",
+        "accounts",
+        "messages",
+        "payload_bytes",
+        "quarantined",
+        "rows",
+        "unregistered",
+    )
 
     def __init__(self) -> None:
         self._added: list[Message] = []
@@ -78,13 +88,14 @@ class Batch:
         self.quarantined: list[Quarantined] = []
         self.accounts = Accounts()
         self.unregistered: dict[tuple[str, str], Discovery] = {}
-        """What has to be registered before its messages can be decoded, by sensor and quantity.
+        """Series to register before their messages can be decoded, by sensor and quantity.
 
-        As long as something is in here the batch is not complete: the messages concerned are in no other account.
+        While there are any, the batch is incomplete: the messages concerned have no outcome in ``accounts``.
         """
-        self.size = 0
-        """Bytes of payloads and topics held, the measure by which memory is bounded."""
-        self._ends: list[int] = []
+        self.payload_bytes = 0
+        """Size of payloads and topics."""
+        self._row_ends: list[int] = []
+        """End of each message's rows."""
         self._origins: Sequence[int] | None = None
 
     @classmethod
@@ -104,25 +115,24 @@ class Batch:
         quarantined: list[Quarantined],
         accounts: Accounts,
     ) -> "Batch":
-        """Return a batch that was decoded elsewhere and takes no more; ``messages`` may be made when looked at.
+        """Return a complete batch that was decoded elsewhere; ``messages`` may be a lazy sequence.
 
-        ``origins`` says for each row the position of its message; the rows may stand in any order.
+        ``origins`` is, for each row, the position of its message; the rows may be in any order.
         """
         batch = cls()
         batch.messages = messages
         batch.rows = rows
         batch.quarantined = quarantined
         batch.accounts = accounts
-        batch.size = len(rows)
         batch._origins = origins
         return batch
 
     def add(self, message: Message, decode: Decode) -> None:
-        """Decode ``message`` and count what it holds."""
+        """Decode ``message`` and count its readings."""
         accounts = self.accounts
         accounts.messages += 1
         self._added.append(message)
-        self.size += len(message.payload) + len(message.topic)
+        self.payload_bytes += len(message.payload) + len(message.topic)
         try:
             readings, rejections = decode(message)
         except NoReadingError:
@@ -131,9 +141,9 @@ class Batch:
             accounts.quarantined_messages += 1
             self.quarantined.append(Quarantined(message, error.rejection))
         except UnregisteredError as error:
-            for one in error.discoveries:
-                if len(self.unregistered) < MOST_DISCOVERIES:
-                    self.unregistered.setdefault((one.sensor.sensor_id, one.quantity), one)
+            for discovery in error.discoveries:
+                if len(self.unregistered) < MAX_DISCOVERIES:
+                    self.unregistered.setdefault((discovery.sensor.sensor_id, discovery.quantity), discovery)
         else:
             accounts.decoded += 1
             accounts.readings += len(readings)
@@ -148,53 +158,58 @@ class Batch:
                 accounts.readings += rejection.readings
                 accounts.quarantined_readings += rejection.readings
                 self.quarantined.append(Quarantined(message, rejection))
-        self._ends.append(len(self.rows))
+        self._row_ends.append(len(self.rows))
 
     def refuse(self, rejection: Rejection) -> "Batch":
-        """Return this batch of one message with all of its rows held back for ``rejection``'s reason."""
+        """Return this batch of one message with all its readings quarantined for the reason of ``rejection``."""
         refused = Batch()
         readings = self.row_count
 
-        def hold(_: Message) -> Decoded:
+        def reject(_: Message) -> Decoded:
             return Decoded([], [rejection._replace(readings=readings)])
 
-        refused.add(self.messages[0], hold)
+        refused.add(self.messages[0], reject)
         refused.quarantined = [*self.quarantined, *refused.quarantined]
-        for held in self.quarantined:
-            refused.accounts.readings += held.rejection.readings
-            refused.accounts.quarantined_readings += held.rejection.readings
+        for row in self.quarantined:
+            refused.accounts.readings += row.rejection.readings
+            refused.accounts.quarantined_readings += row.rejection.readings
         return refused
 
     @property
     def row_count(self) -> int:
-        """How many readings wait for the database."""
+        """Number of readings for the database."""
         return len(self.rows) // ROW.size
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of payloads, topics and rows; memory is bounded by it."""
+        return self.payload_bytes + len(self.rows)
+
     def readings(self) -> Iterator[tuple[Reading, int]]:
-        """Yield every row as a reading, with the position of the message it came in."""
+        """Yield every row as a reading, with the position of its message."""
         for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):
             origins = self._origins
-            position = bisect_right(self._ends, index * ROW.size) if origins is None else origins[index]
+            position = bisect_right(self._row_ends, index * ROW.size) if origins is None else origins[index]
             yield (series_id, time + POSTGRES_EPOCH, value), position
 
 
 def _arrival(received: int, time: int) -> int:
-    """Return ``received`` as whole seconds after (or before) ``time``; all in microseconds.
+    """Return ``received`` rounded to whole seconds after (or before) ``time``; all in microseconds.
 
-    How long each message was under way is noise: in milliseconds it takes the columnstore 2 to 3 bytes a reading, in
-    whole seconds next to none. Seconds of the clock would not do: what arrives about the turn of one flickers.
+    The delay of a message is noise: in milliseconds it takes 2 to 3 bytes per reading in the columnstore, in whole
+    seconds almost none. Rounding to seconds of the clock would not help: delays around one would still alternate.
     """
     return time + int((received - time) / 1_000_000) * 1_000_000
 
 
-def conflicts(batch: Batch, refused: Mapping[tuple[int, int], float]) -> list[Quarantined]:
-    """Return the quarantine rows for readings of ``batch`` whose stored value is another.
+def conflicts(batch: Batch, stored_values: Mapping[tuple[int, int], float]) -> list[Quarantined]:
+    """Return the quarantine rows for readings of ``batch`` that differ from the stored value.
 
-    ``refused`` maps (series_id, time) of the conflicts to the value that is stored.
+    ``stored_values`` maps (series_id, time) of the conflicts to the value that is stored.
     """
     rejections: dict[int, Rejections] = {}
     for (series_id, time, value), position in batch.readings():
-        stored = refused.get((series_id, time))
+        stored = stored_values.get((series_id, time))
         if stored is not None and stored != value:
             detail = f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}"
             rejections.setdefault(position, Rejections()).add(Reason.CONFLICTING_VALUE, detail)

@@ -1,6 +1,6 @@
-"""Late hours: which hours of which series a batch reaches back to, noted for those who compute from readings.
+"""Late hours: the past hours of series that a batch adds readings to, recorded for incremental computations.
 
-What is computed hour by hour need look only at the newest hours, and at those noted in ``telemetry.late_hour``: it is
+An hourly computation then processes only the newest hours and those recorded in ``telemetry.late_hour``, which is
 written in the transaction that stores the readings. See docs/decisions/0007-incremental-marts.md.
 """
 
@@ -21,13 +21,13 @@ _ROWS = [
     ("series_id", ">i4"),
     ("rest", f"V{ROW.size - 22}"),
 ]
-"""The columns of :data:`collector.store.batch.ROW` that count here, as numpy names them."""
+"""The columns of :data:`collector.store.batch.ROW` that are needed here, as a numpy type."""
 _TIME_AND_SERIES = struct.Struct(f">6xq4xi{ROW.size - 22}x")
-"""The same, for Python alone."""
+"""The same without numpy."""
 
-# The database's clock decides what is late: it also tells a build where to begin. Sorted, so that writers don't wait in
-# a circle; what was noted within the minute is left alone, since a load brings hundreds of batches for the same hours.
-_NOTE = """
+# The database's clock decides which hours are late: a build takes its start from the same clock. Sorted, so that
+# writers don't deadlock. An hour recorded less than a minute ago is not updated: a load has hundreds of batches for it.
+_RECORD = """
 insert into telemetry.late_hour as kept (series_id, bucket, noted_at)
 select series_id, to_timestamp(hour * 3600.0), clock_timestamp()
 from unnest(%s::integer[], %s::bigint[]) as late (series_id, hour)
@@ -38,13 +38,13 @@ where kept.noted_at < excluded.noted_at - interval '1 minute'
 """
 
 
-def prepare() -> None:
-    """Load what :func:`hours` needs: a tenth of a second that the first batch need not wait, nor who writes nothing."""
+def load_numpy() -> None:
+    """Import numpy before the first batch: it takes a tenth of a second, and only programs that write need it."""
     _numpy()
 
 
-def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
-    """Return the distinct series and hours of ``rows`` whose hour is less than ``before``, sorted by both.
+def hours_before(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
+    """Return the distinct (series, hour) of ``rows`` with an hour less than ``before``, sorted, as two lists.
 
     ``rows`` are those of :class:`collector.store.batch.Batch`; hours count from 1970.
     """
@@ -64,28 +64,28 @@ def hours(rows: bytes | bytearray, before: int) -> tuple[list[int], list[int]]:
     if not late.any():
         return [], []
     hour = (times[late] + POSTGRES_EPOCH) // _HOUR
-    # Both in one number, which sorts ten times faster than pairs; the shift keeps hours before 1970 in order. What
-    # comes late comes in runs of one hour, of which one is enough.
-    both = (table["series_id"][late].astype(np.int64) << 32) + hour + 2**31
-    both = np.unique(both[np.concatenate(([True], both[1:] != both[:-1]))])
-    return (both >> 32).tolist(), ((both & (2**32 - 1)) - 2**31).tolist()
+    # Series and hour in one number, which sorts ten times faster than pairs; the shift keeps hours before 1970 in
+    # order. Late readings come in runs of one hour, of which one is enough.
+    keys = (table["series_id"][late].astype(np.int64) << 32) + hour + 2**31
+    keys = np.unique(keys[np.concatenate(([True], keys[1:] != keys[:-1]))])
+    return (keys >> 32).tolist(), ((keys & (2**32 - 1)) - 2**31).tolist()
 
 
-def note(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
-    """Note in ``telemetry.late_hour`` the hours of ``rows`` that ended two hours ago or earlier."""
-    # An hour sooner than the statement's own bound, so that a clock that differs from the database's does no harm.
-    series_ids, late = hours(rows, int(time.time()) // 3600 - 1)
-    if late:
-        cursor.execute(_NOTE, (series_ids, late))
+def record(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
+    """Record in ``telemetry.late_hour`` the hours of ``rows`` that ended two hours ago or earlier."""
+    # One hour more than the statement's own bound, to tolerate a clock that differs from the database's.
+    series_ids, hours = hours_before(rows, int(time.time()) // 3600 - 1)
+    if hours:
+        cursor.execute(_RECORD, (series_ids, hours))
 
 
 def _numpy() -> Any:
-    """Return numpy, or None where it is not installed: a collector's image is half its size without it.
+    """Return numpy, or None if it is not installed: the collector's image is half the size without it.
 
-    Four times as fast where all is late, as in a load; of what is read live it saves 0.1 µs a reading.
+    With numpy it is four times as fast if all readings are late, as in a load, and saves 0.1 µs per live reading.
     """
     try:
-        import numpy as np  # noqa: PLC0415 - see prepare
+        import numpy as np  # noqa: PLC0415 - see load_numpy
     except ModuleNotFoundError:
         return None
     return np

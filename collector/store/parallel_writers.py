@@ -1,4 +1,4 @@
-"""Several writers at once: each in a thread of its own, with batches that it writes in the order they were given."""
+"""Parallel writers: several threads write batches, each its own ones in the given order."""
 
 import threading
 import time
@@ -8,21 +8,21 @@ from types import TracebackType
 from typing import Self
 
 from collector.store.batch import Accounts, Batch, Decode
-from collector.store.writer import Writer, write_patiently
+from collector.store.writer import Writer, write_until_stopped
 
-WAITING = 2
-"""Most batches that wait for one writer: enough that uneven shares leave none without work for long."""
+QUEUE_LENGTH = 2
+"""Most batches that wait for one writer: enough to keep all busy although their shares are uneven."""
 
-_PATIENCE = 1.0
-"""Seconds for what is being written when a load is broken off."""
+_ABORT_SECONDS = 1.0
+"""Time for the current writes to end when a load is aborted."""
 
 
-class Lanes:
-    """Writes what it is given with all of ``writers``; a context manager, at whose end no thread is left.
+class ParallelWriters:
+    """Writes batches with all of ``writers``; a context manager that leaves no thread behind.
 
-    ``decode`` is :meth:`Writer.write`'s; ``committed`` hears the accounts of every batch, from any thread but from one
-    at a time. While the database is away the writers wait for it. Where anything else goes wrong with one of them, the
-    others stop too and the next call here raises it.
+    ``decode`` is that of :meth:`Writer.write`; ``committed`` is called with the accounts of every batch, by one thread
+    at a time. While the database is away the writers retry. After any other error of one writer the others stop too,
+    and the next call here raises it.
     """
 
     def __init__(self, writers: Sequence[Writer], decode: Decode, committed: Callable[[Accounts], None]) -> None:
@@ -30,13 +30,13 @@ class Lanes:
         self._decode = decode
         self._committed = committed
         self._changed = threading.Condition()
-        self._waiting: list[deque[Batch]] = [deque() for _ in writers]
+        self._queues: list[deque[Batch]] = [deque() for _ in writers]
         self._unwritten = 0
         self._error: BaseException | None = None
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._write, args=lane, name="writer", daemon=True)
-            for lane in zip(writers, self._waiting, strict=True)
+            threading.Thread(target=self._write, args=writer_and_queue, name="writer", daemon=True)
+            for writer_and_queue in zip(writers, self._queues, strict=True)
         ]
 
     def __enter__(self) -> Self:
@@ -48,25 +48,25 @@ class Lanes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the threads; what still waits is not written, which is nothing after :meth:`finish`."""
+        """End the threads; batches that still wait are not written (after :meth:`finish` there are none)."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
-        if not self._ended():
+        if not self._join():
             for writer in self._writers:
                 writer.interrupt()
-            self._ended()
+            self._join()
 
-    def put(self, lane: int, batch: Batch) -> None:
-        """Give ``batch`` to the writer at position ``lane``; waits while enough are waiting for it."""
+    def put(self, position: int, batch: Batch) -> None:
+        """Queue ``batch`` for the writer at ``position``; blocks while that queue is full."""
         with self._changed:
-            self._wait_until(lambda: len(self._waiting[lane]) < WAITING)
-            self._waiting[lane].append(batch)
+            self._wait_until(lambda: len(self._queues[position]) < QUEUE_LENGTH)
+            self._queues[position].append(batch)
             self._unwritten += 1
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until all is committed."""
+        """Wait until all batches are committed."""
         with self._changed:
             self._wait_until(lambda: not self._unwritten)
 
@@ -75,30 +75,30 @@ class Lanes:
         if self._error is not None:
             raise self._error
 
-    def _ended(self) -> bool:
-        """Say whether all threads have ended, after waiting a little for them."""
-        deadline = time.monotonic() + _PATIENCE
+    def _join(self) -> bool:
+        """Wait up to a second for all threads to end; return whether they have."""
+        deadline = time.monotonic() + _ABORT_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _write(self, writer: Writer, waiting: deque[Batch]) -> None:
+    def _write(self, writer: Writer, queue: deque[Batch]) -> None:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: waiting or self._stopped.is_set())
+                    self._changed.wait_for(lambda: queue or self._stopped.is_set())
                     if self._stopped.is_set():
                         return
-                    batch = waiting.popleft()
+                    batch = queue.popleft()
                     self._changed.notify_all()
-                accounts = write_patiently(writer, batch, self._decode, stop=self._stopped.wait)
+                accounts = write_until_stopped(writer, batch, self._decode, self._stopped.wait)
                 if accounts is None:
                     return
                 with self._changed:
                     self._committed(accounts)
                     self._unwritten -= 1
                     self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 - it is raised again by who gives the batches
+        except BaseException as error:  # noqa: BLE001 - raised by the next put or finish
             with self._changed:
                 self._error = self._error or error
                 self._changed.notify_all()

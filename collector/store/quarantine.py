@@ -1,4 +1,4 @@
-"""What could not become a reading: list it, look at it, replay it once the registry is mended, or discard it."""
+"""The quarantine: list, show, discard, and replay messages after the registry was corrected."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from core import database
 from core.errors import WarehouseError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AT_A_TIME = 1000
+_MESSAGES_PER_TRANSACTION = 1000
 
 _OPEN = "replayed_at is null and discarded_at is null"
 _SUMMARY = f"""
 select reason, count(*), sum(readings), min(received_at), max(received_at)
 from telemetry.quarantine where {_OPEN} group by reason order by count(*) desc, reason
-"""  # noqa: S608 - text of ours
+"""  # noqa: S608 - constant text
 _LIST = f"""
 select id, received_at, source, topic, reason, detail, readings, octet_length(payload)
 from telemetry.quarantine
@@ -36,10 +36,10 @@ from telemetry.quarantine where id = %s
 _DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
 _DISCARD = f"update telemetry.quarantine set discarded_at = now() where id = any(%s) and {_OPEN} returning id"  # noqa: S608
 
-# A message stands for itself in its first row that is asked for; all its open rows are replayed with it. So many
-# messages a transaction as 32 MB hold, one at least.
-_CHOOSE = f"""
-with asked as (
+# Each message is selected by the first of its open rows; all its open rows are replayed together. One transaction takes
+# messages of up to 32 MB, at least one.
+_SELECT_MESSAGES = f"""
+with selected as (
     select id, source, topic, received_at, payload,
         sum(octet_length(payload)) over (order by id) - octet_length(payload) as before
     from telemetry.quarantine as q
@@ -50,20 +50,20 @@ with asked as (
                 and (%(reason)s::text is null or o.reason = %(reason)s)
                 and (o.received_at, o.source, o.topic, o.payload) = (q.received_at, q.source, q.topic, q.payload)
         )
-    order by id limit {_AT_A_TIME}
+    order by id limit {_MESSAGES_PER_TRANSACTION}
 )
 
-select asked.id, r.topic, r.received_at, r.payload, r.retained,
+select selected.id, r.topic, r.received_at, r.payload, r.retained,
     array_agg(r.id order by r.id), array_agg(r.reason order by r.id), array_agg(r.readings order by r.id)
-from asked
+from selected
 inner join telemetry.quarantine as r using (received_at, source, topic, payload)
-where asked.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
-group by asked.id, r.topic, r.received_at, r.payload, r.retained
-order by asked.id
+where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
+group by selected.id, r.topic, r.received_at, r.payload, r.retained
+order by selected.id
 """  # noqa: S608
-# Replays follow each other: two at once would both find a message open.
+# Only one replay at a time: two would both find a message open.
 _LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.quarantine'))"
-_SETTLE = "update telemetry.quarantine set replayed_at = now() where id = any(%s)"
+_MARK_REPLAYED = "update telemetry.quarantine set replayed_at = now() where id = any(%s)"
 
 
 class NotInQuarantineError(WarehouseError):
@@ -71,87 +71,93 @@ class NotInQuarantineError(WarehouseError):
 
 
 @dataclass
-class Replay:
-    """What a replay did."""
+class ReplayResult:
+    """Counts of a replay."""
 
     messages: int = 0
-    """Messages that were decoded anew and settled."""
+    """Messages that were decoded again and marked as replayed."""
     unchanged: int = 0
-    """Messages that would end in quarantine for the same reasons; they stay as they are."""
+    """Messages that would be quarantined for the same reasons again; they stay open."""
     readings: int = 0
     """Readings that were stored."""
 
+    def add(self, other: "ReplayResult") -> None:
+        """Add the counts of ``other``."""
+        self.messages += other.messages
+        self.unchanged += other.unchanged
+        self.readings += other.readings
+
 
 @dataclass
-class _Waiting:
+class _OpenMessage:
     """A message and its open quarantine rows."""
 
     message: Message
     rows: list[int]
     reasons: set[str]
     readings: int
-    """How many of its readings are held back; 0: it is held back as a whole."""
+    """Number of its quarantined readings; 0: the message as a whole is quarantined."""
 
 
 def summary(connection: database.Connection) -> list[tuple[Any, ...]]:
-    """Return (reason, messages, readings, earliest, latest) for what is open."""
+    """Return (reason, messages, readings, earliest, latest) of the open rows."""
     return connection.execute(_SUMMARY).fetchall()
 
 
-def listed(connection: database.Connection, reason: Reason | None, limit: int) -> list[tuple[Any, ...]]:
+def list_open(connection: database.Connection, reason: Reason | None, limit: int) -> list[tuple[Any, ...]]:
     """Return (id, received_at, source, topic, reason, detail, readings, bytes) of open rows, latest first."""
     return connection.execute(_LIST, {"reason": reason, "limit": limit}).fetchall()
 
 
-def show(connection: database.Connection, row_id: int) -> dict[str, Any]:
+def get_row(connection: database.Connection, row_id: int) -> dict[str, Any]:
     """Return one row as a mapping of column to value; raises :class:`NotInQuarantineError`."""
     cursor = connection.execute(_SHOW, (row_id,))
     row = cursor.fetchone()
     if row is None or cursor.description is None:
-        raise NotInQuarantineError(f"no quarantine row {row_id}; `collector quarantine list` shows what there is")
+        raise NotInQuarantineError(f"no quarantine row {row_id}; `collector quarantine list` shows the open rows")
     return dict(zip((column.name for column in cursor.description), row, strict=True))
 
 
 def discard(connection: database.Connection, row_ids: Sequence[int]) -> None:
     """Mark rows as never to be replayed; they stay readable. Raises :class:`NotInQuarantineError`."""
     with connection.transaction():
-        found = {row[0] for row in connection.execute(_DISCARD, (list(row_ids),))}
-        missing = sorted(set(row_ids) - found)
+        discarded = {row[0] for row in connection.execute(_DISCARD, (list(row_ids),))}
+        missing = sorted(set(row_ids) - discarded)
         if missing:
             raise NotInQuarantineError(
                 f"not open in quarantine: {', '.join(map(str, missing))}; nothing was discarded. "
-                "`collector quarantine list` shows what is open."
+                "`collector quarantine list` shows the open rows."
             )
 
 
-def discard_all(connection: database.Connection, reason: Reason) -> int:
-    """Mark all that is held back for ``reason`` as never to be replayed; return how many rows that were."""
+def discard_reason(connection: database.Connection, reason: Reason) -> int:
+    """Mark all open rows with ``reason`` as never to be replayed; return their number."""
     return connection.execute(_DISCARD_REASON, (reason,)).rowcount
 
 
-def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iterator[Replay]:
-    """Send what is open (for ``reason``, or all) through ``decode`` once more; yield after each transaction.
+def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iterator[ReplayResult]:
+    """Decode open messages (for ``reason``, or all) again; yield the counts of each transaction.
 
-    A message of which more becomes readings than before is written like a new one, and its old rows are settled, in
-    one transaction: so it is replayed once, and the accounts hold it as one message more, of source ``replay``. Any
-    other stays as it is.
+    If more of a message now becomes readings, it is written like a new one and its old rows are marked as replayed, in
+    one transaction: so it is replayed once, and counts as one more message, of source ``replay``. Other messages stay
+    open.
     """
-    # What a replay itself puts into quarantine is beyond the last row there is now.
+    # Rows that the replay itself adds to the quarantine come after the current last row.
     last = writer.connection().execute("select coalesce(max(id), 0) from telemetry.quarantine").fetchall()[0][0]
     after = 0
     while True:
         connection = writer.connection()
         with connection.transaction():
             connection.execute(_LOCK)
-            chosen = connection.execute(_CHOOSE, {"after": after, "last": last, "reason": reason}).fetchall()
-            if not chosen:
+            rows = connection.execute(_SELECT_MESSAGES, {"after": after, "last": last, "reason": reason}).fetchall()
+            if not rows:
                 return
-            after = chosen[-1][0]
-            done = _replay(writer, connection, [_waiting(*row[1:]) for row in chosen], decode)
-        yield done
+            after = rows[-1][0]
+            result = _replay(writer, connection, [_open_message(*row[1:]) for row in rows], decode)
+        yield result
 
 
-def _waiting(
+def _open_message(
     topic: str,
     received_at: datetime,
     payload: bytes,
@@ -159,49 +165,49 @@ def _waiting(
     rows: list[int],
     reasons: list[str],
     readings: list[int],
-) -> _Waiting:
+) -> _OpenMessage:
     received = (received_at - _EPOCH) // timedelta(microseconds=1)
-    return _Waiting(Message(topic, payload, received, retained), rows, set(reasons), sum(readings))
+    return _OpenMessage(Message(topic, payload, received, retained), rows, set(reasons), sum(readings))
 
 
-def _replay(writer: Writer, connection: database.Connection, messages: list[_Waiting], decode: Decode) -> Replay:
-    done = Replay()
-    changed = []
-    for one in messages:
-        # Only the database knows a conflict: such messages are always tried.
-        if one.reasons & {Reason.CONFLICTING_VALUE, Reason.REFUSED_BY_DATABASE}:
-            _try(writer, connection, one, decode, done)
-        elif _gains(one, decode):
-            changed.append(one)
+def _replay(
+    writer: Writer, connection: database.Connection, messages: list[_OpenMessage], decode: Decode
+) -> ReplayResult:
+    result = ReplayResult()
+    improved = []
+    for message in messages:
+        # Only the database can detect a conflict: such messages are always tried.
+        if message.reasons & {Reason.CONFLICTING_VALUE, Reason.REFUSED_BY_DATABASE}:
+            result.add(_try(writer, connection, message, decode))
+        elif _is_improved(message, decode):
+            improved.append(message)
         else:
-            done.unchanged += 1
-    if changed:
-        accounts = writer.write(Batch.of((one.message for one in changed), decode), decode)
-        connection.execute(_SETTLE, ([row for one in changed for row in one.rows],))
-        done.messages += len(changed)
-        done.readings += accounts.stored
-    return done
+            result.unchanged += 1
+    if improved:
+        accounts = writer.write(Batch.of((message.message for message in improved), decode), decode)
+        connection.execute(_MARK_REPLAYED, ([row for message in improved for row in message.rows],))
+        result.add(ReplayResult(messages=len(improved), readings=accounts.stored))
+    return result
 
 
-def _try(writer: Writer, connection: database.Connection, one: _Waiting, decode: Decode, done: Replay) -> None:
-    """Replay one message; undo it unless the database now takes a reading of it that it did not."""
+def _try(writer: Writer, connection: database.Connection, message: _OpenMessage, decode: Decode) -> ReplayResult:
+    """Replay one message; roll back unless the database now accepts a reading that it refused before."""
     with connection.transaction() as attempt:
-        accounts = writer.write(Batch.of([one.message], decode), decode)
+        accounts = writer.write(Batch.of([message.message], decode), decode)
         if not accounts.stored:
-            done.unchanged += 1
             raise psycopg.Rollback(attempt)
-        connection.execute(_SETTLE, (one.rows,))
-        done.messages += 1
-        done.readings += accounts.stored
+        connection.execute(_MARK_REPLAYED, (message.rows,))
+        return ReplayResult(messages=1, readings=accounts.stored)
+    return ReplayResult(unchanged=1)
 
 
-def _gains(one: _Waiting, decode: Decode) -> bool:
-    """Say whether decoding the message now holds back less of it than its rows do."""
+def _is_improved(message: _OpenMessage, decode: Decode) -> bool:
+    """Return whether decoding the message now rejects less of it than its rows hold."""
     try:
-        decoded = decode(one.message)
-    except (NoReadingError, UnregisteredError):  # readings wait for their sensors only
+        decoded = decode(message.message)
+    except (NoReadingError, UnregisteredError):  # UnregisteredError: only registration is missing
         return True
     except UndecodableError:
         return False
-    held = sum(rejection.readings for rejection in decoded.rejections)
-    return bool(decoded.readings) and (not one.readings or held < one.readings)
+    rejected = sum(rejection.readings for rejection in decoded.rejections)
+    return bool(decoded.readings) and (not message.readings or rejected < message.readings)

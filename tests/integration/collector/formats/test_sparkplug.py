@@ -16,7 +16,7 @@ from collector.message import Message
 from collector.registry import sensors_file
 from collector.registry.sync import synchronise
 from collector.store.batch import Accounts, Batch
-from collector.store.sparkplug_births import Births
+from collector.store.birth_store import BirthStore
 from collector.store.writer import UnbalancedError, Writer
 
 STORED = """
@@ -212,12 +212,11 @@ def test_sharing_is_refused(plants):
 def test_births_are_written_with_their_batch(database):
     """A birth is in the database if and only if its batch is; one that came earlier never replaces a later one."""
     parsed = sensors_file.parse(json.dumps(document()).encode())
-    births = Births()
-    writer = Writer("mqtt", "test")
-    writer.births = births
+    births = BirthStore()
+    writer = Writer("mqtt", "test", births=births)
     with database.connect() as connection:
         series_ids = synchronise(connection, parsed).series_ids
-        decoder = Decoder(parsed, series_ids, readers=births.readers(connection, parsed, {}))
+        decoder = Decoder(parsed, series_ids, readers=births.load_readers(connection, parsed, {}))
         (nodes,) = births.nodes
 
         def birth(value: int, received: int) -> Message:
@@ -242,14 +241,15 @@ def test_births_are_written_with_their_batch(database):
 def test_births_that_no_database_can_hold(database, topic):
     """A birth on a topic that is no text, as a record of Kafka may have, stops neither the stream nor its batch."""
     parsed = sensors_file.parse(json.dumps(document()).encode())
-    writer = Writer("kafka", "test")
+    births = BirthStore()
+    writer = Writer("kafka", "test", births=births)
     with database.connect() as connection:
         series_ids = synchronise(connection, parsed).series_ids
-        decoder = Decoder(parsed, series_ids, readers=writer.births.readers(connection, parsed, {}))
+        decoder = Decoder(parsed, series_ids, readers=births.load_readers(connection, parsed, {}))
         metrics = [{"name": "x", "alias": 1, "dataType": "Int8", "value": 1}]
         payload = encode({"timestamp": 5, "metrics": metrics})
-        births = [Message(where, payload, 1) for where in (topic, "spBv1.0/g/NBIRTH/n")]
-        accounts = writer.write(Batch.of(births, decoder.decode), decoder.decode)
+        messages = [Message(where, payload, 1) for where in (topic, "spBv1.0/g/NBIRTH/n")]
+        accounts = writer.write(Batch.of(messages, decoder.decode), decoder.decode)
         assert accounts.messages == 2
         assert connection.execute("select topic from telemetry.birth").fetchall() == [("spBv1.0/g/NBIRTH/n",)]
     writer.close()

@@ -14,7 +14,8 @@ from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.store import quarantine
 from collector.store.batch import Batch
-from collector.store.group_commit import Pipeline
+from collector.store.database_target import DatabaseTarget
+from collector.store.group_commit import GroupCommit
 from collector.store.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -261,28 +262,23 @@ def test_database_outage(warehouse):
 
     committed = []
     decoder = warehouse.decoder()
-    pipeline = Pipeline(
-        Writer("mqtt", "test", connect),
-        decoder.decode,
-        committed=committed.append,
+    sink = GroupCommit(
+        DatabaseTarget(Writer("mqtt", "test", connect), decoder.decode),
+        committed=committed.extend,
         max_messages=1000,
         max_bytes=1_000_000,
     )
     for second in range(30):
-        pipeline.add(message(f"f/a/s{second % 7}", second))
-        pipeline.notify()
+        sink.add(message(f"f/a/s{second % 7}", second))
+        sink.notify()
     time.sleep(0)
     assert committed == []
     away.clear()
-    until(lambda: sum(len(_messages(batch)) for batch in committed) == 30)
-    assert [part.delivery for batch in committed for part in _messages(batch)] == list(range(1, 31))
-    assert pipeline.stop(30)
+    until(lambda: len(committed) == 30)
+    assert [message.delivery for message in committed] == list(range(1, 31))
+    assert sink.stop(30)
     assert warehouse.stored() == 30
     assert warehouse.all("select count(*) from telemetry.sensor where discovered") == [(7,)]
-
-
-def _messages(batch) -> list[Message]:
-    return list(getattr(batch, "messages", batch))
 
 
 def test_through_a_broker(database, broker, collectors, unique):

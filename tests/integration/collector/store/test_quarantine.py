@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 
 import pytest
 from fix_collector import PROGRAM, registry_text
+from fix_sparkplug import encode
 
+from collector.commands.decoder_builder import DecoderBuilder
 from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, Reason, Rejection
 from collector.registry import sensors_file, sync
+from collector.settings import CollectorSettings
 from collector.store import quarantine
 from collector.store.batch import Batch
+from collector.store.birth_store import BirthStore
 from collector.store.writer import Writer
 
 RECEIVED = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
@@ -147,11 +151,37 @@ def test_what_can_not_be_decoded_keeps_its_reason(warehouse):
     assert warehouse.one("select reason, replayed_at from telemetry.quarantine") == ("wrong_type", None)
 
 
+def test_births_of_replayed_messages_are_stored(warehouse):
+    """A Sparkplug birth in a replayed message is stored like one that arrives live."""
+    topic = "spBv1.0/g/NBIRTH/n"
+    metrics = [{"name": "Flow", "alias": 1, "dataType": "Double", "value": 2.5}]
+    body = encode({"timestamp": RECEIVED // 1000, "metrics": metrics})
+    unknown = warehouse.decoder().decode
+    warehouse.writer.write(Batch.of([Message(topic, body, RECEIVED)], unknown), unknown)
+    warehouse.document["types"]["pump"] = {
+        "format": "sparkplug",
+        "quantities": {"flow": {"unit": "m3/h", "source": "Flow", "interval_seconds": 1}},
+    }
+    warehouse.document["subscribe"].append("spBv1.0/#")
+    warehouse.document["sensors"].append(
+        {"type": "pump", "topic": "spBv1.0/#", "discover": True, "site": "here", "area": "lab"}
+    )
+    births = BirthStore()
+    registry = sensors_file.parse(json.dumps(warehouse.document).encode())
+    replayer = Writer("replay", "test", births=births)
+    decode = DecoderBuilder(CollectorSettings(), births).build(replayer.connection(), registry).decode
+    results = list(quarantine.replay(replayer, decode))
+    replayer.close()
+    assert [(result.messages, result.readings) for result in results] == [(1, 1)]
+    assert warehouse.one("select topic, payload from telemetry.birth") == (topic, body)
+    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+
+
 def test_discard_a_reason(warehouse):
     """All that is held back for one reason can be discarded at once."""
     warehouse.write(("q/x", {}), ("q/y", {}), ("q/t0", {}))
     with warehouse.database.connect() as connection:
-        assert quarantine.discard_all(connection, Reason.UNKNOWN_SENSOR) == 2
+        assert quarantine.discard_reason(connection, Reason.UNKNOWN_SENSOR) == 2
     assert warehouse.one("select count(*) from telemetry.quarantine where discarded_at is null") == (1,)
 
 
@@ -193,7 +223,7 @@ def test_commands(warehouse, tmp_path):
     assert (status, "unknown_sensor" in text, "q/x'%s" in text) == (0, True, True)
     status, text = run("show", "1")
     assert (status, "unknown_sensor" in text, '"timestamp"' in text) == (0, True, True)
-    assert run("show", "2") == (1, "collector: no quarantine row 2; `collector quarantine list` shows what there is\n")
+    assert run("show", "2") == (1, "collector: no quarantine row 2; `collector quarantine list` shows the open rows\n")
     assert run("replay") == (0, "0 messages replayed, 0 readings stored, 1 messages unchanged\n")
     assert run("discard", "1") == (0, "1 discarded\n")
     assert run("list") == (0, "the quarantine is empty\n")

@@ -1,4 +1,4 @@
-"""Batches: every message and reading counted once, and every row the reading it was made from."""
+"""Batches: every message and reading is counted once, and every row equals its reading."""
 
 import json
 import struct
@@ -19,16 +19,18 @@ IDS = {(name, quantity): number for number, (name, quantity) in enumerate(
 DECODE = Decoder(probes(), IDS).decode
 SMALL = [case for case in CASES if len(case.payload) < 1_000]
 AT = NOW - 30_000_000
-"""What TIME says."""
+"""TIME in microseconds since 1970."""
 
 
 def good(*temperatures: float) -> Message:
     """Return a message with a list of temperatures of p0."""
-    return Message(TOPIC, json.dumps([{"timestamp": TIME, "temperature": one} for one in temperatures]).encode(), NOW)
+    return Message(
+        TOPIC, json.dumps([{"timestamp": TIME, "temperature": value} for value in temperatures]).encode(), NOW
+    )
 
 
 def decoded(message: Message) -> Decoded:
-    """Return what a message holds; nothing where it as a whole is not understood."""
+    """Return a decoded message, without readings if it as a whole is rejected."""
     try:
         return DECODE(message)
     except (NoReadingError, UndecodableError):
@@ -47,28 +49,30 @@ MESSAGES = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(MESSAGES)
 def test_accounts_balance(messages):
-    """Whatever comes, each message is decoded, ignored or quarantined, and each reading is a row or held back."""
+    """Each message is decoded, ignored or quarantined, and each reading is a row or quarantined, whatever arrives."""
     batch = Batch.of(messages, DECODE)
     accounts = batch.accounts
     assert accounts.messages == len(batch.messages) == len(messages)
     assert accounts.stored == accounts.duplicate == 0  # only the database knows
     accounts.stored = batch.row_count
     assert accounts.balanced
-    whole = [held for held in batch.quarantined if held.rejection.readings == 0]
+    whole = [row for row in batch.quarantined if row.rejection.readings == 0]
     assert accounts.quarantined_messages == len(whole)
-    assert accounts.quarantined_readings == sum(held.rejection.readings for held in batch.quarantined)
+    assert accounts.quarantined_readings == sum(row.rejection.readings for row in batch.quarantined)
 
 
 @settings(max_examples=200, deadline=None)
 @given(MESSAGES)
 def test_rows_are_the_readings(messages):
-    """The rows are the readings of the messages, in order, each with the position of its own message."""
-    expected = [(reading, place) for place, message in enumerate(messages) for reading in decoded(message).readings]
+    """The rows are the readings of the messages, in order, each with the position of its message."""
+    expected = [
+        (reading, position) for position, message in enumerate(messages) for reading in decoded(message).readings
+    ]
     assert list(Batch.of(messages, DECODE).readings()) == expected
 
 
-def test_row_is_postgresqls():
-    """A row is what PostgreSQL's binary COPY takes: count, then length and value of each, time since 2000-01-01."""
+def test_row_is_in_the_binary_copy_format():
+    """A row is in PostgreSQL's binary COPY format: field count, length and value of each, times since 2000-01-01."""
     batch = Batch.of([good(21.5)._replace(received=NOW + 1_999)], DECODE)
     fields = struct.unpack(">hiqiiidiq", batch.rows)
     seconds = round((datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC) - datetime(2000, 1, 1, tzinfo=UTC)).total_seconds())
@@ -78,7 +82,7 @@ def test_row_is_postgresqls():
 
 @given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
 def test_arrival_is_whole_seconds_from_the_first_reading(time, under_way):
-    """It is less than a second off, towards the reading's time, and the same for all readings of the message."""
+    """The arrival is rounded by less than a second, towards the first reading, and equal for all readings."""
     message = good()._replace(received=time + under_way)
     batch = Batch.of([message], lambda _: Decoded([(1, time, 2.0), (2, time + 7, 3.0)], []))
     arrivals = {row[8] + POSTGRES_EPOCH - time for row in ROW.iter_unpack(batch.rows)}
@@ -88,15 +92,15 @@ def test_arrival_is_whole_seconds_from_the_first_reading(time, under_way):
 
 
 def test_readings_before_2000():
-    """Times before PostgreSQL's own epoch are kept: a sensor may say that it counts from earlier on."""
+    """Times before the epoch of PostgreSQL are stored."""
     batch = Batch.of([good()], lambda _: Decoded([(1, -1, 2.0), (1, POSTGRES_EPOCH - 1, 3.0)], []))
     assert [reading for reading, _ in batch.readings()] == [(1, -1, 2.0), (1, POSTGRES_EPOCH - 1, 3.0)]
 
 
-def test_size_is_what_the_messages_hold():
-    """The size, by which memory is bounded, counts payloads and topics: either may be long."""
+def test_size_bytes():
+    """The size counts payloads and topics, since either may be long."""
     batch = Batch.of([Message("t" * 60_000, b"x" * 100, NOW)] * 3, DECODE)
-    assert batch.size >= 3 * 60_100
+    assert batch.size_bytes >= 3 * 60_100
 
 
 def test_accounts_add_up():
@@ -108,8 +112,8 @@ def test_accounts_add_up():
 
 
 @pytest.mark.parametrize("name", list(vars(Accounts())))
-def test_one_off_is_unbalanced(name):
-    """Accounts that are off by one in any column don't balance."""
+def test_unbalanced_accounts(name):
+    """Accounts with an error of one in any column do not balance."""
     accounts = Accounts(6, 3, 2, 1, 6, 3, 2, 1)
     assert accounts.balanced
     setattr(accounts, name, getattr(accounts, name) + 1)
@@ -117,7 +121,7 @@ def test_one_off_is_unbalanced(name):
 
 
 def test_conflicts_name_their_message():
-    """A conflict is that of the message which brought it, also among messages without rows and equal messages."""
+    """A conflict is assigned to its message, also among messages without rows and equal messages."""
     empty = Message(TOPIC, b"", NOW)
     messages = [empty, good(20), empty, good(21), good(20, 22, 23), empty, good(20), good()]
     held = conflicts(Batch.of(messages, DECODE), {(1, AT): 20.0})
@@ -128,20 +132,20 @@ def test_conflicts_name_their_message():
     assert held[0].rejection.detail == "series 1 at 2026-03-01T11:59:30+00:00 has 20.0, this says 21.0"
 
 
-def test_equal_messages_conflict_each_for_itself():
-    """The same message twice is two messages: each of their conflicts is held back."""
+def test_equal_messages_have_a_conflict_each():
+    """Each of two equal messages gets a quarantine row for its conflict."""
     message = good(21)
     held = conflicts(Batch.of([message, message], DECODE), {(1, AT): 20.0})
     assert [row.rejection.readings for row in held] == [1, 1]
 
 
-def test_conflicts_elsewhere_are_not_ours():
-    """A conflict at another time or of another series holds nothing back."""
+def test_conflicts_of_other_readings():
+    """A stored value of another time or series is no conflict."""
     assert conflicts(Batch.of([good(21)], DECODE), {(1, AT + 1): 20.0, (2, AT): 20.0}) == []
 
 
 def test_refuse():
-    """A message whose readings the database refuses is held back with all of them, beside what was held before."""
+    """A message that the database refuses is quarantined with all its readings, beside earlier rejections."""
     payload = b"[" + wide(temperature=1, humidity=2) + b"," + wide(temperature="x") + b"]"
     message = Message(TOPIC, payload, NOW, delivery=5)
     refused = Batch.of([message], DECODE).refuse(Rejection(Reason.REFUSED_BY_DATABASE, "no"))

@@ -1,4 +1,4 @@
-"""The pipeline: group commit, bounds, holding while the database is away, an orderly end."""
+"""Group commit to the database: batches, limits, retries while the database is away, an orderly end."""
 
 import threading
 import time
@@ -11,7 +11,8 @@ from fix_collector import until
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.store.batch import Accounts, Batch
-from collector.store.group_commit import Pipeline
+from collector.store.database_target import DatabaseTarget
+from collector.store.group_commit import GroupCommit
 
 IDS = {("p0", "temperature"): 1, ("p0", "humidity"): 2, ("p0", "open"): 3}
 IDS |= {("p1", quantity): series_id + 3 for (_, quantity), series_id in IDS.items()}
@@ -24,11 +25,11 @@ def message(number: int) -> Message:
 
 
 class FakeWriter:
-    """Keeps the batches it is given; each write waits while :attr:`gate` is closed and fails with :attr:`error`."""
+    """Records the batches; each write waits while :attr:`gate` is closed, and fails with :attr:`error` if it is set."""
 
     def __init__(self) -> None:
         self.written: list[Batch] = []
-        self.tried = 0
+        self.attempts = 0
         self.closed = 0
         self.error: BaseException | None = None
         self.gate = threading.Event()
@@ -36,8 +37,8 @@ class FakeWriter:
         self.writing = threading.Event()
 
     def write(self, batch: Batch, _decode) -> Accounts:
-        """Store ``batch``, or raise what it was told."""
-        self.tried += 1
+        """Store ``batch``, or raise :attr:`error`."""
+        self.attempts += 1
         self.writing.set()
         assert self.gate.wait(30)
         if self.error is not None:
@@ -48,44 +49,40 @@ class FakeWriter:
         return accounts
 
     def interrupt(self) -> None:
-        """Let a write that waits fail."""
+        """Make a write that waits fail."""
         if not self.gate.is_set():
             self.error = psycopg.OperationalError("the connection was broken")
             self.gate.set()
 
     def close(self) -> None:
-        """Count it."""
+        """Count the calls."""
         self.closed += 1
 
 
 class Running:
-    """A pipeline over a fake writer, and the batches it called committed."""
+    """A group commit over a fake writer, and the batches it reported as committed."""
 
     def __init__(self, **more) -> None:
         self.writer = FakeWriter()
-        self.committed: list[Batch] = []
-        self.pipeline = Pipeline(
-            self.writer,
-            DECODE,
-            committed=self.committed.append,
+        self.committed: list[list[int]] = []
+        """The deliveries of each batch."""
+        self.target = DatabaseTarget(self.writer, DECODE)
+        self.sink = GroupCommit(
+            self.target,
+            committed=lambda messages: self.committed.append([message.delivery for message in messages]),
             **{"max_messages": 10, "max_bytes": 1_000_000, **more},
         )
 
     def send(self, *numbers: int) -> None:
         """Add messages and wake the writer."""
         for number in numbers:
-            self.pipeline.add(message(number))
-        self.pipeline.notify()
-
-    @property
-    def deliveries(self) -> list[list[int]]:
-        """The messages called committed, a list a batch."""
-        return [[one.delivery for one in batch.messages] for batch in self.committed]
+            self.sink.add(message(number))
+        self.sink.notify()
 
 
 @pytest.fixture
 def start():
-    """Start pipelines; those left running are ended."""
+    """Return a function that starts a group commit; those left running are stopped."""
     running: list[Running] = []
 
     def starting(**more) -> Running:
@@ -93,24 +90,24 @@ def start():
         return running[-1]
 
     yield starting
-    for one in running:
-        one.writer.error = None
-        one.writer.gate.set()
-        one.pipeline.stop(10)
+    for started in running:
+        started.writer.error = None
+        started.writer.gate.set()
+        started.sink.stop(10)
 
 
 def test_no_timer_delays_a_message(start):
-    """A message that comes alone is committed when it comes, not at the writer's tick of a second."""
+    """A single message is committed when it arrives, not at the next full second of the writer."""
     running = start()
     begun = time.monotonic()
     for number in range(20):
         running.send(number)
         until(lambda expected=number + 1: len(running.committed) == expected)
-    assert time.monotonic() - begun < 10  # by ticks: 20 s
+    assert time.monotonic() - begun < 10  # with a timer: 20 s
 
 
 def test_group_commit(start):
-    """All that gathers while one batch is being written is the next batch, whole and in order."""
+    """All messages that gather while a batch is being written are the next batch, complete and in order."""
     running = start()
     running.writer.gate.clear()
     running.send(1)
@@ -118,39 +115,39 @@ def test_group_commit(start):
     for number in range(2, 8):
         running.send(number)
     running.writer.gate.set()
-    until(lambda: running.deliveries == [[1], [2, 3, 4, 5, 6, 7]])
+    until(lambda: running.committed == [[1], [2, 3, 4, 5, 6, 7]])
 
 
 def test_progress(start):
-    """What is taken as progress is what has been committed since it was last taken."""
+    """Progress counts the commits since it was last taken."""
     running = start()
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    assert running.pipeline.take_progress().accounts == Accounts()
+    assert running.sink.take_progress().counts == Accounts()
     running.send(2, 3)
     running.writer.gate.set()
     until(lambda: len(running.committed) == 2)
-    progress = running.pipeline.take_progress()
-    assert progress.accounts == Accounts(messages=3, decoded=3, readings=3, stored=3)
-    assert (progress.batches, progress.largest) == (2, 2)
-    assert running.pipeline.take_progress().batches == 0
+    progress = running.sink.take_progress()
+    assert progress.counts == Accounts(messages=3, decoded=3, readings=3, stored=3)
+    assert (progress.batches, progress.largest_batch) == (2, 2)
+    assert running.sink.take_progress().batches == 0
 
 
 def test_full_by_messages(start):
-    """It is full with as many messages as may wait, and no longer when they are being written."""
+    """The sink is full at its limit of messages, and no longer when they are being written."""
     running = start(max_messages=3)
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    until(lambda: running.pipeline.waiting == 0)
+    until(lambda: running.sink.waiting == 0)
     running.send(2, 3)
-    assert not running.pipeline.full
+    assert not running.sink.is_full
     running.send(4)
-    assert running.pipeline.full
-    assert running.pipeline.waiting == 3
+    assert running.sink.is_full
+    assert running.sink.waiting == 3
     running.writer.gate.set()
-    until(lambda: not running.pipeline.full)
+    until(lambda: not running.sink.is_full)
 
 
 @pytest.mark.parametrize(
@@ -163,145 +160,144 @@ def test_full_by_messages(start):
     ids=["payload", "topic", "rows"],
 )
 def test_full_by_bytes(start, large):
-    """It is full with as many bytes as may wait, whether of payloads, topics or rows."""
+    """The sink is full at its limit of bytes, of payloads, topics or rows."""
     running = start(max_bytes=1_000, max_messages=1_000)
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    until(lambda: running.pipeline.waiting == 0)
-    assert not running.pipeline.full
-    running.pipeline.add(large)
-    running.pipeline.add(large)
-    assert running.pipeline.full
+    until(lambda: running.sink.waiting == 0)
+    assert not running.sink.is_full
+    running.sink.add(large)
+    running.sink.add(large)
+    assert running.sink.is_full
 
 
-def test_failing_writer_holds(start):
-    """While writing fails the batch is held and tried again, what follows waits, and nothing is called committed."""
+def test_failed_write_is_retried(start):
+    """While writes fail the batch is retried, later messages wait, and nothing is reported as committed."""
     running = start()
     running.writer.error = psycopg.OperationalError("the database is away")
     running.send(1)
-    until(lambda: running.writer.tried >= 2)
+    until(lambda: running.writer.attempts >= 2)
     running.send(2)
-    until(lambda: running.writer.tried >= 3)
+    until(lambda: running.writer.attempts >= 3)
     assert running.committed == []
-    assert running.pipeline.waiting == 1
-    assert running.writer.closed >= 2  # each attempt has a connection of its own
+    assert running.sink.waiting == 1
+    assert running.writer.closed >= 2  # each attempt has its own connection
     running.writer.error = None
-    until(lambda: running.deliveries == [[1], [2]])
+    until(lambda: running.committed == [[1], [2]])
 
 
-def test_unknown_errors_hold(start):
-    """An error of the database that nobody foresaw holds the batch like a lost connection."""
+def test_unknown_errors_are_retried(start):
+    """An unexpected error of the database is retried like a lost connection."""
     running = start()
     running.writer.error = psycopg.errors.InsufficientPrivilege("no")
     running.send(1)
-    until(lambda: running.writer.tried >= 2)
+    until(lambda: running.writer.attempts >= 2)
     assert running.committed == []
     running.writer.error = None
-    until(lambda: running.deliveries == [[1]])
+    until(lambda: running.committed == [[1]])
 
 
 def test_stop_drains(start):
-    """Stopping writes what is being written and what waits, then ends the writer and closes its connection."""
+    """Stopping writes all pending messages, then ends the writer and closes its connection."""
     running = start()
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    running.pipeline.add(message(2))
+    running.sink.add(message(2))
     opener = threading.Timer(0.05, running.writer.gate.set)
     opener.start()
-    assert running.pipeline.stop(20)
+    assert running.sink.stop(20)
     opener.join()
-    assert running.deliveries == [[1], [2]]
+    assert running.committed == [[1], [2]]
     assert running.writer.closed == 1
 
 
 def test_stop_when_idle(start):
     """Stopping with nothing to write succeeds, and so does stopping again."""
     running = start()
-    assert running.pipeline.stop(20)
-    assert running.pipeline.stop(0)
+    assert running.sink.stop(20)
+    assert running.sink.stop(0)
     assert running.writer.written == []
 
 
 def test_stop_while_the_database_stays_away(start):
-    """Stopping while writing fails gives up after its time, says so, and calls nothing committed."""
+    """Stopping while writes fail gives up after its time, returns False, and reports nothing as committed."""
     running = start()
     running.writer.error = psycopg.OperationalError("the database is away")
     running.send(1)
-    until(lambda: running.writer.tried >= 1)
+    until(lambda: running.writer.attempts >= 1)
     running.send(2)
-    assert running.pipeline.stop(0.1) is False
+    assert running.sink.stop(0.1) is False
     assert running.committed == []
 
 
 def test_stop_while_the_database_hangs(start):
-    """A write that neither ends nor fails is broken off when the time to stop has run out."""
+    """A write that hangs is interrupted when the time to stop is over."""
     running = start()
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    assert running.pipeline.stop(0.1) is False
+    assert running.sink.stop(0.1) is False
     assert running.committed == []
 
 
 def test_no_timer_delays_the_end(start):
-    """Once the last batch is written the writer ends: it does not wait a tick for more to arrive."""
+    """The writer ends right after the last batch: it does not wait for more messages."""
     begun = time.monotonic()
     for _ in range(10):
         running = start()
         running.send(1)
-        assert running.pipeline.stop(20)
-    assert time.monotonic() - begun < 5  # by ticks: 10 s
+        assert running.sink.stop(20)
+    assert time.monotonic() - begun < 5  # with a timer: 10 s
 
 
 def test_defect_in_the_writer_surfaces(start):
-    """What is no error of the database ends the writer and stands in ``failure``; nothing more is committed."""
+    """An error other than of the database ends the writer and is its ``failure``; nothing more is committed."""
     running = start()
     running.writer.error = ZeroDivisionError("a defect")
     running.send(1)
-    until(lambda: running.pipeline.failure is not None)
-    assert isinstance(running.pipeline.failure, ZeroDivisionError)
+    until(lambda: running.sink.failure is not None)
+    assert isinstance(running.sink.failure, ZeroDivisionError)
     running.send(2)
-    assert running.pipeline.stop(5) is False
+    assert running.sink.stop(5) is False
     assert running.committed == []
     assert running.writer.closed == 1
 
 
 def test_defect_in_the_acknowledgement_surfaces(start):
-    """An error of whoever is told of a commit stands in ``failure`` too."""
+    """An error in the ``committed`` callback is a ``failure`` too."""
     running = start()
-    running.pipeline._committed = lambda batch: batch.no_such_member
+    running.sink._committed = lambda messages: messages.no_such_member
     running.send(1)
-    until(lambda: isinstance(running.pipeline.failure, AttributeError))
+    until(lambda: isinstance(running.sink.failure, AttributeError))
 
 
 def test_decoder_is_replaced_between_messages(start):
-    """A decoder that is replaced decodes what is added from then on."""
+    """A replaced decoder decodes the messages that are added from then on."""
     running = start()
     running.writer.gate.clear()
     running.send(1)
     assert running.writer.writing.wait(10)
-    running.pipeline.decode = Decoder(probes("elsewhere"), IDS).decode
+    running.target.decode = Decoder(probes("elsewhere"), IDS).decode
     running.send(2)
     running.writer.gate.set()
     until(lambda: len(running.committed) == 2)
-    assert [batch.row_count for batch in running.committed] == [1, 0]
+    assert [batch.row_count for batch in running.writer.written] == [1, 0]
 
 
 def test_before_each_batch():
-    """What is to be done before each batch is done in the writer's thread, before the batch is written."""
-    writer, seen = FakeWriter(), []
-    pipeline = Pipeline(
-        writer,
-        DECODE,
+    """``before_batch`` is called in the writer's thread, before the batch is written."""
+    writer, calls = FakeWriter(), []
+    sink = GroupCommit(
+        DatabaseTarget(writer, DECODE),
         committed=lambda _: None,
-        before_batch=lambda: seen.append((threading.current_thread().name, len(writer.written))),
+        before_batch=lambda: calls.append((threading.current_thread().name, len(writer.written))),
         max_messages=10,
         max_bytes=1_000,
     )
-    pipeline.add(message(1))
-    pipeline.notify()
+    sink.add(message(1))
+    sink.notify()
     until(lambda: writer.written)
-    assert seen[0] == ("writer", 0)
-    assert pipeline.stop(10)
+    assert calls[0] == ("writer", 0)
+    assert sink.stop(10)

@@ -1,4 +1,4 @@
-"""Which hours a batch reaches back to."""
+"""Late hours of a batch."""
 
 import sys
 
@@ -11,8 +11,8 @@ HOUR = 3_600_000_000
 
 
 @pytest.fixture(autouse=True, params=["numpy", "python"])
-def means(request, monkeypatch):
-    """With numpy, and where it is not installed."""
+def numpy_or_not(request, monkeypatch):
+    """Run each test with numpy, and as if it were not installed."""
     if request.param == "python":
         monkeypatch.setitem(sys.modules, "numpy", None)
 
@@ -23,16 +23,16 @@ def rows(*readings: tuple[int, int]) -> bytes:
 
 
 def test_only_hours_before_the_bound_count():
-    """The bound itself is not late, the last microsecond before it is."""
-    assert late_hours.hours(rows((1, 10 * HOUR), (2, 10 * HOUR - 1)), 10) == ([2], [9])
+    """A reading at the bound is not late, one a microsecond earlier is."""
+    assert late_hours.hours_before(rows((1, 10 * HOUR), (2, 10 * HOUR - 1)), 10) == ([2], [9])
 
 
 def test_hours_are_distinct_and_sorted():
-    """By series, then hour, each once, also far from the epoch on both sides."""
+    """Hours are distinct and sorted by series, then hour, also far before and after 1970."""
     batch = rows((7, 5 * HOUR), (2, 900_000 * HOUR + 3), (2, -3 * HOUR - 1), (7, 5 * HOUR + 1), (2**31 - 1, 0))
-    assert late_hours.hours(batch, 10**6) == ([2, 2, 7, 2**31 - 1], [-4, 900_000, 5, 0])
+    assert late_hours.hours_before(batch, 10**6) == ([2, 2, 7, 2**31 - 1], [-4, 900_000, 5, 0])
 
 
 def test_a_batch_without_rows_is_never_late():
-    """No rows, no hours."""
-    assert late_hours.hours(b"", 10) == ([], [])
+    """A batch without rows has no late hours."""
+    assert late_hours.hours_before(b"", 10) == ([], [])

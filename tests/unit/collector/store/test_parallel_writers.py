@@ -1,4 +1,4 @@
-"""Several writers at once: each in order, nothing lost, nothing left behind."""
+"""Parallel writers: each in order, nothing lost, no thread left."""
 
 import threading
 
@@ -6,11 +6,11 @@ import psycopg
 import pytest
 
 from collector.store.batch import Accounts, Batch
-from collector.store.parallel_writers import WAITING, Lanes
+from collector.store.parallel_writers import QUEUE_LENGTH, ParallelWriters
 
 
 class FakeWriter:
-    """Keeps what it is given; ``before`` is called first and may wait or raise."""
+    """Records batches; ``before`` is called first and may wait or raise."""
 
     def __init__(self, before=lambda batch: None) -> None:
         self.written: list[Batch] = []
@@ -18,75 +18,75 @@ class FakeWriter:
         self.interrupted = threading.Event()
 
     def write(self, batch, decode) -> Accounts:
-        """Keep ``batch``."""
+        """Record ``batch``."""
         self._before(batch)
         self.written.append(batch)
         return Accounts(messages=1)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def interrupt(self) -> None:
-        """Note that it was."""
+        """Record the call."""
         self.interrupted.set()
 
 
 def threads() -> list[threading.Thread]:
-    """The writers' threads that live."""
+    """Return the running writer threads."""
     return [thread for thread in threading.enumerate() if thread.name == "writer"]
 
 
-def test_each_writes_its_own_in_order():
-    """All batches are written when finish returns, each by its writer, in the order given."""
+def test_each_writer_keeps_its_order():
+    """All batches are written when finish returns, each by its writer and in order."""
     writers = [FakeWriter(), FakeWriter()]
     batches = [Batch() for _ in range(50)]
     total = Accounts()
-    with Lanes(writers, None, total.add) as lanes:
+    with ParallelWriters(writers, None, total.add) as parallel:
         for number, batch in enumerate(batches):
-            lanes.put(number % 3 % 2, batch)
-        lanes.finish()
+            parallel.put(number % 3 % 2, batch)
+        parallel.finish()
         assert total.messages == 50
     assert writers[0].written == [batch for number, batch in enumerate(batches) if number % 3 % 2 == 0]
     assert writers[1].written == [batch for number, batch in enumerate(batches) if number % 3 % 2 == 1]
     assert not threads()
 
 
-def test_one_that_waits_holds_up_no_other():
-    """While one writer waits the other goes on, and no more than a few batches wait for either."""
-    go_on = threading.Event()
-    slow, fast = FakeWriter(lambda _: go_on.wait(30)), FakeWriter()
-    with Lanes([slow, fast], None, lambda _: None) as lanes:
-        for _ in range(WAITING):
-            lanes.put(0, Batch())
+def test_waiting_writer_does_not_block_others():
+    """While one writer waits the other continues."""
+    release = threading.Event()
+    slow, fast = FakeWriter(lambda _: release.wait(30)), FakeWriter()
+    with ParallelWriters([slow, fast], None, lambda _: None) as parallel:
+        for _ in range(QUEUE_LENGTH):
+            parallel.put(0, Batch())
         for _ in range(20):
-            lanes.put(1, Batch())
+            parallel.put(1, Batch())
         assert not slow.written
-        go_on.set()
-        lanes.finish()
-    assert (len(slow.written), len(fast.written)) == (WAITING, 20)
+        release.set()
+        parallel.finish()
+    assert (len(slow.written), len(fast.written)) == (QUEUE_LENGTH, 20)
 
 
-def test_a_failure_is_raised_and_ends_all():
-    """What goes wrong with one writer is raised where batches are given, and the other's thread ends too."""
+def test_failure_is_raised_and_ends_all():
+    """An error of one writer is raised by put and finish, and the other writer ends too."""
 
     def fail(_):
         raise ZeroDivisionError("defect")
 
-    def give(lanes):
-        lanes.put(0, Batch())
+    def put_forever(parallel):
+        parallel.put(0, Batch())
         while True:
-            lanes.put(1, Batch())
+            parallel.put(1, Batch())
 
-    with Lanes([FakeWriter(fail), FakeWriter()], None, lambda _: None) as lanes:
+    with ParallelWriters([FakeWriter(fail), FakeWriter()], None, lambda _: None) as parallel:
         with pytest.raises(ZeroDivisionError, match="defect"):
-            give(lanes)
+            put_forever(parallel)
         with pytest.raises(ZeroDivisionError, match="defect"):
-            lanes.finish()
+            parallel.finish()
     assert not threads()
 
 
-def test_refused_connections_are_tried_again():
-    """A database that is away for a moment costs nothing."""
+def test_lost_connections_are_retried():
+    """A batch is written although the database was away for a moment."""
     away = [psycopg.OperationalError("away")]
 
     def once(_):
@@ -94,28 +94,28 @@ def test_refused_connections_are_tried_again():
             raise away.pop()
 
     writer = FakeWriter(once)
-    with Lanes([writer], None, lambda _: None) as lanes:
-        lanes.put(0, Batch())
-        lanes.finish()
+    with ParallelWriters([writer], None, lambda _: None) as parallel:
+        parallel.put(0, Batch())
+        parallel.finish()
     assert len(writer.written) == 1
 
 
-def test_broken_off_while_the_database_is_away():
-    """Threads end at once when a load is broken off, also those that wait for the database."""
-    tried = threading.Event()
+def test_abort_while_the_database_is_away():
+    """Threads end immediately when a load is aborted, also those that wait for the database."""
+    attempted = threading.Event()
 
     def away(_):
-        tried.set()
+        attempted.set()
         raise psycopg.OperationalError("away")
 
-    with Lanes([FakeWriter(away), FakeWriter()], None, lambda _: None) as lanes:
-        lanes.put(0, Batch())
-        assert tried.wait(30)
+    with ParallelWriters([FakeWriter(away), FakeWriter()], None, lambda _: None) as parallel:
+        parallel.put(0, Batch())
+        assert attempted.wait(30)
     assert not threads()
 
 
-def test_broken_off_while_the_database_does_not_answer():
-    """A statement that goes on and on is interrupted when the load is broken off."""
+def test_abort_while_the_database_hangs():
+    """A statement that hangs is interrupted when the load is aborted."""
     started = threading.Event()
 
     def hang(_):
@@ -124,7 +124,7 @@ def test_broken_off_while_the_database_does_not_answer():
         raise psycopg.OperationalError("interrupted")
 
     writer = FakeWriter(hang)
-    with Lanes([writer], None, lambda _: None) as lanes:
-        lanes.put(0, Batch())
+    with ParallelWriters([writer], None, lambda _: None) as parallel:
+        parallel.put(0, Batch())
         assert started.wait(30)
     assert not threads()
