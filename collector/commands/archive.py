@@ -1,141 +1,198 @@
-"""``collector archive``: its own MQTT session, spool, finisher and store put together. It needs no database."""
+"""``collector archive``: raw messages from MQTT into Parquet files, without a database; compact and verify."""
 
 import os
-import threading
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import structlog
 
-from collector.archive import destination, finisher
+from collector.archive import compact as compaction
+from collector.archive import finisher, object_store, verified_hours
+from collector.archive import verify as verification
 from collector.archive.finisher import Finisher
+from collector.archive.hourly_files import Report
 from collector.archive.spool import HOUR, Spool
-from collector.archive.spool_sink import SpoolSink
-from collector.commands.metrics import Endpoint, Metrics, long_held
-from collector.commands.run import RegistryWatch, stop_on_signal
-from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings
+from collector.archive.spool_target import MessageBatch, SpoolCounts, SpoolTarget
+from collector.commands.configuration import load_configuration
+from collector.commands.metrics import Metrics, stalled_for
+from collector.commands.program import Program, run_until_signal
+from collector.commands.registry_watch import RegistryWatch
+from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings, load
 from collector.sources.mqtt import MqttSource
+from collector.store.group_commit import GroupCommit
+from core import database, logs
 from core.errors import SettingError
 
 log = structlog.get_logger()
 
 
-class Archiver:
-    """One running archiver; :meth:`run` holds the calling thread.
+class Archiver(Program):
+    """``collector archive``, with its own MQTT session.
 
-    Raises :class:`~collector.archive.spool.ArchiveError` where the spool can't be used, :class:`SettingError` where
-    the store can't be.
+    Raises :class:`~collector.archive.spool.ArchiveError` if the spool can't be used, :class:`SettingError` if the store
+    can't be used.
     """
+
+    name: ClassVar[str] = "archive"
+    incomplete: ClassVar[str] = (
+        "stopped while the disk refused; messages that are not in the spool stay with the broker"
+    )
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings, archive: ArchiveSettings) -> None:
         self._settings = settings
-        self._watch = RegistryWatch(settings)
-        self._source = MqttSource(mqtt, settings.beside("archive"), self._watch.registry.subscribe)
-        self._stopped = threading.Event()
-        self._sink: SpoolSink | None = None
-        self._metrics = Metrics("archive", lambda: self._sink.in_hand() if self._sink else (0, None))
-        self._metrics.source("archive", lambda: self._source.connections, lambda: self._source.connected)
+        self._sink: GroupCommit[MessageBatch, SpoolCounts] | None = None
+        self._total_messages = 0
+        watch = RegistryWatch(settings)
+        source = MqttSource(mqtt, settings.beside("archive"), watch.registry.subscribe)
         try:
-            target = destination.opened(archive)
+            store = object_store.open_store(archive)
         except (OSError, pa.ArrowException) as error:
             raise SettingError(f"ARCHIVE_URL can't be used: {error}") from error
         directory = archive.spool_directory
-        self._finisher = Finisher(target)
+        self._finisher = Finisher(store)
         self._spool = Spool(directory, archive.file_megabytes * 1_000_000, self._finisher.add)
-        finisher.clear(directory)
+        finisher.remove_partial_files(directory)
         self._spool.recover(time.time_ns() // 1_000 // HOUR)
-        self._metrics.gauge("archive_unfinished_files", "Files of the spool to finish.", lambda: self._finisher.waiting)
-        disks = [directory, *([] if archive.url else [archive.directory])]
-        self._metrics.gauge("archive_disk_free_ratio", "Free part of the fullest disk of archive and spool, 0 to 1.",
-                            lambda: free(disks))  # fmt: skip
-        self._endpoint = Endpoint(
-            self._metrics, self._waiting, settings.metrics_address, archive.metrics_port, "ARCHIVE_METRICS_PORT"
+        self._metrics = self._new_metrics([directory, *([] if archive.url else [archive.directory])])
+        super().__init__(settings, source, watch, self._metrics, archive.metrics_port, "ARCHIVE_METRICS_PORT")
+        log.info(
+            "archiving",
+            to=object_store.location(archive),
+            spool=str(directory),
+            unfinished=self._finisher.waiting,
         )
-        log.info("archiving", to=destination.shown(archive), spool=str(directory), unfinished=self._finisher.waiting)
 
-    def stop(self) -> None:
-        """End :meth:`run`, in an orderly way; from any thread, not from a signal handler."""
-        self._source.stop()
+    def _new_metrics(self, directories: Sequence[Path]) -> Metrics:
+        metrics = Metrics("archive", lambda: self._sink.uncommitted() if self._sink else (0, None))
+        metrics.gauge("archive_unfinished_files", "Files of the spool to finish.", lambda: self._finisher.waiting)
+        metrics.gauge(
+            "archive_disk_free_ratio",
+            "Free part of the fullest disk of archive and spool, 0 to 1.",
+            lambda: free_ratio(directories),
+        )
+        return metrics
 
-    def _waiting(self) -> list[str]:
-        """Return what keeps it from archiving."""
-        reasons = []
-        if self._sink and (held := long_held(self._sink.writing_since)):
-            reasons.append(f"the disk has taken nothing for {held}")
-        if not self._source.connected:
-            reasons.append("not connected to the broker")
-        return reasons
-
-    def run(self) -> bool:
-        """Archive until :meth:`stop`; return whether all that was read is safe and acknowledged."""
-        with self._endpoint:
-            return self._run()
-
-    def _run(self) -> bool:
-        sink = self._sink = SpoolSink(
-            self._spool,
-            committed=self._source.committed,
-            room=self._source.room,
-            wrote=self._metrics.wrote,
+    def prepare(self) -> GroupCommit[MessageBatch, SpoolCounts]:
+        """Return the sink."""
+        self._sink = GroupCommit(
+            SpoolTarget(self._spool),
+            committed=self.source.committed,
+            resume=self.source.resume,
+            wrote=lambda messages, seconds, _: self._metrics.wrote(messages, seconds),
             max_messages=self._settings.max_batch_messages,
             max_bytes=self._settings.max_batch_megabytes * 1_000_000,
         )
-        summary = threading.Thread(target=self._summarise, args=(sink,), name="summary", daemon=True)
-        summary.start()
-        try:
-            return self._source.run(sink)
-        finally:
-            sink.stop(0)
-            if not self._finisher.stop(self._settings.drain_seconds):
-                log.warning("files left to finish; the next start does it", waiting=self._finisher.waiting)
-            self._stopped.set()
-            summary.join()
-            self._spool.release()
+        return self._sink
 
-    def _summarise(self, sink: SpoolSink) -> None:
-        """Log one line a period, and one for the rest when stopping; follow the registry's topic filters."""
-        total, begun, due = 0, time.monotonic(), time.monotonic() + self._settings.summary_seconds
-        last = False
-        while not last:
-            last = self._stopped.wait(min(1.0, max(due - time.monotonic(), 0)))
-            if self._watch.changed():
-                self._source.subscribe = self._watch.registry.subscribe
-            now = time.monotonic()
-            if now < due and not last:
-                continue
-            progress = sink.take_progress()
-            total += progress.messages
-            log.info(
-                "archived" if progress.messages else "nothing arrived",
-                messages=progress.messages,
-                messages_per_second=round(progress.messages / max(now - begun, 0.001), 1),
-                bytes=progress.size_bytes,
-                writes=progress.writes,
-                largest_write=progress.largest,
-                slowest_ms=round(progress.slowest_seconds * 1000),
-                unfinished_files=self._finisher.waiting,
-                total_messages=total,
-            )
-            begun, due = now, now + self._settings.summary_seconds
+    def finish(self) -> None:
+        """Finish the files of the spool, once more."""
+        if not self._finisher.stop(self._settings.drain_seconds):
+            log.warning("files left to finish; the next start does it", waiting=self._finisher.waiting)
+
+    def release(self) -> None:
+        """Release the spool for other processes."""
+        self._spool.release()
+
+    def sink_waits_for(self) -> list[str]:
+        """Return the reasons why no messages can be written."""
+        stalled = stalled_for(self._sink.writing_since) if self._sink else ""
+        return [f"the disk has accepted no write for {stalled}"] if stalled else []
+
+    def log_summary(self, seconds: float) -> None:
+        """Log the messages of the last ``seconds``."""
+        if self._sink is None:
+            return
+        progress = self._sink.take_progress()
+        messages = progress.counts.messages
+        self._total_messages += messages
+        log.info(
+            "archived" if messages else "nothing arrived",
+            messages=messages,
+            messages_per_second=round(messages / seconds, 1),
+            bytes=progress.counts.size_bytes,
+            writes=progress.batches,
+            largest_write=progress.largest_batch,
+            slowest_ms=round(progress.slowest_seconds * 1000),
+            unfinished_files=self._finisher.waiting,
+            total_messages=self._total_messages,
+        )
 
 
-def free(directories: Sequence[Path]) -> float:
-    """Return which part of the fullest of the disks of ``directories`` is free for the likes of us, 0 to 1."""
-    seen = [os.statvfs(directory) for directory in directories if directory.is_dir()]
-    return min((one.f_bavail / one.f_blocks for one in seen if one.f_blocks), default=0.0)
+def free_ratio(directories: Sequence[Path]) -> float:
+    """Return the free-space ratio (0 to 1), for unprivileged users, of the fullest of the disks of ``directories``."""
+    disks = [os.statvfs(directory) for directory in directories if directory.is_dir()]
+    return min((disk.f_bavail / disk.f_blocks for disk in disks if disk.f_blocks), default=0.0)
 
 
-def run(settings: CollectorSettings, mqtt: MqttSettings, archive: ArchiveSettings) -> int:
-    """Archive from MQTT until SIGTERM or SIGINT; return the exit status.
+def run() -> int:
+    """Archive until SIGTERM or SIGINT; return the exit status: see :func:`run_until_signal`."""
+    configuration = load_configuration()
+    logs.configure()
+    return run_until_signal(Archiver(configuration.collector, configuration.mqtt, configuration.archive))
 
-    0: all that was read is safe and acknowledged. 1: the disk refused while stopping; what is not safe was not
-    acknowledged either, and the broker keeps it.
-    """
-    archiver = Archiver(settings, mqtt, archive)
-    stop_on_signal(archiver.stop)
-    if archiver.run():
+
+def compact() -> int:
+    """Merge the files of each past hour; return the exit status: 1 if the files of an hour can't be merged."""
+    archive = _existing_archive()
+    if archive is None:
         return 0
-    log.error("stopped while the disk refused; what is not in the spool stays with the broker")
-    return 1
+    if archive.url is not None:
+        print("nothing to do: the archive is in an object store, where nothing is replaced")
+        return 0
+    report = compaction.compact(archive.directory, archive.file_megabytes * 1_000_000, datetime.now(UTC))
+    print(f"compacted {report.files:,} hours with {report.content.messages:,} messages")
+    return _print_errors(report.errors)
+
+
+def verify(days: int | None, *, record: bool) -> int:
+    """Read every message of the last ``days`` (None: of all); return the exit status: 1 if a file can't be read.
+
+    ``record`` writes the hours to the database, and reads older ones too that are not recorded or have changed.
+    """
+    archive = _existing_archive()
+    if archive is None:
+        return 0
+    now = datetime.now(UTC)
+    since = now - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
+    try:
+        report = _verify_and_record(archive, since, now) if record else _verify(archive, since)
+    except OSError as error:
+        raise SettingError(f"can't read the archive, {object_store.location(archive)}: {error}") from error
+    print(f"read {report.content.messages:,} messages in {report.files:,} files")
+    return _print_errors(report.errors)
+
+
+def _verify(archive: ArchiveSettings, since: datetime) -> Report:
+    return verification.verify(*object_store.file_system(archive), since)
+
+
+def _verify_and_record(archive: ArchiveSettings, since: datetime, now: datetime) -> Report:
+    filesystem, root = object_store.file_system(archive)
+    with database.connect(application_name="collector-archive") as connection:
+        return verification.verify(
+            filesystem,
+            root,
+            since,
+            verified_hours.load(connection),
+            lambda hour: verified_hours.record(connection, hour, now),
+        )
+
+
+def _existing_archive() -> ArchiveSettings | None:
+    """Return the settings of the archive; None, with a printed message: there is none."""
+    archive = load(ArchiveSettings)
+    if archive.url is None and not archive.directory.is_dir():
+        print(f"nothing to do: no archive in {archive.directory.absolute()}")
+        return None
+    return archive
+
+
+def _print_errors(errors: Mapping[str, str]) -> int:
+    for path, reason in errors.items():
+        print(f"{path}: {reason}", file=sys.stderr)
+    return 1 if errors else 0

@@ -1,4 +1,4 @@
-"""``collector forward``: every MQTT message onto a Kafka topic, acknowledged once Kafka has it.
+"""``collector forward``: every MQTT message goes to a Kafka topic and is acknowledged once Kafka has it.
 
 Needs the extra ``kafka`` (confluent-kafka, which brings librdkafka).
 """
@@ -7,28 +7,31 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from collector.commands import run as collect
-from collector.commands.metrics import Endpoint, Gauges, long_held
+from collector.commands.configuration import load_configuration
+from collector.commands.metrics import Gauges, stalled_for
+from collector.commands.program import Program, run_until_signal
+from collector.commands.registry_watch import RegistryWatch
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
-from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaRefusedError, KafkaTroubles, await_topic
+from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaErrorHandler, KafkaRefusedError, wait_for_topic
 from collector.sources.mqtt import MqttSource
+from core import logs
 
 log = structlog.get_logger()
 
-_GIVEN_UP = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - librdkafka's own errors begin so
+_PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - names of librdkafka's own errors
 
 
 class KafkaSink:
-    """Puts messages on a topic in the order they come; a :class:`collector.sources.mqtt.Sink`.
+    """Sends messages to a topic, in order; a :class:`collector.sources.base.Sink`.
 
-    ``committed`` is called with those that all in-sync replicas have, from a thread of the sink's own. Memory is
-    bounded by ``full``; librdkafka tries for as long as the cluster is away, so a message fails only for good.
+    ``committed`` is called with messages that all in-sync replicas have, in the sink's own thread. Memory is bounded by
+    :attr:`is_full`. librdkafka retries for as long as the cluster is away, so that a failure of a message is permanent.
     """
 
     def __init__(
@@ -39,21 +42,21 @@ class KafkaSink:
         new_producer: Callable[..., Producer] = Producer,
     ) -> None:
         self.failure: BaseException | None = None
-        self.troubles = KafkaTroubles(kafka)
+        self.errors = KafkaErrorHandler(kafka)
         self.forwarded = 0
         """Messages that Kafka has."""
-        self.left = 0
-        """Messages too large for it, which stay with the MQTT broker."""
+        self.too_large = 0
+        """Messages too large for Kafka, which stay with the MQTT broker."""
         self._kafka = kafka
         self._committed = committed
         self._max_messages = settings.max_batch_messages
         self._max_bytes = settings.max_batch_megabytes * 1_000_000
-        # Counted apart by the thread that adds and the one that hears from Kafka, so that neither needs a lock.
-        self._added = self._added_bytes = self._done = self._done_bytes = 0
+        # Each is counted by one thread only, by the one that adds or the one that polls, so that neither needs a lock.
+        self._added = self._added_bytes = self._finished = self._finished_bytes = 0
         self._delivered: list[Message] = []
-        self._taken = time.monotonic()
-        self._ended = threading.Event()
-        self.producer = new_producer(self._configuration(settings.client_id), logger=self.troubles)
+        self._last_progress = time.monotonic()
+        self._stopping = threading.Event()
+        self.producer = new_producer(self._configuration(settings.client_id), logger=self.errors)
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
 
     def _configuration(self, client_id: str) -> dict[str, Any]:
@@ -61,38 +64,38 @@ class KafkaSink:
             **self._kafka.client(),
             "client.id": client_id,
             "acks": "all",
-            "enable.idempotence": True,  # in order and once, also when a request is tried again
-            "message.timeout.ms": 0,  # for ever
+            "enable.idempotence": True,  # in order and once, also when a request is retried
+            "message.timeout.ms": 0,  # no limit
             "message.max.bytes": self._kafka.max_message_bytes,
-            "queue.buffering.max.messages": 0,  # `full` is the bound
+            "queue.buffering.max.messages": 0,  # bounded by is_full
             "queue.buffering.max.kbytes": 2_147_483_647,
-            "partitioner": "murmur2_random",  # as Java's, so that all producers of a topic agree
+            "partitioner": "murmur2_random",  # as Java's, so that all producers use the same partitions
             "compression.type": "zstd",
             "log.connection.close": False,
-            "error_cb": self.troubles,
+            "error_cb": self.errors,
         }
 
     def start(self) -> None:
-        """Begin to hear from Kafka; the thread that called may add messages from now on."""
+        """Start the polling thread; the calling thread may add messages from now on."""
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many messages Kafka has not acknowledged yet."""
-        return self._added - self._done
+        """Number of messages that Kafka has not acknowledged yet."""
+        return self._added - self._finished
 
     @property
-    def held_since(self) -> float | None:
-        """Since when (time.monotonic()) Kafka has taken nothing although something waits; None: nothing does."""
-        return self._taken if self.waiting else None
+    def waiting_since(self) -> float | None:
+        """Time (monotonic) since which messages wait and Kafka has acknowledged none; None: none waits."""
+        return self._last_progress if self.waiting else None
 
     @property
-    def full(self) -> bool:
-        """Whether as much waits as may."""
-        return self.waiting >= self._max_messages or self._added_bytes - self._done_bytes >= self._max_bytes
+    def is_full(self) -> bool:
+        """Whether the limit of messages or bytes that wait is reached."""
+        return self.waiting >= self._max_messages or self._added_bytes - self._finished_bytes >= self._max_bytes
 
     def add(self, message: Message) -> None:
-        """Hand ``message`` to librdkafka; one that no record may hold stays unacknowledged with the MQTT broker."""
+        """Pass ``message`` to librdkafka; one that is too large for a record stays unacknowledged."""
         try:
             self.producer.produce(
                 self._kafka.topic,
@@ -104,12 +107,12 @@ class KafkaSink:
                     (RECEIVED, b"%d" % message.received),
                 ],
                 timestamp=message.received // 1_000,
-                on_delivery=partial(self._heard, message),
+                on_delivery=partial(self._on_delivery, message),
             )
         except KafkaException as error:
             if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
-            self.left += 1
+            self.too_large += 1
             log.error(  # noqa: TRY400 - no traceback
                 "message too large for Kafka; it stays with the MQTT broker. Raise KAFKA_MAX_MESSAGE_BYTES and the "
                 "topic's max.message.bytes",
@@ -121,136 +124,103 @@ class KafkaSink:
             self._added_bytes += len(message.payload) + len(message.topic)
 
     def notify(self) -> None:
-        """Do nothing: librdkafka sends by itself."""
+        """Do nothing: librdkafka sends automatically."""
 
     def stop(self, seconds: float) -> bool:
-        """Wait until Kafka has what was added, ``seconds`` at most, and end; return whether it has all of it."""
-        self._ended.set()
+        """Flush pending messages, waiting up to ``seconds``, and end; return whether Kafka has all of them."""
+        self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        left = self.producer.flush(seconds)
-        if left:
+        unsent = self.producer.flush(seconds)
+        if unsent:
             self.producer.purge()
             self.producer.flush(1)
-        self._hand_over()
-        return not left and self.failure is None
+        self._report_committed()
+        return not unsent and self.failure is None
 
     def _run(self) -> None:
         try:
-            while not self._ended.is_set() and self.failure is None:
+            while not self._stopping.is_set() and self.failure is None:
                 self.producer.poll(0.1)
-                self._hand_over()
-                refused = self.troubles.refused
+                self._report_committed()
+                refused = self.errors.refused
                 if refused is not None:
                     self.failure = refused
-        except BaseException as error:  # noqa: BLE001 - the source's thread raises it: nothing may end unseen
+        except BaseException as error:  # noqa: BLE001 - the source's thread raises it: no error may go unnoticed
             self.failure = error
 
-    def _heard(self, message: Message, error: KafkaError | None, _: object) -> None:
-        """Take Kafka's word for one message; called while polling or flushing."""
-        self._done += 1
-        self._done_bytes += len(message.payload) + len(message.topic)
+    def _on_delivery(self, message: Message, error: KafkaError | None, _: object) -> None:
+        """Record the result of one message; called while polling or flushing."""
+        self._finished += 1
+        self._finished_bytes += len(message.payload) + len(message.topic)
         if error is None:
             self._delivered.append(message)
-        elif error.code() not in _GIVEN_UP:
+        elif error.code() not in _PURGED:
             self.failure = self.failure or KafkaRefusedError(
-                f"Kafka at {self._kafka.bootstrap_servers} does not take a record on topic {self._kafka.topic}: "
-                f"{error.str()}. What was not taken stays with the MQTT broker; mend the topic, then start again."
+                f"Kafka at {self._kafka.bootstrap_servers} refuses a record on topic {self._kafka.topic}: "
+                f"{error.str()}. Refused messages stay with the MQTT broker; correct the topic, then start again."
             )
 
-    def _hand_over(self) -> None:
+    def _report_committed(self) -> None:
         delivered, self._delivered = self._delivered, []
         if delivered or not self.waiting:
-            self._taken = time.monotonic()
+            self._last_progress = time.monotonic()
         if delivered:
             self._committed(delivered)
             self.forwarded += len(delivered)
 
 
-class Forwarder:
-    """One running ``collector forward``; :meth:`run` holds the calling thread."""
+class Forwarder(Program):
+    """``collector forward``, with its own MQTT session."""
+
+    name: ClassVar[str] = "forward"
+    incomplete: ClassVar[str] = "stopped while Kafka was away; messages that it does not have stay with the MQTT broker"
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -> None:
-        self._settings = settings.beside("forward")
-        self._watch = collect.RegistryWatch(settings)
+        settings = settings.beside("forward")
+        watch = RegistryWatch(settings)
+        source = MqttSource(mqtt, settings, watch.registry.subscribe)
         self._topic = kafka.topic
-        self._source = MqttSource(mqtt, self._settings, self._watch.registry.subscribe)
-        self._sink = KafkaSink(kafka, self._settings, self._source.committed)
-        self._stopping = threading.Event()
-        shown = Gauges()
-        shown.source("forward", lambda: self._source.connections, lambda: self._source.connected)
-        shown.gauge("forward_messages", "Messages that Kafka has.", lambda: self._sink.forwarded)
-        shown.gauge("forward_unacknowledged_messages", "Messages read that it has not yet.", lambda: self._sink.waiting)
-        shown.gauge("forward_too_large_messages", "Messages that stay with the broker.", lambda: self._sink.left)
-        self._endpoint = Endpoint(
-            shown, self._waiting, settings.metrics_address, kafka.metrics_port, "KAFKA_METRICS_PORT"
-        )
+        self._sink = sink = KafkaSink(kafka, settings, source.committed)
+        self._summarised = 0
+        """Messages in the summaries so far."""
+        metrics = Gauges()
+        metrics.gauge("forward_messages", "Messages that Kafka has.", lambda: sink.forwarded)
+        metrics.gauge("forward_unacknowledged_messages", "Messages read that it has not yet.", lambda: sink.waiting)
+        metrics.gauge("forward_too_large_messages", "Messages that stay with the broker.", lambda: sink.too_large)
+        super().__init__(settings, source, watch, metrics, kafka.metrics_port, "KAFKA_METRICS_PORT")
 
-    def _waiting(self) -> list[str]:
-        """Return what keeps it from forwarding."""
-        reasons = []
-        if held := long_held(self._sink.held_since):
-            reasons.append(f"Kafka has taken nothing for {held}")
-        if not self._source.connected:
-            reasons.append("not connected to the broker")
-        return reasons
-
-    def stop(self) -> None:
-        """End :meth:`run`, in an orderly way; from any thread."""
-        self._stopping.set()
-        self._source.stop()
-
-    def run(self) -> bool:
-        """Forward until :meth:`stop`; return whether Kafka has all that was read."""
-        with self._endpoint:
-            return self._run()
-
-    def _run(self) -> bool:
+    def prepare(self) -> KafkaSink | None:
+        """Return the sink once the topic exists; raises :class:`KafkaRefusedError`."""
         sink = self._sink
-        if not await_topic(sink.producer, self._topic, sink.troubles, self._stopping):
-            if sink.troubles.refused is not None:
-                raise sink.troubles.refused
-            return True
+        if not wait_for_topic(sink.producer, self._topic, sink.errors, self.stopping):
+            if sink.errors.refused is not None:
+                raise sink.errors.refused
+            return None
         log.info("forwarding", kafka_topic=self._topic)
         sink.start()
-        summary = threading.Thread(target=self._summarise, name="summary", daemon=True)
-        summary.start()
-        try:
-            return self._source.run(sink)
-        finally:
-            self._stopping.set()
-            summary.join()
+        return sink
 
-    def _summarise(self) -> None:
-        """Follow the registry's filters; log one line a period and one when stopping."""
-        sink, before = self._sink, 0
-        due = time.monotonic() + self._settings.summary_seconds
-        last = False
-        while not last:
-            last = self._stopping.wait(min(1.0, self._settings.summary_seconds))
-            if self._watch.changed():
-                self._source.subscribe = self._watch.registry.subscribe
-            if last or time.monotonic() >= due:
-                due += self._settings.summary_seconds
-                count, before = sink.forwarded - before, sink.forwarded
-                log.info(
-                    "forwarded" if count else "nothing arrived",
-                    messages=count,
-                    waiting=sink.waiting,
-                    left_with_broker=sink.left,
-                    total_messages=before,
-                )
+    def sink_waits_for(self) -> list[str]:
+        """Return the reasons why no messages can be sent."""
+        stalled = stalled_for(self._sink.waiting_since)
+        return [f"Kafka has acknowledged nothing for {stalled}"] if stalled else []
+
+    def log_summary(self, _seconds: float) -> None:
+        """Log the messages since the last summary."""
+        sink = self._sink
+        count, self._summarised = sink.forwarded - self._summarised, sink.forwarded
+        log.info(
+            "forwarded" if count else "nothing arrived",
+            messages=count,
+            waiting=sink.waiting,
+            left_with_broker=sink.too_large,
+            total_messages=self._summarised,
+        )
 
 
-def run(settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -> int:
-    """Forward MQTT to Kafka until SIGTERM or SIGINT; return the exit status.
-
-    0: Kafka has all that was read, and MQTT's broker knows. 1: it stayed away while stopping; what it does not have
-    was not acknowledged, and the MQTT broker keeps it.
-    """
-    forwarder = Forwarder(settings, mqtt, kafka)
-    collect.stop_on_signal(forwarder.stop)
-    if forwarder.run():
-        return 0
-    log.error("stopped while Kafka was away; what it does not have stays with the MQTT broker")
-    return 1
+def run() -> int:
+    """Forward until SIGTERM or SIGINT; return the exit status: see :func:`run_until_signal`."""
+    configuration = load_configuration()
+    logs.configure()
+    return run_until_signal(Forwarder(configuration.collector, configuration.mqtt, configuration.kafka))

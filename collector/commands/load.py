@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from collector.commands.run import RegistryWatch
+from collector.commands.decoder_builder import DecoderBuilder
 from collector.files import archive_file, layout, options
 from collector.files.archive_file import Archive
 from collector.files.batches import WriterAssignment, message_batches, row_batches
@@ -26,8 +26,10 @@ from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.registry.sensors_file import Registry, Sensor
 from collector.settings import CollectorSettings
+from collector.settings import load as load_settings
 from collector.store.batch import Accounts, Batch, Decode
-from collector.store.parallel_writers import Lanes
+from collector.store.birth_store import BirthStore
+from collector.store.parallel_writers import ParallelWriters
 from collector.store.writer import Writer
 from core import database, logs, progress
 from core.errors import SettingError
@@ -63,7 +65,8 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     failed = False
     with ExitStack() as stack:
         rows = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
-        messages = [Writer("archive", settings.client_id)]
+        births = BirthStore()
+        messages = [Writer("archive", settings.client_id, births=births)]
         for writer in (*rows, *messages):
             stack.callback(writer.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
@@ -77,7 +80,7 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
         )
         # All archives as one, since a message may need those before it, whichever file they are in.
         jobs = [
-            (path, partial(_messages, archived, settings, messages[0]), messages)
+            (path, partial(_messages, archived, DecoderBuilder(settings, births), known, messages[0]), messages)
             if path in archived
             else (path, partial(opener.open, path, form), rows)
             for path in paths
@@ -98,13 +101,11 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
     return 1 if failed else 0
 
 
-def _messages(paths: Sequence[Path], settings: CollectorSettings, writer: Writer) -> Work:
+def _messages(paths: Sequence[Path], builder: DecoderBuilder, known: Registry, writer: Writer) -> Work:
     """Return what was archived at ``paths``, decoded as live messages are; raises :class:`FileError`."""
     archive = Archive(paths)
     with database.wrapped("writing the registry"):
-        watch = RegistryWatch(settings)
-        decode = watch.synchronise(writer.connection()).decode
-    writer.births = watch.births
+        decode = builder.build(writer.connection(), known).decode
     return Work(_in_order(message_batches(archive.messages(), decode, READINGS)), decode, archive.done, archive.close)
 
 
@@ -123,7 +124,7 @@ def _load(path: Path, work: Work, writers: Sequence[Writer], total: Accounts) ->
                 total.add(accounts)
                 report(total.messages, work.done())
 
-            with Lanes(writers, work.decode, committed) as lanes:
+            with ParallelWriters(writers, work.decode, committed) as lanes:
                 try:
                     for lane, batch in work.batches:
                         lanes.put(lane, batch)
@@ -229,9 +230,10 @@ def load(
     timezone: str | None,
     time_unit: options.TimeUnit | None,
     delimiter: str | None,
-    settings: CollectorSettings,
+    settings: CollectorSettings | None = None,
 ) -> int:
     """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` with nothing touched."""
+    settings = settings or load_settings(CollectorSettings)
     known = sensors_file.load(settings.registry)
     chosen = options.parse(known, sensor, columns, timezone, time_unit, delimiter)
     return run(paths, form, chosen, settings, known)

@@ -1,8 +1,7 @@
-"""What a running program says of itself over HTTP: /metrics for Prometheus, /live and /ready for who supervises it.
+"""Metrics and health of a running program over HTTP: /metrics for Prometheus, /live and /ready for its supervisor.
 
-Names and units follow OpenMetrics (https://prometheus.io/docs/specs/om/open_metrics_spec/); docs/monitoring.md has
-the list.
-Nothing is served unless a port is set, and then on 127.0.0.1 unless an address is.
+Names and units follow OpenMetrics (https://prometheus.io/docs/specs/om/open_metrics_spec/); docs/monitoring.md lists
+them. Nothing is served unless a port is set; the default address is 127.0.0.1.
 """
 
 import threading
@@ -25,36 +24,36 @@ log = structlog.get_logger()
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 _MESSAGES = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000)
 
-LONG_HELD_SECONDS = 10.0
-"""A write that takes longer than this waits for something."""
+STALL_SECONDS = 10.0
+"""A write that takes longer than this counts as stalled."""
 
 _Answer = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Gauges:
-    """What one program shows of itself."""
+    """The gauges of one program."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """Show what ``value`` returns when it is asked for."""
+        """Add a gauge whose value is that of ``value()`` at each request."""
         Gauge(name, meaning, registry=self.registry).set_function(value)
 
-    def source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
-        """Show the connection to the broker."""
+    def add_source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
+        """Add the gauges of the connection to the broker."""
         self.gauge(f"{program}_connected", "1 while the source brings messages, else 0.", connected)
         self.gauge(f"{program}_connections", "How often it has connected since the start.", connections)
 
 
 class Metrics(Gauges):
-    """What one program counts, ``collector`` or ``archive``; from any thread.
+    """Gauges, counters and histograms of one program, ``collector`` or ``archive``; from any thread.
 
-    ``in_hand`` returns how many messages have been read and are not acknowledged, and when the oldest of them arrived
-    (microseconds since 1970; None: there is none).
+    ``uncommitted`` returns the number of messages that are read and not committed, and the arrival of the oldest of
+    them (microseconds since 1970; None: there is none).
     """
 
-    def __init__(self, program: str, in_hand: Callable[[], tuple[int, int | None]]) -> None:
+    def __init__(self, program: str, uncommitted: Callable[[], tuple[int, int | None]]) -> None:
         super().__init__()
         self._messages = Counter(
             f"{program}_messages", "Messages whose transaction has committed.", ["outcome"], registry=self.registry
@@ -74,15 +73,15 @@ class Metrics(Gauges):
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.gauge(f"{program}_unacknowledged_messages", "Messages read and not yet safe.", lambda: in_hand()[0])
+        self.gauge(f"{program}_unacknowledged_messages", "Messages read and not yet safe.", lambda: uncommitted()[0])
         self.gauge(
             f"{program}_oldest_unacknowledged_seconds",
             "How long the oldest of them has waited; 0: there is none.",
-            lambda: _age(in_hand()[1]),
+            lambda: _age(uncommitted()[1]),
         )
 
     def wrote(self, messages: Sequence[Message], seconds: float, accounts: Accounts | None = None) -> None:
-        """Take note of a write that has made ``messages`` safe; without ``accounts`` they count as archived."""
+        """Count a write that has committed ``messages``; without ``accounts`` they count as archived."""
         self._batch.observe(len(messages))
         self._write.observe(seconds)
         self._delay.observe(_age(messages[0].received))
@@ -103,10 +102,10 @@ class Metrics(Gauges):
             self._readings.labels(outcome).inc(count)
 
 
-def long_held(since: float | None) -> str:
-    """Return since when a write that began then (time.monotonic(); None: there is none) has been held, in words."""
+def stalled_for(since: float | None) -> str:
+    """Return the duration of a stalled write that began at ``since`` (time.monotonic()); empty: none is stalled."""
     seconds = 0.0 if since is None else time.monotonic() - since
-    return f"{seconds:.0f} s" if seconds > LONG_HELD_SECONDS else ""
+    return f"{seconds:.0f} s" if seconds > STALL_SECONDS else ""
 
 
 def _age(received: int | None) -> float:
@@ -121,21 +120,21 @@ class _Handler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, *_: object) -> None:
-        """Say nothing of each request."""
+        """Log no requests."""
 
 
-class Endpoint:
-    """Serves ``metrics`` and whether the program is ready; a context manager that serves nothing where port is None.
+class HealthEndpoint:
+    """Serves ``metrics`` and readiness; a context manager. Without a port nothing is served.
 
-    ``waiting`` returns what keeps the program from its work, in words; empty: nothing does. Raises
-    :class:`SettingError` where ``setting``, which the port is of, can't be had.
+    ``waiting_for`` returns the reasons why the program is not ready; empty: it is. Raises :class:`SettingError`, which
+    names ``setting``, if the port can't be opened.
     """
 
     def __init__(
-        self, metrics: Gauges, waiting: Callable[[], Sequence[str]], address: str, port: int | None, setting: str
+        self, metrics: Gauges, waiting_for: Callable[[], Sequence[str]], address: str, port: int | None, setting: str
     ) -> None:
         self._metrics = make_wsgi_app(metrics.registry)
-        self._waiting = waiting
+        self._waiting_for = waiting_for
         self._server: WSGIServer | None = None
         if port is None:
             return
@@ -143,12 +142,12 @@ class Endpoint:
             self._server = make_server(address, port, self._answer, _Server, _Handler)
         except OSError as error:
             raise SettingError(
-                f"{setting}={port}: nothing can be served on {address}:{port}: {error.strerror}. Choose another port."
+                f"{setting}={port}: cannot listen on {address}:{port}: {error.strerror}. Choose another port."
             ) from error
         log.info("serving metrics", address=address, port=self._server.server_port)
 
     def __enter__(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         if self._server is not None:
             threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
         return self
@@ -156,7 +155,7 @@ class Endpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """Stop serving."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -168,11 +167,11 @@ class Endpoint:
         if path == "/live":
             return _text(start, "200 OK", "alive")
         if path == "/ready":
-            waiting = self._waiting()
-            return _text(start, "503 Service Unavailable" if waiting else "200 OK", "; ".join(waiting) or "ready")
+            reasons = self._waiting_for()
+            return _text(start, "503 Service Unavailable" if reasons else "200 OK", "; ".join(reasons) or "ready")
         return _text(start, "404 Not Found", "there is /metrics, /live and /ready")
 
 
-def _text(start: _Answer, status: str, said: str) -> list[bytes]:
+def _text(start: _Answer, status: str, text: str) -> list[bytes]:
     start(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [said.encode() + b"\n"]
+    return [text.encode() + b"\n"]

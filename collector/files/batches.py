@@ -188,7 +188,11 @@ def message_batches(messages: Iterable[Message], decode: Decode, rows: int) -> I
     batch = Batch()
     for message in messages:
         batch.add(message, decode_noting_days)
-        if max(batch.row_count, len(batch.messages)) >= rows or batch.payload_bytes >= MAXIMUM_BYTES or len(days) > MAXIMUM_DAYS:
+        if (
+            max(batch.row_count, len(batch.messages)) >= rows
+            or batch.payload_bytes >= MAXIMUM_BYTES
+            or len(days) > MAXIMUM_DAYS
+        ):
             yield batch
             batch = Batch()
             days.clear()

@@ -27,7 +27,9 @@ stored: their nodes are asked for a rebirth after a restart."""
 
 def sparkplug_formats(registry: Registry) -> list[SparkplugFormat]:
     """Return the Sparkplug formats of ``registry``, each once."""
-    formats = [sensor.format for sensor in registry.sensors] + [pattern.prototype.format for pattern in registry.patterns]
+    formats = [sensor.format for sensor in registry.sensors] + [
+        pattern.prototype.format for pattern in registry.patterns
+    ]
     return list(dict.fromkeys(form for form in formats if isinstance(form, SparkplugFormat)))
 
 

@@ -148,7 +148,7 @@ def test_waits_for_the_database(database, broker, collectors, publisher, unique)
         admin.execute(f"alter database {name} allow_connections false")
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
         publisher.send((n, f"{unique}/t{n % 4}", reading(n)) for n in range(100))
-        running.wait_for("can't write, holding")
+        running.wait_for("database write failed; retrying, messages stay unacknowledged")
         admin.execute(f"alter database {name} allow_connections true")
     running.wait_for("writing again")
     with database.connect() as connection:

@@ -114,7 +114,7 @@ def test_stops_while_kafka_is_away(own_kafka, broker, forward, publisher, unique
     publisher.send((n, f"{unique}/t0", reading(n)) for n in range(100))
     until(lambda: any(line.get("waiting") for line in running.lines))
     assert running.stop() == 1
-    running.wait_for("stopped while Kafka was away; what it does not have stays with the MQTT broker")
+    running.wait_for("stopped while Kafka was away; messages that it does not have stay with the MQTT broker")
     own_kafka.cluster.come_back()
     running = forward(own_kafka)
     assert {record.value() for record in own_kafka.records(100)} == {reading(n) for n in range(100)}

@@ -92,7 +92,7 @@ def test_nothing_listens_unasked(collectors, broker):
         running = collectors.start(broker.environment(), subscribed=False, COLLECTOR_METRICS_PORT=port)
         assert running.process.wait(30) == 2
     said = " ".join(line["event"] for line in running.lines)
-    assert f"COLLECTOR_METRICS_PORT={port}: nothing can be served on 127.0.0.1:{port}" in said
+    assert f"COLLECTOR_METRICS_PORT={port}: cannot listen on 127.0.0.1:{port}" in said
     quiet = collectors.start(broker.environment(), subscribed=False, COLLECTOR_CLIENT_ID="quiet")
     quiet.wait_for("waiting for the database")
     assert not any(line["event"] == "serving metrics" for line in quiet.lines)
@@ -123,7 +123,7 @@ def test_a_forwarder_counts_what_kafka_has(own_kafka, broker, collectors, unique
     own_kafka.cluster.go_away()
     publish(broker, (f"{unique}/t0", b"3"))
     until(lambda: asked.get("/ready")[0] == 503)
-    assert asked.get("/ready")[2].startswith("Kafka has taken nothing for ")
+    assert asked.get("/ready")[2].startswith("Kafka has acknowledged nothing for ")
     assert asked.get("/live")[0] == 200
     own_kafka.cluster.come_back()
     until(lambda: asked.get("/ready")[0] == 200)

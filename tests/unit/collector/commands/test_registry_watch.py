@@ -1,29 +1,60 @@
-"""What a running collector does about its registry, without a database."""
+"""The registry file while a program runs."""
 
-import json
+import os
 
 import pytest
+from fix_collector import registry_text
+from structlog.testing import capture_logs
 
-from collector import units
-from collector.commands.run import RegistryWatch
-from collector.registry import sync
-from collector.registry.sync import SyncResult
+from collector.commands import registry_watch
+from collector.commands.registry_watch import RegistryWatch
 from collector.settings import CollectorSettings
 
 
-@pytest.mark.parametrize(("form", "loaded"), [("tasmota", 1), ("fields", 0)])
-def test_units_are_loaded_before_messages_come(form, loaded, tmp_path, monkeypatch):
-    """What takes seconds to load is there before the first message whose unit has to be converted waits for it."""
-    quantities = {"a": {"unit": "Cel", "interval_seconds": 1}}
-    document = {
-        "subscribe": ["#"],
-        "types": {"k": {"format": form, "quantities": quantities}},
-        "sensors": [{"type": "k", "topic": "f/{sensor}", "discover": True, "site": "s", "area": "x"}],
-    }
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Return a registry file, which is checked at every call."""
+    monkeypatch.setattr(registry_watch, "_INTERVAL_SECONDS", 0)
     path = tmp_path / "sensors.json"
-    path.write_text(json.dumps(document))
-    asked: list[None] = []
-    monkeypatch.setattr(units, "ready", lambda: asked.append(None))
-    monkeypatch.setattr(sync, "synchronise", lambda *_: SyncResult({}, (), 0, 0, None))
-    RegistryWatch(CollectorSettings(registry=path)).synchronise(None)
-    assert len(asked) == loaded
+    path.write_bytes(registry_text("a", 1))
+    return path
+
+
+def test_changed_file_comes_into_force(path):
+    """A changed file is reported once and is then the registry in force."""
+    watch = RegistryWatch(CollectorSettings(registry=path))
+    assert not watch.changed()
+    path.write_bytes(registry_text("a", 20))
+    assert watch.changed()
+    assert len(watch.registry.sensors) == 20
+    assert not watch.changed()
+
+
+def test_file_with_mistakes_changes_nothing(path):
+    """The mistakes of a file are logged once, and the registry in force stays."""
+    watch = RegistryWatch(CollectorSettings(registry=path))
+    path.write_bytes(b"{}")
+    with capture_logs() as logs:
+        assert not watch.changed()
+        assert not watch.changed()
+    assert [line["event"] for line in logs] == ["registry has mistakes; the one in force stays"]
+    assert len(watch.registry.sensors) == 1
+
+
+def test_failed_change_is_reported_again(path):
+    """A change that could not be applied is reported again, although the file stays the same."""
+    watch = RegistryWatch(CollectorSettings(registry=path))
+    path.write_bytes(registry_text("a", 20))
+    assert watch.changed()
+    watch.retry()
+    assert watch.changed()
+    assert not watch.changed()
+
+
+def test_rewritten_file_without_changes(path):
+    """A file that was written again with the same content is no change; neither is one that is missing."""
+    watch = RegistryWatch(CollectorSettings(registry=path))
+    os.utime(path, ns=(1, 1))
+    assert not watch.changed()
+    path.unlink()
+    assert not watch.changed()

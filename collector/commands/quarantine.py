@@ -1,0 +1,69 @@
+"""``collector quarantine``: list, show, replay and discard what could not become readings."""
+
+from collections.abc import Sequence
+
+from collector import settings
+from collector.commands.decoder_builder import DecoderBuilder
+from collector.message import Reason
+from collector.registry import sensors_file
+from collector.settings import CollectorSettings
+from collector.store import quarantine
+from collector.store.birth_store import BirthStore
+from collector.store.writer import Writer
+from core import database, tables
+from core.errors import SettingError
+
+
+def print_list(reason: Reason | None, limit: int) -> None:
+    """Print the open rows: their number per reason, and the latest ``limit`` of them."""
+    with database.connect() as connection, database.wrapped("reading the quarantine"):
+        per_reason = quarantine.summary(connection)
+        rows = quarantine.list_open(connection, reason, limit)
+    if not per_reason:
+        print("the quarantine is empty")
+        return
+    tables.show("Open, by reason", ("reason", "rows", "readings", "earliest", "latest"), per_reason)
+    tables.show("Latest", ("id", "received", "source", "topic", "reason", "detail", "readings", "bytes"), rows)
+
+
+def print_row(row_id: int) -> None:
+    """Print one row with its payload."""
+    with database.connect() as connection, database.wrapped("reading the quarantine"):
+        row = quarantine.get_row(connection, row_id)
+    payload: bytes = row.pop("payload")
+    for name, value in row.items():
+        if value is not None:
+            print(f"{name:>14}  {tables.printable(str(value))}")
+    print(f"{'payload':>14}  {len(payload)} bytes")
+    try:
+        print(tables.printable(payload.decode(), keep="\n\t"))
+    except UnicodeDecodeError:
+        print(payload.hex(" "))
+
+
+def replay(reason: Reason | None) -> None:
+    """Decode open messages again, with the current registry, and print the counts."""
+    collector = settings.load(CollectorSettings)
+    registry = sensors_file.load(collector.registry)
+    births = BirthStore()
+    writer = Writer("replay", collector.client_id, births=births)
+    total = quarantine.ReplayResult()
+    with database.wrapped("replaying the quarantine"):
+        decoder = DecoderBuilder(collector, births).build(writer.connection(), registry)
+        for result in quarantine.replay(writer, decoder.decode, reason):
+            total.add(result)
+    writer.close()
+    print(f"{total.messages} messages replayed, {total.readings} readings stored, {total.unchanged} messages unchanged")
+
+
+def discard(row_ids: Sequence[int], reason: Reason | None) -> None:
+    """Mark rows as never to be replayed, by their ids or by ``reason``, and print their number."""
+    if bool(row_ids) == (reason is not None):
+        raise SettingError("discard what? Give ids (`collector quarantine list` shows them) or a --reason, not both")
+    with database.connect() as connection, database.wrapped("discarding"):
+        if reason is not None:
+            count = quarantine.discard_reason(connection, reason)
+        else:
+            quarantine.discard(connection, row_ids)
+            count = len(row_ids)
+    print(f"{count} discarded")
