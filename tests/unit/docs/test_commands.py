@@ -21,7 +21,7 @@ RUN_BY = {
     "access serve": f"{INTEGRATION}/access/test_access.py",
     "access token": f"{INTEGRATION}/docs/test_documented_commands.py",
     "collector archive": f"{INTEGRATION}/collector/archive/test_archive.py",
-    "collector archive compact": "tests/unit/collector/archive/test_archive_upkeep.py",
+    "collector archive compact": "tests/unit/collector/archive/test_archive_compact.py",
     "collector archive verify": f"{INTEGRATION}/collector/archive/test_archive_verified_hours.py",
     "collector check": f"{INTEGRATION}/docs/test_documented_commands.py",
     "collector forward": f"{INTEGRATION}/collector/commands/test_kafka_forward.py",
