@@ -143,7 +143,7 @@ def test_kafka_refuses_a_record(kafka, broker, forward, publisher, unique):
     running._reader.join(5)
     said = [line["event"] for line in running.lines if line["event"].startswith("collector: ")]
     assert len(said) == 1
-    assert "does not take a record" in said[0]
+    assert "refuses a record" in said[0]
     running = forward(kafka)
     assert contents(kafka, 1) == [(f"{unique}/t0".encode(), b"x")]
     assert running.stop() == 0
