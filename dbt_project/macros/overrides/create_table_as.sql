@@ -1,6 +1,6 @@
-{#- dbt's own for PostgreSQL, but that a table under contract is filled by way of a temporary one. dbt would insert the
-    model's query, and in an INSERT TimescaleDB asks for the watermark of a continuous aggregate once a row, not once a
-    query: ten times the time. -#}
+{#- dbt's own macro for PostgreSQL, except that a table with a contract is filled from a temporary table. dbt inserts the
+    model's query; in an INSERT, TimescaleDB reads the watermark of a continuous aggregate once per row instead of once per
+    query, which takes ten times as long. -#}
 {% macro postgres__create_table_as(temporary, relation, sql) -%}
     {%- if config.get('contract').enforced %}
     {{ get_assert_columns_equivalent(sql) }}

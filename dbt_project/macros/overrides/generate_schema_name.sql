@@ -1,4 +1,4 @@
-{#- Schemas are called exactly as configured: staging, intermediate, marts, snapshots. -#}
+{#- Schemas have exactly the configured names: staging, intermediate, marts, snapshots. -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {{ (custom_schema_name or target.schema) | trim }}
 {%- endmacro %}

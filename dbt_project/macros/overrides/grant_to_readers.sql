@@ -1,5 +1,5 @@
-{#- For post-hooks: lets those who read marts read this relation, as far as their roles exist (timescale migrate makes
-    them). Not dbt's own `grants`: that fails where a role is missing. -#}
+{#- For post-hooks: grants select on this relation to the roles that read marts, as far as they exist (timescale migrate
+    creates them). Not dbt's own `grants`: that fails if a role is missing. -#}
 {% macro grant_to_readers() %}
 do $$
 declare
@@ -10,10 +10,10 @@ begin
         where rolname in ('bi_reader', 'data_scientist', 'access_api', 'quality_scanner')
     loop
         if not has_schema_privilege(reader, '{{ this.schema }}', 'usage') then
-            -- Two models that are built at the same time may not both change the schema.
+            -- Two models that are built at the same time must not change the schema at the same time.
             perform pg_advisory_xact_lock(hashtext('grant_to_readers'));
             execute format('grant usage on schema {{ this.schema }} to %I', reader);
-            -- What a person makes beside the models, as the same login, is read by the same readers.
+            -- Tables that someone creates beside the models, with the same login, get the same readers.
             execute format('alter default privileges in schema {{ this.schema }} grant select on tables to %I', reader);
         end if;
         execute format('grant select on {{ this }} to %I', reader);

@@ -1,9 +1,9 @@
-{#- For the pre-hook of int_quality_day: makes the temporary table changed_day (sensor_id, bucket), the days before
-    changed_from('day') of sensors that got late readings since, or of whose messages some were quarantined (a collector
-    may have held them for days) or replayed; and removes from this model every day that is to be computed again. -#}
-{% macro forget_quality_days() %}
+{#- For the pre-hook of int_quality_day: creates the temporary table changed_day (sensor_id, bucket), the days before
+    changed_from('day') of sensors that got late readings since the last build, or whose messages were quarantined (a
+    collector may have kept them for days) or replayed; then deletes from this model every day that is computed again. -#}
+{% macro delete_changed_quality_days() %}
     {%- if is_incremental() %}
-{{ take_changed_hours('day') }}
+{{ create_changed_hours('day') }}
 create temporary table changed_day on commit drop as
 select
     series.sensor_id,
@@ -31,27 +31,27 @@ where old.sensor_id = changed.sensor_id and old.bucket = changed.bucket;
 
 
 {#- The quality in points, 0 to 100, as an expression of SQL over columns named like the parts: their mean, weighted by the
-    variable quality_weights. A part that is null is left out, with its weight. -#}
+    variable quality_weights. A part that is null is left out, together with its weight. -#}
 {% macro quality_points() %}
     {%- set parts = ['completeness', 'validity', 'timeliness', 'uniqueness', 'checks_passed'] %}
     {%- set weights = var('quality_weights', {}) %}
-    {%- set wrong = [] %}
+    {%- set invalid = [] %}
     {%- if weights is not mapping or weights.keys() | list | sort != parts | sort %}
-        {%- do wrong.append('all') %}
+        {%- do invalid.append('all') %}
     {%- else %}
         {%- for weight in weights.values() if weight is not number or weight is boolean or weight < 0 %}
-            {%- do wrong.append(weight) %}
+            {%- do invalid.append(weight) %}
         {%- endfor %}
     {%- endif %}
-    {%- if wrong or weights.completeness == 0 %}
+    {%- if invalid or weights.completeness == 0 %}
         {%- do exceptions.raise_compiler_error(
-            "vars: quality_weights is " ~ weights ~ ": give " ~ parts | join(', ')
-            ~ " a weight each, 0 or more; that of completeness, the part that every day has, more than 0.") %}
+            "vars: quality_weights is " ~ weights ~ ": set a weight of 0 or more for each of " ~ parts | join(', ')
+            ~ "; the weight of completeness, the part that every day has, must be more than 0.") %}
     {%- endif %}
-    {%- set sums, counted = [], [] %}
+    {%- set weighted_parts, known_weights = [], [] %}
     {%- for part in parts %}
-        {%- do sums.append("coalesce(" ~ weights[part] ~ " * " ~ part ~ ", 0)") %}
-        {%- do counted.append("case when " ~ part ~ " is null then 0 else " ~ weights[part] ~ " end") %}
+        {%- do weighted_parts.append("coalesce(" ~ weights[part] ~ " * " ~ part ~ ", 0)") %}
+        {%- do known_weights.append("case when " ~ part ~ " is null then 0 else " ~ weights[part] ~ " end") %}
     {%- endfor %}
-    {{- return("100.0 * (" ~ sums | join(' + ') ~ ") / (" ~ counted | join(' + ') ~ ")") }}
+    {{- return("100.0 * (" ~ weighted_parts | join(' + ') ~ ") / (" ~ known_weights | join(' + ') ~ ")") }}
 {% endmacro %}

@@ -1,10 +1,10 @@
-{#- Everything about the readings of a series in an hour or a day ('hour', 'day'), from the raw readings: each figure of
-    a day is as exact as that of an hour, and no day is put together from hours. Where retention has dropped the raw
-    readings, what the stored means still know; the rest is null.
+{#- The query of fct_reading_hour and fct_reading_day: all figures of a series per hour or day (grain 'hour' or 'day'),
+    computed from the raw readings: a day is as exact as an hour and is not combined from hours. Where retention has dropped
+    the raw readings, the figures come from the stored means; those that the means do not have are null.
 
-    In an incremental run it holds the buckets that forget_changed has removed. -#}
+    In an incremental run the query returns the buckets that delete_changed_buckets has deleted. -#}
 {% macro reading_summary(grain) %}
-{%- set means = ref('stg_telemetry__reading_' ~ {'hour': '1h', 'day': '1d'}[grain]) %}
+{%- set stored = ref('stg_telemetry__reading_' ~ {'hour': '1h', 'day': '1d'}[grain]) %}
 with retention as (
     select dropped_before
     from {{ ref('stg_telemetry__retention') }}
@@ -34,8 +34,8 @@ reading as (
 
     union all
 
-    -- offset 0 keeps the planner from joining all of history: it looks up one bucket after the other.
-    select found.*
+    -- offset 0 keeps the planner from joining the whole history: it reads one bucket after the other.
+    select late_reading.*
     from late
     cross join lateral (
         select
@@ -50,14 +50,14 @@ reading as (
             and time < late.bucket + interval '{{ bucket_length(grain) }}'
             and ((select dropped_before from retention) is null or time >= (select dropped_before from retention))
         offset 0
-    ) as found
+    ) as late_reading
     {%- endif %}
 ),
 
-kept as (
+means as (
     select
         {{ mean_columns() | indent(4) }}
-    from {{ means }}
+    from {{ stored }}
     where
         bucket >= {{ changed_from(grain) }}
         and (select dropped_before from retention) is not null
@@ -66,23 +66,23 @@ kept as (
 
     union all
 
-    select found.*
+    select late_mean.*
     from late
     cross join lateral (
         select
             {{ mean_columns() | indent(8) }}
-        from {{ means }}
+        from {{ stored }}
         where
             series_id = late.series_id
             and bucket = late.bucket
             and (select dropped_before from retention) is not null
             and bucket < (select dropped_before from retention)
         offset 0
-    ) as found
+    ) as late_mean
     {%- endif %}
 ),
 
-raw as (
+aggregated as (
     select
         series_id,
         {{ bucket_of('time', grain) }} as bucket,
@@ -94,8 +94,8 @@ raw as (
         count(*) filter (
             where received_at - time > interval '{{ var("late_after_seconds") | float }} seconds'
         ) as late_count,
-        -- Both in the same order, whatever that is. Sorting each array by itself, below, lets the readings be hashed
-        -- into their groups, and the first value be looked up: a third of the time that ordered aggregates take.
+        -- Both arrays have the same order, in which the readings are scanned. Each array is sorted below: so the readings
+        -- can be hashed into their groups and the first value looked up, in a third of the time of ordered aggregates.
         array_agg(value) as all_values,
         array_agg(time) as all_times
     from reading
@@ -104,36 +104,36 @@ raw as (
 
 summary as (
     select
-        raw.series_id,
-        raw.bucket,
-        sorted.sum_value / raw.sample_count as mean,
-        raw.minimum,
-        raw.maximum,
-        case when greatest(-raw.minimum, raw.maximum) <= 1e150 then sorted.standard_deviation end as standard_deviation,
+        aggregated.series_id,
+        aggregated.bucket,
+        sorted.sum_value / aggregated.sample_count as mean,
+        aggregated.minimum,
+        aggregated.maximum,
+        case when greatest(-aggregated.minimum, aggregated.maximum) <= 1e150 then sorted.standard_deviation end as standard_deviation,
         sorted.quantiles[1] as p05,
         sorted.quantiles[2] as median,
         sorted.quantiles[3] as p95,
-        raw.all_values[array_position(raw.all_times, raw.first_time)] as first_value,
-        raw.all_values[array_position(raw.all_times, raw.last_time)] as last_value,
-        raw.first_time,
-        raw.last_time,
+        aggregated.all_values[array_position(aggregated.all_times, aggregated.first_time)] as first_value,
+        aggregated.all_values[array_position(aggregated.all_times, aggregated.last_time)] as last_value,
+        aggregated.first_time,
+        aggregated.last_time,
         sorted.sum_value,
-        raw.sample_count,
-        raw.late_count,
-        raw.all_values,
-        raw.all_times
-    from raw
-    -- Sums of floating-point numbers depend on their order: over sorted values every build gets the same last digit.
+        aggregated.sample_count,
+        aggregated.late_count,
+        aggregated.all_values,
+        aggregated.all_times
+    from aggregated
+    -- Sums of floating-point numbers depend on the order: over sorted values every build gets the same last digit.
     cross join lateral (
         select
-            sum(one) as sum_value,
+            sum(value) as sum_value,
             -- The squares of values beyond 1e154 overflow.
-            stddev_samp(one) filter (where one between -1e150 and 1e150) as standard_deviation,
-            percentile_cont(array[0.05, 0.5, 0.95]) within group (order by one) as quantiles
+            stddev_samp(value) filter (where value between -1e150 and 1e150) as standard_deviation,
+            percentile_cont(array[0.05, 0.5, 0.95]) within group (order by value) as quantiles
         from (
-            select one
-            from unnest(raw.all_values) as one
-            order by one
+            select value
+            from unnest(aggregated.all_values) as value
+            order by value
         ) as ascending
     ) as sorted
 
@@ -158,10 +158,10 @@ summary as (
         null as late_count,
         null as all_values,
         null as all_times
-    from kept
+    from means
 ),
 
-due as (
+with_registry as (
     select
         summary.*,
         version.sensor_id,
@@ -176,46 +176,42 @@ due as (
         service.out_of_range_count,
         service.has_one_unit
     from summary
-    inner join {{ ref('int_series_history') }} as version
-        on
-            summary.series_id = version.series_id
-            and summary.bucket >= version.valid_from
-            and summary.bucket < version.valid_to
-    -- Every version that touches the bucket counts for as long as it was valid, until now and while in service. A
-    -- version that no build has seen in service has been, until it was retired. Shares of a whole number of intervals
-    -- add up to a hair less, in one order of the versions or another: so much is given before it is cut.
+    {{ join_version('summary', 'bucket') }}
+    -- Each version of the series that overlaps the bucket counts for the time during which it was valid and in service,
+    -- up to now. A version that was already retired in the first build that saw it was in service until it was retired.
     cross join lateral (
         select
-            greatest(1, floor(0.000001 + sum(
+            -- In the bucket in which the series was registered, counting starts at the registration, or at its first
+            -- reading if that is earlier. The same holds for the bucket of "since": readings before it were accepted after
+            -- "since" was moved to an earlier time.
+            greatest(1, {{ whole_intervals("sum(
                 greatest(0, extract(epoch from
-                    least(part.valid_to, part.retired_at, summary.bucket + interval '{{ bucket_length(grain) }}', now())
+                    least(part.valid_to, part.retired_at, summary.bucket + interval '" ~ bucket_length(grain) ~ "', now())
                     - greatest(
                         part.valid_from,
                         summary.bucket,
-                        -- In the bucket in which the series was registered, it begins there or with its first reading. So
-                        -- it does at "since"; readings before that were let in when it was moved back.
                         case
                             when
                                 greatest(part.registered_at, part.since)
-                                < summary.bucket + interval '{{ bucket_length(grain) }}'
+                                < summary.bucket + interval '" ~ bucket_length(grain) ~ "'
                                 then least(greatest(part.registered_at, part.since), summary.first_time)
                         end
                     )
                 ))
                 / part.interval_seconds
-            )))::bigint as expected_count,
-            -- Each reading against the range of its time; looked at only where one of the bucket can be outside.
+            )") }})::bigint as expected_count,
+            -- Each reading is compared with the range at its time, and only where a reading of the bucket can be outside.
             sum(
                 case
                     when summary.all_values is null then null
                     when summary.minimum < part.minimum or summary.maximum > part.maximum
                         then (
                             select count(*)
-                            from unnest(summary.all_values, summary.all_times) as one (value, time)
+                            from unnest(summary.all_values, summary.all_times) as reading (value, time)
                             where
-                                (one.value < part.minimum or one.value > part.maximum)
-                                and one.time >= part.valid_from
-                                and one.time < part.valid_to
+                                (reading.value < part.minimum or reading.value > part.maximum)
+                                and reading.time >= part.valid_from
+                                and reading.time < part.valid_to
                         )
                     else 0
                 end
@@ -241,11 +237,9 @@ select
     type,
     site,
     area,
-    {%- for figure in [
+    {{- figures_in_one_unit([
         'mean', 'minimum', 'maximum', 'standard_deviation', 'p05', 'median', 'p95', 'first_value', 'last_value', 'sum_value'
-    ] %}
-    case when has_one_unit then {{ figure }} end as {{ figure }},
-    {%- endfor %}
+    ]) }}
     first_time,
     last_time,
     sample_count,
@@ -253,5 +247,5 @@ select
     least(1.0, sample_count / expected_count::double precision) as completeness,
     late_count,
     out_of_range_count
-from due
+from with_registry
 {% endmacro %}

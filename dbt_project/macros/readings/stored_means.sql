@@ -1,4 +1,4 @@
-{#- The columns of the stored means over readings, of a minute, an hour or a day alike. -#}
+{#- The columns of the stored means, the same for minutes, hours and days. -#}
 {% macro mean_columns() -%}
     bucket,
     series_id,
@@ -12,7 +12,7 @@
 {%- endmacro %}
 
 
-{#- The stored means of a level ('1m', '1h', '1d') as they are. -#}
+{#- The query of stg_telemetry__reading_1m, _1h and _1d: the stored means of a level ('1m', '1h', '1d'), unchanged. -#}
 {% macro stored_means(level) -%}
 -- depends_on: {{ source('mqtt', 'sensor_messages') }}
 select

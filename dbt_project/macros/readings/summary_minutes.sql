@@ -1,17 +1,17 @@
 {#- The interval of fct_interval_summary in minutes, as an expression of SQL over a column that holds the quantity.
 
-    Said for a quantity by the environment (TEMPERATURE_INTERVAL=5: the quantity's name in capitals, other characters than
-    letters and digits as _), or by the variable `intervals` ({temperature: 5}); the environment wins. Every other
-    quantity has the variable `interval`. Which quantities there are is asked from the database, so a new one needs no
-    mention anywhere. -#}
+    The interval of a single quantity is set in the environment (TEMPERATURE_INTERVAL=5: the quantity's name in capitals, with
+    _ for characters other than letters and digits) or in the variable `intervals` ({temperature: 5}); the environment has
+    precedence. All other quantities use the variable `interval`. The quantities are read from the database, so a new one
+    needs no configuration. -#}
 {% macro summary_minutes(column) %}
     {%- set minutes = {} %}
-    {%- set wanted = var('intervals', {}) %}
-    {%- if wanted is not mapping %}
+    {%- set configured = var('intervals', {}) %}
+    {%- if configured is not mapping %}
         {%- do exceptions.raise_compiler_error(
-            "vars: intervals is " ~ wanted ~ ": write minutes by quantity, such as {temperature: 5, humidity: 10}.") %}
+            "vars: intervals is " ~ configured ~ ": set minutes per quantity, such as {temperature: 5, humidity: 10}.") %}
     {%- endif %}
-    {%- for quantity, value in wanted.items() %}
+    {%- for quantity, value in configured.items() %}
         {%- do minutes.update({quantity: whole_minutes("vars: intervals: " ~ quantity, value)}) %}
     {%- endfor %}
     {%- if execute %}
@@ -22,13 +22,13 @@
             {%- if value %}{% do minutes.update({quantity: whole_minutes(name, value)}) %}{% endif %}
         {%- endfor %}
     {%- endif %}
-    {%- set usual = whole_minutes("vars: interval", var('interval', 10)) %}
-    {%- if not minutes %}{{ return(usual | string) }}{% endif %}
+    {%- set default = whole_minutes("vars: interval", var('interval', 10)) %}
+    {%- if not minutes %}{{ return(default | string) }}{% endif %}
     {%- set cases = [] %}
     {%- for quantity, value in minutes.items() %}
         {%- do cases.append("when '" ~ quantity | replace("'", "''") ~ "' then " ~ value) %}
     {%- endfor %}
-    {{- return("case " ~ column ~ " " ~ cases | join(' ') ~ " else " ~ usual ~ " end") }}
+    {{- return("case " ~ column ~ " " ~ cases | join(' ') ~ " else " ~ default ~ " end") }}
 {% endmacro %}
 
 

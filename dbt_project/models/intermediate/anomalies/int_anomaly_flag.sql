@@ -1,23 +1,23 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ forget_anomaly_hours() }} set local work_mem = '128MB'",
+    pre_hook="{{ delete_changed_anomaly_hours() }} set local work_mem = '128MB'",
     indexes=[{'columns': ['series_id', 'bucket', 'kind'], 'unique': true}],
 ) }}
 
 with
 {%- if is_incremental() %}
--- Only the same hours of earlier days are needed for the hours to be judged.
-wanted as materialized (
+-- An hour is compared only with the same hour of earlier days, so only these hours are read.
+hours_to_judge as materialized (
     select
-        anomaly_from.series_id,
-        anomaly_from.since,
+        anomaly_start.series_id,
+        anomaly_start.since,
         array_agg(distinct extract(hour from hour.bucket)) as hours
-    from anomaly_from
+    from anomaly_start
     cross join lateral (
         select bucket
         from {{ ref('int_anomaly_hour') }}
-        where series_id = anomaly_from.series_id and bucket >= anomaly_from.since
+        where series_id = anomaly_start.series_id and bucket >= anomaly_start.since
         offset 0
     ) as hour
     group by 1, 2
@@ -34,17 +34,17 @@ hourly as (
         hour.unchanged_since,
         extract(hour from hour.bucket) as hour,
         {%- if is_incremental() %}
-        hour.bucket >= wanted.since as is_wanted
-    from wanted
+        hour.bucket >= hours_to_judge.since as is_judged
+    from hours_to_judge
     cross join lateral (
         select *
         from {{ ref('int_anomaly_hour') }}
-        where series_id = wanted.series_id and bucket >= wanted.since - {{ anomaly_memory() }}
+        where series_id = hours_to_judge.series_id and bucket >= hours_to_judge.since - {{ anomaly_memory() }}
         offset 0
     ) as hour
-    where extract(hour from hour.bucket) = any(wanted.hours)
+    where extract(hour from hour.bucket) = any(hours_to_judge.hours)
         {%- else %}
-        true as is_wanted
+        true as is_judged
     from {{ ref('int_anomaly_hour') }} as hour
         {%- endif %}
 ),
@@ -52,24 +52,24 @@ hourly as (
 compared as (
     select
         *,
-        count(mean) over earlier as mean_count,
-        min(mean) over earlier as least_mean,
-        max(mean) over earlier as greatest_mean,
-        array_agg(mean) over earlier as means,
-        count(day_median) over earlier as median_count,
-        min(day_median) over earlier as least_median,
-        max(day_median) over earlier as greatest_median,
-        array_agg(day_median) over earlier as medians
+        count(mean) over earlier_days as mean_count,
+        min(mean) over earlier_days as least_mean,
+        max(mean) over earlier_days as greatest_mean,
+        array_agg(mean) over earlier_days as means,
+        count(day_median) over earlier_days as median_count,
+        min(day_median) over earlier_days as least_median,
+        max(day_median) over earlier_days as greatest_median,
+        array_agg(day_median) over earlier_days as medians
     from hourly
-    window earlier as (
+    window earlier_days as (
         partition by series_id, unit, hour order by bucket
         range between {{ anomaly_memory() }} preceding and interval '1 hour' preceding
     )
 ),
 
--- Two tests, one after the other: nothing like it at this hour in four weeks, and far from what is usual. Most hours
--- fail the first, which is the cheaper one.
-novel as (
+-- Two tests in sequence: the value lies outside the range of the same hour in four weeks, and far from its median. The
+-- first test is the cheaper one, and most hours fail it.
+outside_range as (
     select
         bucket,
         series_id,
@@ -78,7 +78,7 @@ novel as (
         mean as observed,
         means as earlier
     from compared
-    where is_wanted and mean_count >= 7 and (mean < least_mean or mean > greatest_mean)
+    where is_judged and mean_count >= 7 and (mean < least_mean or mean > greatest_mean)
     union all
     select
         bucket,
@@ -88,24 +88,24 @@ novel as (
         day_median as observed,
         medians as earlier
     from compared
-    where is_wanted and median_count >= 7 and (day_median < least_median or day_median > greatest_median)
+    where is_judged and median_count >= 7 and (day_median < least_median or day_median > greatest_median)
 ),
 
-centred as (
+with_expected as (
     select
         *,
         {{ median_of('earlier') }} as expected
-    from novel
+    from outside_range
 ),
 
-measured as (
+with_sigma as (
     select
         *,
         {{ robust_sigma('earlier', 'expected') }} as sigma
-    from centred
+    from with_expected
 ),
 
--- Where fewer than seven earlier days know this hour, it is compared with all hours before its day.
+-- If fewer than seven earlier days have this hour, it is compared with all hours before its day.
 suspect as materialized (
     select
         bucket,
@@ -116,7 +116,7 @@ suspect as materialized (
         observed,
         expected,
         sigma
-    from measured
+    from with_sigma
     where abs(observed - expected) > {{ anomaly_sigmas() }} * sigma
     union all
     select
@@ -129,10 +129,10 @@ suspect as materialized (
         null as expected,
         null as sigma
     from compared
-    where is_wanted and mean_count < 7
+    where is_judged and mean_count < 7
 ),
 
-past as (
+history as (
     select
         day.series_id,
         day.unit,
@@ -162,15 +162,15 @@ past as (
     group by 1, 2, 3
 ),
 
-spread as materialized (
+history_spread as materialized (
     select
         *,
         {{ robust_sigma('means', 'median') }} as sigma
-    from past
+    from history
 ),
 
--- No sigma is smaller than a tenth of that over all hours, nor than a thousandth of the plausible range: a few
--- equal values would make any other an anomaly.
+-- Sigma is at least a tenth of the sigma of all hours, and at least a thousandth of the plausible range: otherwise a few
+-- equal values would make any other value an anomaly.
 judged as (
     select
         suspect.bucket,
@@ -180,49 +180,41 @@ judged as (
         suspect.observed,
         case
             when suspect.basis = 'same_hour' then 'same_hour'
-            when spread.hour_count >= 12 then 'all_hours'
+            when history_spread.hour_count >= 12 then 'all_hours'
             else 'plausible_range'
         end as basis,
         case
             when suspect.basis = 'same_hour' then suspect.expected
-            when spread.hour_count >= 12 then spread.median
+            when history_spread.hour_count >= 12 then history_spread.median
             else greatest(least(suspect.observed, version.maximum), version.minimum)
         end as expected,
         greatest(
             suspect.sigma,
-            case when suspect.basis = 'same_hour' then 0.1 else 1 end * spread.sigma,
+            case when suspect.basis = 'same_hour' then 0.1 else 1 end * history_spread.sigma,
             0.001 * (version.maximum - version.minimum)
         ) as sigma,
-        spread.least,
-        spread.greatest
+        history_spread.least,
+        history_spread.greatest
     from suspect
-    left join spread
+    left join history_spread
         on
-            suspect.series_id = spread.series_id
-            and suspect.unit = spread.unit
-            and {{ bucket_of('suspect.bucket', 'day') }} = spread.bucket
-    inner join {{ ref('int_series_history') }} as version
-        on
-            suspect.series_id = version.series_id
-            and suspect.bucket >= version.valid_from
-            and suspect.bucket < version.valid_to
+            suspect.series_id = history_spread.series_id
+            and suspect.unit = history_spread.unit
+            and {{ bucket_of('suspect.bucket', 'day') }} = history_spread.bucket
+    {{ join_version('suspect', 'bucket') }}
 ),
 
--- No change for three hours and six readings at least, and for more than twice as long as ever in the four weeks before.
-still as (
+-- No change for at least three hours and six readings, and for more than twice as long as ever in the four weeks before.
+flat_line as (
     select
         hourly.bucket,
         hourly.series_id,
         hourly.unit,
         hourly.unchanged_since + interval '1 hour' as started_at,
         hourly.mean as observed,
-        before.longest
+        history.longest
     from hourly
-    inner join {{ ref('int_series_history') }} as version
-        on
-            hourly.series_id = version.series_id
-            and hourly.bucket >= version.valid_from
-            and hourly.bucket < version.valid_to
+    {{ join_version('hourly', 'bucket') }}
     cross join lateral (
         select
             count(*) as hour_count,
@@ -233,13 +225,13 @@ still as (
             and earlier.unit = hourly.unit
             and earlier.bucket >= hourly.bucket - {{ anomaly_memory() }}
             and earlier.bucket < hourly.unchanged_since
-    ) as before
+    ) as history
     where
-        hourly.is_wanted
+        hourly.is_judged
         and hourly.bucket - hourly.unchanged_since
         >= greatest(interval '3 hours', 6 * version.interval_seconds * interval '1 second')
-        and before.hour_count >= 24
-        and hourly.bucket - hourly.unchanged_since > 2 * before.longest
+        and history.hour_count >= 24
+        and hourly.bucket - hourly.unchanged_since > 2 * history.longest
 )
 
 select
@@ -278,4 +270,4 @@ select
     null as expected,
     null as deviation,
     {{ seconds('longest') }} / 3600 as usual_hours
-from still
+from flat_line

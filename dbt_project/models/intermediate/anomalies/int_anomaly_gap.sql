@@ -1,15 +1,16 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ forget_anomaly_hours() }}",
+    pre_hook="{{ delete_changed_anomaly_hours() }}",
     indexes=[
         {'columns': ['series_id', 'started_at'], 'unique': true},
         {'columns': ['series_id', 'bucket']},
     ],
 ) }}
 
--- Gaps that have ended, by the hour in which they did: from when the next reading was due to when it came. Most hours
--- show by the count of their readings that there is no gap in them; only the others are looked at reading by reading.
+-- Gaps that have ended, in the hour in which they ended: from the time at which the next reading was expected to the time of
+-- that reading. The count of readings shows for most hours that they contain no gap; only the other hours are searched
+-- reading by reading.
 with
 hourly as (
     select
@@ -19,34 +20,30 @@ hourly as (
         coalesce(hour.first_time, hour.bucket) as first_time,
         coalesce(hour.last_time, hour.bucket + interval '1 hour') as last_time,
         hour.sample_count,
-        version.interval_seconds * interval '1 second' as due_after,
-        3600 / version.interval_seconds as due_count,
+        version.interval_seconds * interval '1 second' as interval_length,
+        3600 / version.interval_seconds as hourly_count,
         greatest({{ var('gap_after_intervals') }} * version.interval_seconds, 300) as limit_seconds
     {%- if is_incremental() %}
-    from anomaly_from
+    from anomaly_start
     cross join lateral (
         select *
         from {{ ref('fct_reading_hour') }}
         where
-            series_id = anomaly_from.series_id
+            series_id = anomaly_start.series_id
             and bucket >= coalesce((
                 select max(bucket)
                 from {{ ref('fct_reading_hour') }}
-                where series_id = anomaly_from.series_id and bucket < anomaly_from.since
-            ), anomaly_from.since)
+                where series_id = anomaly_start.series_id and bucket < anomaly_start.since
+            ), anomaly_start.since)
         offset 0
     ) as hour
     {%- else %}
     from {{ ref('fct_reading_hour') }} as hour
     {%- endif %}
-    inner join {{ ref('int_series_history') }} as version
-        on
-            hour.series_id = version.series_id
-            and hour.bucket >= version.valid_from
-            and hour.bucket < version.valid_to
+    {{ join_version('hour', 'bucket') }}
 ),
 
-followed as (
+with_time_before as (
     select
         *,
         lag(last_time) over (partition by series_id order by bucket) as time_before
@@ -55,9 +52,9 @@ followed as (
 
 sparse as materialized (
     select *
-    from followed
+    from with_time_before
     where
-        sample_count < due_count * (1 - limit_seconds / 7200)
+        sample_count < hourly_count * (1 - limit_seconds / 7200)
         and last_time - first_time > limit_seconds * interval '1 second'
 ),
 
@@ -66,16 +63,16 @@ gap as (
         bucket,
         series_id,
         unit,
-        time_before + due_after as started_at,
+        time_before + interval_length as started_at,
         first_time as ended_at
-    from followed
+    from with_time_before
     where first_time - time_before > limit_seconds * interval '1 second'
     union all
     select
         inside.bucket,
         inside.series_id,
         inside.unit,
-        inside.time_before + inside.due_after as started_at,
+        inside.time_before + inside.interval_length as started_at,
         inside.time as ended_at
     from (
         select
@@ -83,7 +80,7 @@ gap as (
             sparse.series_id,
             sparse.unit,
             sparse.limit_seconds,
-            sparse.due_after,
+            sparse.interval_length,
             reading.time,
             lag(reading.time) over (partition by sparse.series_id, sparse.bucket order by reading.time) as time_before
         from sparse
@@ -103,5 +100,5 @@ gap as (
 select gap.*
 from gap
 {%- if is_incremental() %}
-inner join anomaly_from on gap.series_id = anomaly_from.series_id and gap.bucket >= anomaly_from.since
+inner join anomaly_start on gap.series_id = anomaly_start.series_id and gap.bucket >= anomaly_start.since
 {%- endif %}

@@ -1,13 +1,13 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ forget_anomaly_hours() }} set local work_mem = '128MB'",
+    pre_hook="{{ delete_changed_anomaly_hours() }} set local work_mem = '128MB'",
     indexes=[{'columns': ['series_id', 'bucket'], 'unique': true}],
     post_hook="analyze {{ this }}",
 ) }}
 
--- What an hour is compared by, from it and the 24 hours before. An hour in which the unit changed has no mean.
--- offset 0 keeps the planner from reading all of history: it looks up one series after the other.
+-- The figures by which hours are compared, computed from the hour and the 24 hours before. An hour in which the unit changed
+-- has no mean. offset 0 keeps the planner from reading the whole history: it reads one series after the other.
 with
 hourly as (
     {%- if is_incremental() %}
@@ -19,14 +19,14 @@ hourly as (
         null::double precision as minimum,
         context.maximum,
         context.unchanged_since
-    from anomaly_from
+    from anomaly_start
     cross join lateral (
         select *
         from {{ this }}
         where
-            series_id = anomaly_from.series_id
-            and bucket >= anomaly_from.since - interval '24 hours'
-            and bucket < anomaly_from.since
+            series_id = anomaly_start.series_id
+            and bucket >= anomaly_start.since - interval '24 hours'
+            and bucket < anomaly_start.since
         offset 0
     ) as context
     union all
@@ -40,40 +40,36 @@ hourly as (
         hour.maximum,
         null::timestamptz as unchanged_since
     {%- if is_incremental() %}
-    from anomaly_from
+    from anomaly_start
     cross join lateral (
         select *
         from {{ ref('fct_reading_hour') }}
-        where series_id = anomaly_from.series_id and bucket >= anomaly_from.since
+        where series_id = anomaly_start.series_id and bucket >= anomaly_start.since
         offset 0
     ) as hour
     {%- else %}
     from {{ ref('fct_reading_hour') }} as hour
     {%- endif %}
-    inner join {{ ref('int_series_history') }} as version
-        on
-            hour.series_id = version.series_id
-            and hour.bucket >= version.valid_from
-            and hour.bucket < version.valid_to
+    {{ join_version('hour', 'bucket') }}
     where hour.mean is not null and version.kind = 'number'
 ),
 
-gathered as (
+with_changes as (
     select
         *,
         case
             when unchanged_since is not null then unchanged_since
             when
                 minimum = maximum
-                and minimum = lag(maximum) over one
-                and lag(bucket) over one >= bucket - interval '24 hours'
+                and minimum = lag(maximum) over in_order
+                and lag(bucket) over in_order >= bucket - interval '24 hours'
                 then null
             else bucket
         end as changed_at,
         array_agg(mean) over last_day as day_means
     from hourly
     window
-        one as (partition by series_id, unit order by bucket),
+        in_order as (partition by series_id, unit order by bucket),
         last_day as (
             partition by series_id, unit order by bucket
             range between interval '23 hours' preceding and current row
@@ -81,19 +77,19 @@ gathered as (
 )
 
 select
-    gathered.bucket,
-    gathered.series_id,
-    gathered.unit,
-    gathered.mean,
-    gathered.maximum,
-    case when cardinality(gathered.day_means) >= 12 then {{ median_of('gathered.day_means') }} end as day_median,
-    gathered.still_since as unchanged_since
+    hour.bucket,
+    hour.series_id,
+    hour.unit,
+    hour.mean,
+    hour.maximum,
+    case when cardinality(hour.day_means) >= 12 then {{ median_of('hour.day_means') }} end as day_median,
+    hour.unchanged_from as unchanged_since
 from (
     select
         *,
-        max(changed_at) over (partition by series_id, unit order by bucket) as still_since
-    from gathered
-) as gathered
+        max(changed_at) over (partition by series_id, unit order by bucket) as unchanged_from
+    from with_changes
+) as hour
 {%- if is_incremental() %}
-where gathered.unchanged_since is null
+where hour.unchanged_since is null
 {%- endif %}

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
-    pre_hook="{{ forget_quality_days() }}",
+    pre_hook="{{ delete_changed_quality_days() }}",
     indexes=[
         {'columns': ['sensor_id', 'bucket'], 'unique': true},
         {'columns': ['sensor_id', 'day']},
@@ -15,7 +15,7 @@
 {%- if is_incremental() %}least({{ from_day }}, (select min(changed_day.bucket) from changed_day)){% else %}{{ from_day }}{% endif %}
 {%- endset %}
 
--- When each version of a series was in service: from its registration on, until it was retired.
+-- The time in which each version of a series was in service: from its registration until it was retired.
 with in_service as (
     select
         series_id,
@@ -51,17 +51,16 @@ service_days as (
     where in_service.from_time < in_service.until_time
 ),
 
-due as (
+expected as (
     select
         sensor_id,
         series_id,
         bucket,
-        -- A hair more, as in fct_reading_day.
-        floor(0.000001 + sum(
+        {{ whole_intervals("sum(
             greatest(0, extract(
-                epoch from least(until_time, bucket + {{ day_length }}) - greatest(from_time, bucket)
+                epoch from least(until_time, bucket + " ~ day_length ~ ") - greatest(from_time, bucket)
             )) / interval_seconds
-        ))::bigint as expected_count
+        )") }}::bigint as expected_count
     from service_days
     group by 1, 2, 3
 ),
@@ -77,19 +76,19 @@ readings as (
     {% endif %}
 ),
 
--- A series of which something was due or came; one that was due nothing and sent nothing says nothing.
+-- Series with expected or received readings.
 series_days as (
     select
-        coalesce(readings.sensor_id, due.sensor_id) as sensor_id,
-        coalesce(readings.bucket, due.bucket) as bucket,
+        coalesce(readings.sensor_id, expected.sensor_id) as sensor_id,
+        coalesce(readings.bucket, expected.bucket) as bucket,
         coalesce(readings.sample_count, 0) as sample_count,
-        coalesce(readings.expected_count, due.expected_count) as expected_count,
+        coalesce(readings.expected_count, expected.expected_count) as expected_count,
         coalesce(readings.completeness, 0) as completeness,
         case when readings.series_id is null then 0 else readings.late_count end as late_count,
         case when readings.series_id is null then 0 else readings.out_of_range_count end as out_of_range_count
-    from due
-    full outer join readings on due.series_id = readings.series_id and due.bucket = readings.bucket
-    where readings.series_id is not null or due.expected_count >= 1
+    from expected
+    full outer join readings on expected.series_id = readings.series_id and expected.bucket = readings.bucket
+    where readings.series_id is not null or expected.expected_count >= 1
 ),
 
 sensor_days as (
@@ -100,22 +99,22 @@ sensor_days as (
         sum(sample_count)::bigint as sample_count,
         sum(expected_count)::bigint as expected_count,
         avg(completeness) as completeness,
-        -- Null once retention has dropped the raw readings and the day is built anew: then nobody knows.
+        -- Null if the day is built again after retention has dropped its raw readings.
         case when count(late_count) = count(*) then sum(late_count)::bigint end as late_count,
         case when count(out_of_range_count) = count(*) then sum(out_of_range_count)::bigint end as out_of_range_count
     from series_days
     group by 1, 2
 ),
 
--- By the topic and the registry of that time. Whose a message is that came on a topic which several sensors share, or
--- which the registry claims by a filter, can't be told from it.
-attributed as (
+-- Quarantined messages are assigned to sensors by their topic and the registry at that time. Messages on a topic that
+-- several sensors share, or that the registry matches with a filter, cannot be assigned.
+assigned as (
     select
         quarantine.id,
         min(sensor.sensor_id) as sensor_id,
         min({{ bucket_of('quarantine.received_at', 'day') }}) as bucket,
         min(quarantine.reason) as reason,
-        -- A message that could not be decoded counts as one reading: nobody knows how many it held.
+        -- A message that could not be decoded counts as one reading: its number of readings is unknown.
         min(greatest(quarantine.readings, 1)) as readings
     from {{ ref('stg_telemetry__quarantine') }} as quarantine
     inner join {{ ref('dim_sensor_history') }} as sensor
@@ -137,7 +136,7 @@ quarantined as (
         bucket,
         sum(readings) filter (where reason <> 'conflicting_value') as quarantined_count,
         sum(readings) filter (where reason = 'conflicting_value') as conflict_count
-    from attributed
+    from assigned
     group by 1, 2
 ),
 
@@ -172,10 +171,6 @@ select
     coalesce(checks.check_count, 0) as check_count,
     coalesce(checks.passed_count, 0) as passed_count
 from sensor_days
-inner join {{ ref('dim_sensor_history') }} as sensor
-    on
-        sensor_days.sensor_id = sensor.sensor_id
-        and sensor_days.bucket >= sensor.valid_from
-        and sensor_days.bucket < sensor.valid_to
+{{ join_version('sensor_days', 'bucket', version='sensor', relation=ref('dim_sensor_history'), key='sensor_id') }}
 left join quarantined on sensor_days.sensor_id = quarantined.sensor_id and sensor_days.bucket = quarantined.bucket
 left join checks on sensor_days.sensor_id = checks.sensor_id and sensor_days.bucket = checks.bucket

@@ -1,5 +1,5 @@
-{#- Emptied and filled again. A table that is replaced would take the views on it along, fct_reading_minute among them,
-    until they are built again. -#}
+{#- The table is emptied and filled again. Replacing it would drop the views on it, fct_reading_minute among them, until
+    they are built again. -#}
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
@@ -9,7 +9,7 @@
     post_hook="analyze {{ this }}",
 ) }}
 
--- Versions of the series cut by the versions of their sensors: within a row nothing of either changes.
+-- Versions of the series, divided by the versions of their sensors: neither changes within a row.
 with series as (
     select
         *,

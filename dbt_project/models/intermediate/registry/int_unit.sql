@@ -1,4 +1,4 @@
--- The units that the registry knows best; others go by their code.
+-- The units with a known symbol and name; for all other units the marts show the code.
 select
     unit,
     symbol,

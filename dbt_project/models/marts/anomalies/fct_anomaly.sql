@@ -1,15 +1,15 @@
 {{ config(materialized='table') }}
 
 with
--- Flagged hours of a kind and direction that follow each other within two hours are one anomaly; so are those of one
+-- Flagged hours of one kind and direction that start at most two hours apart are one anomaly, and so are the hours of one
 -- flat line.
-followed as (
+adjacent as (
     select
         *,
         coalesce(
             case kind
-                when 'flat_line' then started_at = lag(started_at) over one
-                else bucket <= lag(bucket) over one + interval '2 hours'
+                when 'flat_line' then started_at = lag(started_at) over in_order
+                else bucket <= lag(bucket) over in_order + interval '2 hours'
             end, false
         ) as is_continued
     from (
@@ -18,17 +18,17 @@ followed as (
             coalesce(sign(observed - expected), 0) as direction
         from {{ ref('int_anomaly_flag') }}
     ) as flagged
-    window one as (partition by series_id, unit, kind, direction order by bucket)
+    window in_order as (partition by series_id, unit, kind, direction order by bucket)
 ),
 
 numbered as (
     select
         *,
         sum((not is_continued)::integer) over (partition by series_id, unit, kind, direction order by bucket) as number
-    from followed
+    from adjacent
 ),
 
--- What is told of an anomaly is its worst hour.
+-- The row of an anomaly describes its worst hour.
 ranked as (
     select
         *,
@@ -64,7 +64,7 @@ newest as materialized (
         version.interval_seconds,
         hour.bucket,
         coalesce(hour.last_time, hour.bucket + interval '1 hour') as last_time,
-        max(coalesce(hour.last_time, hour.bucket + interval '1 hour')) over () as clock
+        max(coalesce(hour.last_time, hour.bucket + interval '1 hour')) over () as newest_time
     from (select distinct series_id from {{ ref('int_series_history') }}) as series
     inner join {{ ref('int_series_history') }} as version
         on series.series_id = version.series_id and version.is_current
@@ -88,17 +88,17 @@ missing as (
         false as is_open
     from {{ ref('int_anomaly_gap') }}
     union all
-    -- By the newest reading of all, not by the clock: what was loaded from a file is not missing since, and a build
-    -- gives the same whenever it runs.
+    -- Compared with the newest reading of all series, not with the clock: series loaded from files are not missing since
+    -- then, and the result does not depend on when the build runs.
     select
         series_id,
         unit,
         last_time + interval_seconds * interval '1 second' as started_at,
-        least(clock, retired_at) as ended_at,
-        retired_at is null or retired_at > clock as is_open
+        least(newest_time, retired_at) as ended_at,
+        retired_at is null or retired_at > newest_time as is_open
     from newest
     where
-        least(clock, retired_at) - last_time
+        least(newest_time, retired_at) - last_time
         > greatest({{ var('gap_after_intervals') }} * interval_seconds, 300) * interval '1 second'
 ),
 
@@ -167,11 +167,7 @@ anomaly as (
         || case when missing.is_open then ' and counting' else '' end || '; one is due every '
         || {{ in_words('version.interval_seconds') }} || ' seconds.' as reason
     from missing
-    inner join {{ ref('int_series_history') }} as version
-        on
-            missing.series_id = version.series_id
-            and missing.started_at >= version.valid_from
-            and missing.started_at < version.valid_to
+    {{ join_version('missing', 'started_at') }}
 )
 
 select
@@ -196,8 +192,4 @@ select
     anomaly.is_open,
     anomaly.reason
 from anomaly
-inner join {{ ref('int_series_history') }} as version
-    on
-        anomaly.series_id = version.series_id
-        and anomaly.started_at >= version.valid_from
-        and anomaly.started_at < version.valid_to
+{{ join_version('anomaly', 'started_at') }}

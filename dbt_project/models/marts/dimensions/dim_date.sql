@@ -1,4 +1,4 @@
--- From the first year of which the registry takes readings to the end of the next year.
+-- From the first year for which the registry accepts readings to the end of next year.
 with bounds as (
     select
         make_date(least(2000, extract(year from min(since) at time zone 'UTC')::integer), 1, 1) as first_day,

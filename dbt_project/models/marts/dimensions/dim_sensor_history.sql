@@ -1,4 +1,4 @@
--- A sensor's first version is valid from the beginning of time: readings may be older than its registration.
+-- A sensor's first version is valid from 1900-01-01: readings may be older than its registration.
 select
     dbt_scd_id as sensor_version_key,
     sensor_id,
@@ -9,7 +9,7 @@ select
     longitude,
     topic,
     device,
-    -- Versions that were seen before there was such a column have null.
+    -- Null in versions that are older than this column.
     coalesce(discovered, false) as is_discovered,
     timezone,
     since,

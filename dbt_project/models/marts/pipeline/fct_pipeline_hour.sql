@@ -1,4 +1,4 @@
--- The accounts are booked under the minute of writing, so only the latest hours ever change.
+-- Messages are counted in the minute in which they are written, so only the latest hours can change.
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook="{% if is_incremental() %}delete from {{ this }} where bucket >= {{ changed_from('hour') }}{% endif %}",

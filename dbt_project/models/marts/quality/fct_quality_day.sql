@@ -1,4 +1,4 @@
--- A view, so that weights that are set anew hold for every day at once; what they weigh is stored.
+-- A view, so that changed weights apply to all days at once; the parts are stored in int_quality_day.
 {{ config(materialized='view') }}
 
 with parts as (

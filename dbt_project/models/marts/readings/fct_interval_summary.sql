@@ -1,8 +1,8 @@
-{#- Minutes are hashed into their intervals; the planner would sort them, which takes longer. -#}
+{#- Sorting is off in a full build so that minutes are hashed into their intervals; sorting takes longer. -#}
 {{ config(
     materialized='incremental', incremental_strategy='append', on_schema_change='fail',
     pre_hook=[
-        "{{ forget_summaries() }}",
+        "{{ delete_changed_summaries() }}",
         "set local work_mem = '64MB'" ~ ("" if is_incremental() else "; set local enable_sort = off"),
     ],
 ) }}
@@ -15,14 +15,14 @@ with series as (
 ),
 
 {% if is_incremental() %}
--- Series without a row: new ones, and those whose interval was set anew, whose rows the pre-hook has deleted.
+-- Series without rows: new ones, and those whose interval setting has changed, whose rows the pre-hook has deleted.
 unbuilt as (
     select series.series_id
     from series
-    where not exists (select 1 from {{ this }} as kept where kept.series_id = series.series_id)
+    where not exists (select 1 from {{ this }} as summary where summary.series_id = series.series_id)
 ),
 
-spans as (
+periods as (
     select
         series_id,
         timestamptz '-infinity' as from_time,
@@ -57,18 +57,21 @@ minutes as (
         minute.maximum,
         minute.sum_value,
         minute.sample_count
-    from spans
-    -- A join with the real-time part of a continuous aggregate reads the minutes of all series; "distinct on" removes
-    -- nothing, but keeps the planner from making a join of it.
+    from periods
+    -- A plain join with the real-time part of a continuous aggregate reads the minutes of all series; "distinct on" removes
+    -- no rows, but keeps the planner from turning the lateral subquery into a join.
     cross join lateral (
-        select distinct on (one.bucket) *
-        from {{ ref('stg_telemetry__reading_1m') }} as one
-        where one.series_id = spans.series_id and one.bucket >= spans.from_time and one.bucket < spans.until_time
+        select distinct on (reading_1m.bucket) *
+        from {{ ref('stg_telemetry__reading_1m') }} as reading_1m
+        where
+            reading_1m.series_id = periods.series_id
+            and reading_1m.bucket >= periods.from_time
+            and reading_1m.bucket < periods.until_time
     ) as minute
     {% endif %}
 ),
 
--- Intervals are counted from midnight (UTC); where they don't divide the day, its last one is shorter.
+-- Intervals are counted from midnight (UTC); if they do not divide the day evenly, the last one of the day is shorter.
 summaries as (
     select
         date_bin(
@@ -86,7 +89,7 @@ summaries as (
     group by 1, 2, 3
 ),
 
-ended as (
+with_bucket_end as (
     select
         *,
         least(
@@ -96,7 +99,7 @@ ended as (
     from summaries
 ),
 
--- Materialized, or the two bounds would be looked up for every row.
+-- Materialized, so that the two bounds are looked up once per version and not once per row.
 versions as materialized (
     select
         version.*,
@@ -119,9 +122,10 @@ versions as materialized (
     from {{ ref('int_series_history') }} as version
 ),
 
-named as (
+with_registry as (
     select
-        ended.*,
+        with_bucket_end.*,
+        with_bucket_end.sum_value / with_bucket_end.sample_count as mean,
         version.sensor_id,
         version.sensor_version_key,
         version.quantity,
@@ -130,26 +134,23 @@ named as (
         version.type,
         version.site,
         version.area,
-        coalesce(version.unit_until >= ended.bucket_end, true) as has_one_unit,
-        -- Due is what the time in service says, until now. The interval in which the series was registered begins with
-        -- that, or with its first reading; so does that of "since", which may have been moved back.
-        greatest(1, floor(0.000001 + extract(
+        coalesce(version.unit_until >= with_bucket_end.bucket_end, true) as has_one_unit,
+        -- Expected readings are counted for the time in service, up to now. In the interval in which the series was
+        -- registered, counting starts at the registration, or at its first reading if that is earlier; the same holds for
+        -- "since", which may have been moved to an earlier time.
+        greatest(1, {{ whole_intervals("extract(
             epoch from
-            least(ended.bucket_end, version.service_until, now())
+            least(with_bucket_end.bucket_end, version.service_until, now())
             - greatest(
-                ended.bucket,
+                with_bucket_end.bucket,
                 case
-                    when greatest(version.registered_at, version.since) < ended.bucket_end
-                        then least(greatest(version.registered_at, version.since), ended.first_minute)
+                    when greatest(version.registered_at, version.since) < with_bucket_end.bucket_end
+                        then least(greatest(version.registered_at, version.since), with_bucket_end.first_minute)
                 end
             )
-        ) / version.interval_seconds))::bigint as expected_count
-    from ended
-    inner join versions as version
-        on
-            ended.series_id = version.series_id
-            and ended.bucket >= version.valid_from
-            and ended.bucket < version.valid_to
+        ) / version.interval_seconds") }})::bigint as expected_count
+    from with_bucket_end
+    {{ join_version('with_bucket_end', 'bucket', relation='versions') }}
 )
 
 select
@@ -165,11 +166,8 @@ select
     type,
     site,
     area,
-    case when has_one_unit then sum_value / sample_count end as mean,
-    case when has_one_unit then minimum end as minimum,
-    case when has_one_unit then maximum end as maximum,
-    case when has_one_unit then sum_value end as sum_value,
+    {{- figures_in_one_unit(['mean', 'minimum', 'maximum', 'sum_value']) }}
     sample_count,
     expected_count,
     least(1.0, sample_count / expected_count::double precision) as completeness
-from named
+from with_registry
