@@ -1,38 +1,43 @@
-{#- Load cycles: which series have them, and which of their days a build computes anew. -#}
+{#- Load cycles: which series have them, and which of their days a build computes again. -#}
 
 
-{#- The quantities that are searched for load cycles, as a list of SQL. LOAD_QUANTITIES in the environment (names with
-    commas or spaces between), or the dbt variable load_quantities. -#}
+{#- The quantities that are searched for load cycles, as a list of SQL: LOAD_QUANTITIES in the environment (names separated
+    by commas or spaces), or the dbt variable load_quantities. -#}
 {% macro load_quantities() -%}
-    {%- set named = env_var('LOAD_QUANTITIES', '').replace(',', ' ').split() or var('load_quantities') -%}
-    {%- for name in named %}{{ ', ' if not loop.first }}'{{ name | replace("'", "''") }}'{% endfor %}
+    {%- set names = env_var('LOAD_QUANTITIES', '').replace(',', ' ').split() or var('load_quantities') -%}
+    {%- for name in names %}{{ ', ' if not loop.first }}'{{ name | replace("'", "''") }}'{% endfor %}
 {%- endmacro %}
 
 
-{#- No reading for longer than this is a gap: some intervals of the series, a day at most. -#}
+{#- A time without readings that is longer than this is a gap: some intervals of the series, at most a day. -#}
 {% macro gap_limit(interval_seconds) -%}
     least({{ var('gap_after_intervals') }} * {{ interval_seconds }} * interval '1 second', interval '1 day')
 {%- endmacro %}
 
 
-{#- How far before a day its readings are looked at to know the state in which the day begins. -#}
+{#- How far before a day its readings are read, to know the state in which the day begins. -#}
 {% macro load_context() -%}
     interval '6 hours'
 {%- endmacro %}
 
 
-{#- For pre-hooks: makes the temporary table load_span, one row a series: the days to compute anew, as ranges of time.
-    A reading counts for the levels of its day and of the next, and at midnight for the state on the other side. -#}
-{% macro take_load_spans() %}
-{{ take_changed_hours('hour') }}
-    {%- if is_incremental() %}
-create temporary table load_span on commit drop as
+{#- For pre-hooks: creates the temporary table load_build_days, one row per series: the days to compute, as ranges of time.
+    A build of everything computes all days. In an incremental build a reading affects the levels of its day and of the
+    next day, and near midnight the state on the other side. -#}
+{% macro create_load_build_days() %}
+{{ create_changed_hours('hour') }}
+create temporary table load_build_days on commit drop as
 select
     series.series_id,
+    series.gap_limit,
+    {%- if is_incremental() %}
     range_agg(tstzrange(
-        date_trunc('day', changed.since - series.gap_limit, 'UTC'),
-        date_trunc('day', changed.until + series.gap_limit, 'UTC') + interval '2 days'
+        date_trunc('day', changed.first_time - series.gap_limit, 'UTC'),
+        date_trunc('day', changed.last_time + series.gap_limit, 'UTC') + interval '2 days'
     )) as days
+    {%- else %}
+    tstzmultirange(tstzrange(null, null)) as days
+    {%- endif %}
 from (
     select
         series_id,
@@ -41,10 +46,11 @@ from (
     where quantity in ({{ load_quantities() }})
     group by series_id
 ) as series
+{%- if is_incremental() %}
 cross join lateral (
     select
-        bucket as since,
-        bucket + interval '1 hour' as until
+        bucket as first_time,
+        bucket + interval '1 hour' as last_time
     from changed_hour
     where series_id = series.series_id
     union all
@@ -52,79 +58,81 @@ cross join lateral (
         {{ changed_from('hour') }},
         null
 ) as changed
-group by series.series_id;
-    {%- endif %}
+group by series.series_id, series.gap_limit
+{%- endif %};
+analyze load_build_days;
 {% endmacro %}
 
 
-{#- For the pre-hook of the phases: take_load_spans, and removes the days that are to be computed again. -#}
-{% macro forget_load_phases() %}
-{{ take_load_spans() }}
+{#- For the pre-hook of int_load_phase: create_load_build_days, and deletes the days that are computed again. -#}
+{% macro delete_changed_load_phases() %}
+{{ create_load_build_days() }}
     {%- if is_incremental() %}
 delete from {{ this }} as old
-using load_span
+using load_build_days as build
 where
-    old.series_id = load_span.series_id
-    and old.bucket >= lower(range_merge(load_span.days))
-    and load_span.days @> old.bucket;
+    old.series_id = build.series_id
+    and old.bucket >= lower(range_merge(build.days))
+    and build.days @> old.bucket;
     {%- endif %}
 {% endmacro %}
 
 
-{#- For the pre-hook of the cycles: makes the temporary table load_chain, one row a series: from which cycle on and up to
-    which other one they are put together anew. A cycle may reach from days that are computed anew into others, and knows
-    when the one before it ended: so it begins with the last cycle that set in before these days, and takes in the first
-    one that set in after them. Only phases that nothing precedes are such bounds. -#}
-{% macro forget_load_cycles() %}
-{{ take_load_spans() }}
+{#- For the pre-hook of fct_load_cycle: creates the temporary table load_cycle_range, one row per series: the first cycle
+    that is put together again (first_start), and the first after it that is not (next_start). A cycle may extend from days
+    that are computed again into others, and needs the end of the cycle before it: so the range begins with the last cycle
+    that started before these days, and includes the first one that started after them. Only phases that do not continue
+    another phase can be such bounds. Then deletes the cycles of the range. -#}
+{% macro delete_changed_load_cycles() %}
     {%- if is_incremental() %}
-create temporary table load_chain on commit drop as
+{{ create_load_build_days() }}
+create temporary table load_cycle_range on commit drop as
 select
-    bound.series_id,
-    bound.since,
-    bound.until,
+    bounds.series_id,
+    bounds.first_start,
+    bounds.next_start,
     coalesce((
         select phase.started_at
         from {{ ref('int_load_phase') }} as phase
         where
-            phase.series_id = bound.series_id
-            and phase.bucket <= bound.since
-            and phase.started_at < bound.since
+            phase.series_id = bounds.series_id
+            and phase.bucket <= bounds.first_start
+            and phase.started_at < bounds.first_start
         order by phase.bucket desc, phase.started_at desc
         limit 1
-    ), bound.since) as previous
+    ), bounds.first_start) as previous_start
 from (
     select
-        load_span.series_id,
+        build.series_id,
         coalesce((
             select phase.started_at
             from {{ ref('int_load_phase') }} as phase
             where
-                phase.series_id = load_span.series_id
-                and phase.bucket < lower(range_merge(load_span.days))
+                phase.series_id = build.series_id
+                and phase.bucket < lower(range_merge(build.days))
                 and phase.previous_reading_at is null
             order by phase.bucket desc, phase.started_at desc
             limit 1
-        ), '-infinity') as since,
+        ), '-infinity') as first_start,
         coalesce((
             select phase.started_at
             from {{ ref('int_load_phase') }} as phase
             where
-                phase.series_id = load_span.series_id
-                and phase.bucket >= upper(range_merge(load_span.days))
+                phase.series_id = build.series_id
+                and phase.bucket >= upper(range_merge(build.days))
                 and phase.previous_reading_at is null
             order by phase.bucket, phase.started_at
             offset 1
             limit 1
-        ), 'infinity') as until
-    from load_span
-) as bound;
+        ), 'infinity') as next_start
+    from load_build_days as build
+) as bounds;
 delete from {{ this }} as old
-using load_chain
+using load_cycle_range as changed
 where
-    old.series_id = load_chain.series_id
-    and old.started_at >= load_chain.since
-    and old.started_at < load_chain.until;
+    old.series_id = changed.series_id
+    and old.started_at >= changed.first_start
+    and old.started_at < changed.next_start;
     {%- endif %}
 {% endmacro %}
 

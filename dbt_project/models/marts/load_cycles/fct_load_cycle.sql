@@ -1,35 +1,36 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ forget_load_cycles() }}",
+    pre_hook="{{ delete_changed_load_cycles() }}",
 ) }}
 
--- A cycle is one phase, or those that midnights cut apart: each names the reading that the one before it ends with.
+-- A cycle is one phase, or several phases that midnight separates: each of them but the first names the last reading of the
+-- phase before it (previous_reading_at).
 with
 phase as (
     select
         phase.*,
         {%- if is_incremental() %}
-        phase.started_at >= load_chain.since as is_wanted
+        phase.started_at >= load_cycle_range.first_start as is_rebuilt
         {%- else %}
-        true as is_wanted
+        true as is_rebuilt
         {%- endif %}
     from {{ ref('int_load_phase') }} as phase
     {%- if is_incremental() %}
-    inner join load_chain
+    inner join load_cycle_range
         on
-            phase.series_id = load_chain.series_id
-            and phase.started_at >= load_chain.previous
-            and phase.started_at < load_chain.until
+            phase.series_id = load_cycle_range.series_id
+            and phase.started_at >= load_cycle_range.previous_start
+            and phase.started_at < load_cycle_range.next_start
     {%- endif %}
 ),
 
 linked as (
     select
         *,
-        (previous_reading_at = lag(last_reading_at) over one and unit = lag(unit) over one) is true as is_continued
+        (previous_reading_at = lag(last_reading_at) over in_order and unit = lag(unit) over in_order) is true as is_continued
     from phase
-    window one as (partition by series_id order by started_at, bucket)
+    window in_order as (partition by series_id order by started_at, bucket)
 ),
 
 numbered as (
@@ -43,7 +44,7 @@ cycle as (
     select
         series_id,
         cycle,
-        bool_and(is_wanted) as is_wanted,
+        bool_and(is_rebuilt) as is_rebuilt,
         min(unit) as unit,
         min(started_at) as started_at,
         max(ended_at) as ended_at,
@@ -67,11 +68,11 @@ ordered as (
         *,
         {{ seconds('ended_at - started_at') }} as duration_seconds,
         case
-            when start_seen and lag(end_seen) over one
-                then {{ seconds('started_at - lag(ended_at) over one') }}
+            when start_seen and lag(end_seen) over in_order
+                then {{ seconds('started_at - lag(ended_at) over in_order') }}
         end as idle_before_seconds
     from cycle
-    window one as (partition by series_id order by cycle)
+    window in_order as (partition by series_id order by cycle)
 )
 
 select
@@ -106,9 +107,5 @@ select
     ordered.end_seen,
     ordered.start_seen and ordered.end_seen and ordered.longest_gap = interval '0 seconds' as is_complete
 from ordered
-inner join {{ ref('int_series_history') }} as version
-    on
-        ordered.series_id = version.series_id
-        and ordered.started_at >= version.valid_from
-        and ordered.started_at < version.valid_to
-where ordered.is_wanted
+{{ join_version('ordered', 'started_at') }}
+where ordered.is_rebuilt
