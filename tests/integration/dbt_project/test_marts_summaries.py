@@ -214,6 +214,6 @@ def test_a_wrong_interval_is_one_clear_error(story, monkeypatch, value):
 
 
 def test_wrong_weights_are_one_clear_error(story):
-    """Weights that name no part, or leave one out, stop the table with a message that says what is wanted."""
-    with pytest.raises(AssertionError, match=r"quality_weights is .* give completeness, validity"):
+    """Weights that name no part, or leave one out, stop the table with a message that lists the parts."""
+    with pytest.raises(AssertionError, match=r"quality_weights is .* for each of completeness, validity"):
         story.marts.dbt("run", "--select", "fct_quality_day", "--vars", "{quality_weights: {completeness: 1}}")
