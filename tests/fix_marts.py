@@ -38,7 +38,7 @@ class Project:
     def invoke(self, arguments: list[str], environment: Mapping[str, str]) -> Any:
         """Run a dbt command on the database that ``environment`` names and return dbt's own result."""
         more = [f"--target-path={self.folder / 'target'}", "--no-partial-parse"]
-        # dbt marks in the manifest that a model has the text of its ephemeral models, and would leave it out the next time.
+        # dbt marks in the manifest that a model contains its ephemeral models, and would omit them the next time.
         for node in self.manifest.nodes.values():
             if getattr(node, "extra_ctes_injected", False):
                 node.extra_ctes_injected, node.extra_ctes = False, []
