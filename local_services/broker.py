@@ -31,7 +31,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from core.errors import WarehouseError
 
@@ -108,23 +112,26 @@ def free_port(wanted: int | None = None) -> int:
 
 
 def answers(host: str, port: int, username: str, password: str, timeout: float = 2.0) -> bool:
-    """Return whether an MQTT 3.1.1 broker accepts these credentials (CONNECT answered by CONNACK 0)."""
+    """Return whether an MQTT 3.1.1 broker accepts a connection with these credentials within ``timeout`` seconds."""
+    accepted = False
 
-    def text(value: str) -> bytes:
-        data = value.encode()
-        return len(data).to_bytes(2) + data
+    def on_connect(_client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+        nonlocal accepted
+        accepted = not code.is_failure
 
-    # MQTT 3.1.1, section 3.1: protocol name and level 4, flags user name + password + clean session, keep-alive 5 s.
-    body = text("MQTT") + bytes([4, 0b1100_0010]) + (5).to_bytes(2)
-    body += text(f"probe-{secrets.token_hex(4)}") + text(username) + text(password)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"probe-{secrets.token_hex(4)}")
+    client.username_pw_set(username, password)
+    client.connect_timeout = timeout
+    client.on_connect = on_connect
+    deadline = time.monotonic() + timeout
     try:
-        with socket.create_connection((host, port), timeout=timeout) as connection:
-            connection.sendall(bytes([0x10, len(body)]) + body)
-            reply = connection.recv(4)
-            connection.sendall(b"\xe0\x00")
+        status = client.connect(host, port, keepalive=5)
+        while status == mqtt.MQTT_ERR_SUCCESS and not accepted and (left := deadline - time.monotonic()) > 0:
+            status = client.loop(left)
     except OSError:
         return False
-    return reply == b"\x20\x02\x00\x00"
+    client.disconnect()
+    return accepted
 
 
 class LocalBroker:

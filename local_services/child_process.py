@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.errors import WarehouseError
+from local_services import processes
 
 
 class ChildError(WarehouseError):
@@ -64,7 +65,7 @@ class Child:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
         # Stragglers may have made groups of their own, but none has left the session.
-        while left := _session(self._process.pid):
+        while left := processes.session_members(self._process.pid):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -80,15 +81,3 @@ class Child:
 def beside(name: str) -> str:
     """Return the path of a program that is installed beside this Python."""
     return str(Path(sysconfig.get_path("scripts")) / name)
-
-
-def _session(leader: int) -> list[int]:
-    """Return the living processes of a session."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,stat="], check=True, capture_output=True, text=True).stdout
-    found = []
-    for line in listed.splitlines():
-        pid, state = line.split(None, 1)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if not state.startswith("Z") and os.getsid(int(pid)) == leader:
-                found.append(int(pid))
-    return found

@@ -17,6 +17,7 @@ from typing import Self, get_args
 import psycopg
 
 from core.errors import DatabaseError, SettingError
+from local_services import processes
 from local_services.postgres_binaries import Binaries, Choice, Edition, built_with, find_binaries
 from local_services.unix_account import account
 
@@ -136,13 +137,15 @@ class LocalServer:
             return
         # Stopped first, so that it makes no child between our look and its end.
         self._process.send_signal(signal.SIGSTOP)
-        children = _children(self._process.pid)
+        children = processes.children(self._process.pid)
         for pid in (self._process.pid, *children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
-        while any(_alive(pid) for pid in children):  # they are init's to bury; the next start waits for none of them
+        while any(
+            processes.is_running(pid) for pid in children
+        ):  # they are init's to bury; the next start waits for none of them
             time.sleep(0.005)
 
     def wait(self, seconds: float) -> bool:
@@ -248,7 +251,7 @@ class LocalServer:
             pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
         except FileNotFoundError:
             return
-        if not _alive(pid) or not _runs_in(pid, self.data):
+        if not processes.is_running(pid) or not processes.is_server_of(pid, self.data):
             # PostgreSQL clears a stale file itself unless another process has got the number since.
             path.unlink(missing_ok=True)
             return
@@ -341,31 +344,3 @@ class _PortTakenError(DatabaseError):
 
 def _taken(port: int) -> _PortTakenError:
     return _PortTakenError(f"port {port} is taken by another program. Choose another with --port, or leave it out.")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
-
-
-def _runs_in(pid: int, data: Path) -> bool:
-    """Tell whether process ``pid`` is the server of ``data``: a postmaster's working directory is its data."""
-    try:
-        return Path(f"/proc/{pid}/cwd").resolve(strict=True) == data.resolve()
-    except OSError:  # not Linux, or another user's
-        named = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], check=False, capture_output=True, text=True)
-        return "postgres" in named.stdout
-
-
-def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
-    pairs = (line.split() for line in listed.splitlines())
-    return [int(child) for child, parent in pairs if int(parent) == pid]
