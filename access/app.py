@@ -24,6 +24,7 @@ from access.problems import ProblemError
 from access.routes import health, read, write
 from access.settings import AccessSettings
 from core.settings import MqttSettings
+from core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ def create_app(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
 
     app = _Api(
         title="sensor-warehouse",
-        version="1",
+        version=VERSION,
         description=_ABOUT,
         openapi_tags=_TAGS,
         docs_url=None,

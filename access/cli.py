@@ -10,12 +10,12 @@ from access import settings as access_settings
 from access.auth import tokens
 from access.auth.tokens import NAME, SCOPES, TokenFile
 from core import logs
-from core.console import new_app, option, run
+from core.console import new_app, new_group, option, run
 from core.errors import SettingError
 from core.settings import load
 
 app = new_app("HTTP interface: reads stored data, accepts readings.")
-token = new_app("Bearer tokens of clients. ACCESS_TOKENS_FILE stores only their hashes.")
+token = new_group("Bearer tokens of clients. ACCESS_TOKENS_FILE stores only their hashes.")
 app.add_typer(token, name="token")
 
 

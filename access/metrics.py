@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
+
+from core.version import VERSION
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -13,6 +15,7 @@ class Metrics:
 
     def __init__(self, connected: Callable[[], bool], connections_in_use: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
+        Info("sensor_warehouse_build", "Version of the product.", registry=self.registry).info({"version": VERSION})
         self._requests = Counter(
             "access_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
         )

@@ -16,6 +16,7 @@ from access.problems import ServeError
 from access.settings import AccessSettings
 from core.errors import SettingError
 from core.settings import MqttSettings
+from core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ def run(settings: AccessSettings, mqtt: MqttSettings) -> None:
             log.warning(
                 "tokens are sent unencrypted over the network: set ACCESS_CERT_FILE, or use a reverse proxy with TLS"
             )
-        log.info("serving", address=address, port=port, tokens=len(tokens))
+        log.info("serving", version=VERSION, address=address, port=port, tokens=len(tokens))
         server = _Server(config)
         server.run(sockets=[listener])
         if not server.started:

@@ -13,11 +13,12 @@ from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
 
 from collector.message import Message
 from collector.store.batch import Accounts
 from core.errors import SettingError
+from core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ class Gauges:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        Info("sensor_warehouse_build", "Version of the product.", registry=self.registry).info({"version": VERSION})
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """Add a gauge whose value is that of ``value()`` at each request."""
