@@ -1,5 +1,6 @@
 """Core types: messages, readings and the reasons for rejections. Pure values."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -46,6 +47,32 @@ class Reason(StrEnum):
     DEFECT = "defect"
 
 
+class IgnoredReason(StrEnum):
+    """The reason why a message, or a value in it, is no reading although nothing is wrong with it."""
+
+    EMPTY_PAYLOAD = "empty_payload"
+    """MQTT's way to delete a retained message."""
+    EMPTY_LIST = "empty_list"
+    NO_VALUE = "no_value"
+    """The document has no values: no member, no record, only comments."""
+    NO_DECODED_PAYLOAD = "no_decoded_payload"
+    """A LoRaWAN uplink without the output of a payload formatter or codec."""
+    NOT_TELEMETRY = "not_telemetry"
+    """Presence, commands, settings, events and other messages about the device or its gateway."""
+    RETAINED_WITHOUT_TIME = "retained_without_time"
+    NO_LISTED_QUANTITY = "no_listed_quantity"
+    AVAILABILITY_TEXT = "availability_text"
+    """A text such as ``unavailable`` or ``offline`` in place of a value."""
+    NULL = "null"
+    """null or an empty list in place of a value."""
+    UNMAPPED_TEXT = "unmapped_text"
+    """A text that is no number and that ``states`` does not map."""
+    NOT_A_VALUE = "not_a_value"
+    """An object or a list in place of a value."""
+    IGNORED_BY_REGISTRY = "ignored_by_registry"
+    """sensors.json has an option to ignore it."""
+
+
 class Rejection(NamedTuple):
     """Readings of one message that are quarantined for one reason; ``readings`` 0 means the message as a whole."""
 
@@ -54,11 +81,18 @@ class Rejection(NamedTuple):
     readings: int = 0
 
 
+NONE_IGNORED: Mapping[IgnoredReason, int] = {}
+
+
 class Decoded(NamedTuple):
     """The content of a message."""
 
     readings: list[Reading]
     rejections: list[Rejection]
+    ignored: Mapping[IgnoredReason, int] = NONE_IGNORED
+    """Number of values of listed quantities that are no readings, by reason."""
+    replaces: bool = False
+    """Whether a reading replaces an earlier one of its series and time: the format publishes states."""
 
 
 class Rejections:
@@ -94,7 +128,16 @@ class UndecodableError(Exception):
 
 
 class NoReadingError(Exception):
-    """A message that holds no reading although nothing is wrong with it; it is counted as ignored."""
+    """A message that holds no reading although nothing is wrong with it; it is counted as ignored.
+
+    ``ignored`` counts its values of listed quantities that are no readings, by reason.
+    """
+
+    def __init__(self, reason: IgnoredReason, detail: str, ignored: Mapping[IgnoredReason, int] = NONE_IGNORED) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.ignored = ignored
 
 
 class UnusableError(ValueError):

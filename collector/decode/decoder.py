@@ -6,7 +6,7 @@ from itertools import count
 
 from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
 from collector.formats.measurement import FormatOptions, Reader
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError, UnusableError
+from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError
 from collector.registry.discovery import Discovery, RegisteredSensors, UnregisteredError
 from collector.registry.sensors import Sensor, SensorPattern
 from collector.registry.sensors_file import Registry
@@ -64,7 +64,7 @@ class Decoder:
         decode = self._by_topic.get(topic) or self._by_pattern.get(topic) or self._open(topic)
         if not message.payload:
             # It deletes a retained message (MQTT 3.1.1, 3.3.1.3).
-            raise NoReadingError("an empty payload")
+            raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload")
         if len(message.payload) > self._max_message_bytes:
             # A decoded document takes many times the memory of its text.
             raise UndecodableError(
@@ -108,6 +108,7 @@ class Decoder:
             names,
             [sensor.quantities for sensor in sensors],
             one_sensor=len(sensors) == 1,
+            replaces=sensors[0].replaces,
         ).decode
 
     def _pattern(self, pattern: SensorPattern, topic: str, names: Mapping[str, str]) -> _Decode:
@@ -123,6 +124,7 @@ class Decoder:
             names,
             [pattern.prototype.quantities],
             one_sensor="sensor" in names,
+            replaces=pattern.prototype.replaces,
         ).decode
 
         def registered(message: Message) -> Decoded:

@@ -7,7 +7,18 @@ from typing import Any
 from collector.decode.reading_rule import EXACT, LEAST_EXACT, Series, column_readings, microseconds
 from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
 from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Reader, Topic
-from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejections, UnusableError, quoted
+from collector.message import (
+    NONE_IGNORED,
+    Decoded,
+    IgnoredReason,
+    Message,
+    NoReadingError,
+    Reading,
+    Reason,
+    Rejections,
+    UnusableError,
+    quoted,
+)
 from collector.registry.schema import Quantity
 from collector.registry.sensors import Sensor
 
@@ -40,7 +51,8 @@ class SeriesDecoder:
     ``series_ids`` maps (sensor_id, quantity) to series_id; ``max_future`` is how many microseconds a time may be
     after its message's arrival; ``names`` are the values of the topic pattern's placeholders. ``listed`` are the
     quantities of the topic's sensors. With ``one_sensor`` all messages are of the sensor that ``find("")`` returns,
-    for formats that then ignore the device in the payload.
+    for formats that then ignore the device in the payload. ``replaces`` is that of
+    :class:`~collector.message.Decoded`.
     """
 
     def __init__(
@@ -54,7 +66,9 @@ class SeriesDecoder:
         listed: Sequence[Mapping[str, Quantity]],
         *,
         one_sensor: bool = False,
+        replaces: bool = False,
     ) -> None:
+        self._replaces = replaces
         self._read = reader.read
         self._trees = reader.trees if isinstance(reader, TreeReader) and options.unlisted == "ignore" else None
         self._options = options
@@ -81,7 +95,7 @@ class SeriesDecoder:
             if kind is not list:
                 plain = (self._single if kind is tuple else self._column)(measurements, message)
                 if plain is not None:
-                    return _new(Decoded, (plain, []))
+                    return _new(Decoded, (plain, [], NONE_IGNORED, self._replaces))
             readings: list[Reading] = []
             rejections = Rejections()
             self._decode_measurements(measurements, message, readings, rejections)
@@ -92,8 +106,8 @@ class SeriesDecoder:
                     self._decode_measurements(tree.measurements(), message, readings, rejections)
         rejected = rejections.as_list()
         if not readings and not rejected:
-            raise NoReadingError("none of the sensor's quantities")
-        return Decoded(readings, rejected)
+            raise NoReadingError(IgnoredReason.NO_LISTED_QUANTITY, "none of the sensor's quantities")
+        return Decoded(readings, rejected, NONE_IGNORED, self._replaces)
 
     def _column(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
         """Return the readings of a column, if the rule plainly accepts all of them."""

@@ -16,6 +16,7 @@ from collector.formats import json_payload
 from collector.formats.times import epoch, iso8601
 from collector.message import (
     Decoded,
+    IgnoredReason,
     Message,
     NoReadingError,
     Reading,
@@ -114,7 +115,7 @@ class RowDecoder:
             raise UndecodableError(Reason.MALFORMED, f"expected a row, got {quoted(row)}")
         values = self._values(row)
         if not values:
-            raise NoReadingError("no value in the row")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no value in the row")
         sensor = self._sensor(row)
         latest = message.received + self.max_future
         try:

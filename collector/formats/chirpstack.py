@@ -13,7 +13,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import iso8601
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError
 
 _OTHER_EVENTS = frozenset(("join", "ack", "txack", "log", "location", "integration", "error", "down", "tx", "rx"))
 _EUI = 8
@@ -48,7 +48,7 @@ class ChirpstackReader:
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         event = message.topic.rpartition("/")[2]
         if event in _OTHER_EVENTS:
-            raise NoReadingError(f"event {event}")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"event {event}")
         document = json_tree.load_object(message.payload)
         info = document.get("deviceInfo")
         if type(info) is not dict:
@@ -72,7 +72,10 @@ class ChirpstackReader:
                     if value is not None and type(value) in (int, float):
                         found.append((f"rxInfo/{index}/{name}", value, unit))
         if not found:
-            raise NoReadingError("an uplink without a decoded object: the device profile has no codec, or it failed")
+            raise NoReadingError(
+                IgnoredReason.NO_DECODED_PAYLOAD,
+                "an uplink without a decoded object: the device profile has no codec, or it failed",
+            )
         return found
 
 

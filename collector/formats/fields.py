@@ -15,7 +15,7 @@ from collector.formats import json_payload
 from collector.formats.json_payload import LEAST_ROUNDED, MISSING, ROUNDED, Pointer
 from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Policy, Topic
 from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, moment, since_1970
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _DEVICE_TYPES = (str, int, float)
 _parse_time = datetime.fromisoformat
@@ -171,13 +171,13 @@ class FieldsReader:
             if plain is not None:
                 return plain
         if message.retained and self._time is None:
-            raise NoReadingError("retained, and without a time of its own")
+            raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time of its own")
         measurements = list(self._all(document, topic))
         if any(type(raw) is float and ROUNDED <= abs(raw) < inf for _, raw, *_ in measurements):
             # It may have been an integer that lost digits.
             measurements = list(self._all(json_payload.load_exactly(message.payload), topic))
         if not measurements:
-            raise NoReadingError("an empty list")
+            raise NoReadingError(IgnoredReason.EMPTY_LIST, "an empty list")
         return measurements
 
     def _items(self, document: Any) -> Sequence[Any]:

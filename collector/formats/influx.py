@@ -11,7 +11,7 @@ from pydantic import Field
 
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import epoch
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 # All repeats are possessive: a line is read once, however it is made.
 _SERIES = re.compile(r"((?:[^ \\\n]++|\\.|\\(?=\n|\Z))++) ++")
@@ -82,7 +82,7 @@ class InfluxReader:
             else:
                 position = self._line(text, position, found)
         if not found:
-            raise NoReadingError("no line but comments")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no line but comments")
         return found
 
     def _line(self, text: str, position: int, found: list[Measurement]) -> int:

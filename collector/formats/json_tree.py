@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 from collector.formats import json_payload
 from collector.formats.measurement import Measurement, Reader, Topic
 from collector.formats.times import ARRIVAL, Moment
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError
 
 LONGEST_PREFIX = 200
 """Characters; what is nested under a longer name is left out. It bounds the depth too: every level has its slash."""
@@ -40,7 +40,7 @@ def load(payload: bytes) -> Any:
     Raises :class:`NoReadingError` on an empty payload: MQTT's way of deleting a retained message.
     """
     if not payload:
-        raise NoReadingError("an empty payload, which deletes a retained message")
+        raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload, which deletes a retained message")
     exact = _LONG_INTEGER in payload.translate(_DIGITS)  # a seventh of the time a regular expression takes
     return json_payload.load_exactly(payload) if exact else json_payload.load(payload)
 
@@ -203,5 +203,5 @@ def all_measurements(trees: Sequence[Tree]) -> list[Measurement]:
     """Return the measurements of all ``trees``; raises :class:`NoReadingError` where there is none."""
     found = [one for tree in trees for one in tree.measurements()]
     if not found:
-        raise NoReadingError("holds no value")
+        raise NoReadingError(IgnoredReason.NO_VALUE, "holds no value")
     return found

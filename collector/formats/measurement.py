@@ -129,6 +129,12 @@ class FormatOptions(BaseModel):
     """Treatment of quantities that the registry does not list. Devices that also report on themselves send many."""
     wrong_kind: ClassVar[Policy] = "ignore"
     """Treatment of values of another kind than the series has: text that is no state, null, lists and objects."""
+    publishes_state: ClassVar[bool] = False
+    """Whether a later message for the same instant replaces the value of the earlier one.
+
+    True for formats whose devices publish their state as they know it, often repeatedly with one time. Formats of
+    events keep the first value; the later one is a duplicate or a conflict. ``equal_times`` of a type overrides it.
+    """
     has_pointers: ClassVar[bool] = False
     """Whether the registry gives JSON Pointers to the values (``pointer``) rather than device names (``source``)."""
     sends_units: ClassVar[bool] = True

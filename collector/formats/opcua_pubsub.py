@@ -13,7 +13,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import ARRIVAL, Moment, moment
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _FRAMES = frozenset([None, "ua-keyframe", "ua-deltaframe"])
 """Data set messages that hold values; the others are events, conditions and signs of life."""
@@ -66,7 +66,9 @@ class OpcuaPubsubReader:
         for document in _objects(json_tree.load(message.payload)):
             self._document(document, found)
         if not found:
-            raise NoReadingError("no values: metadata, an event, a sign of life, or bad quality throughout")
+            raise NoReadingError(
+                IgnoredReason.NOT_TELEMETRY, "no values: metadata, an event, a sign of life, or bad quality throughout"
+            )
         return found
 
     def _document(self, document: dict[str, Any], found: list[Measurement]) -> None:

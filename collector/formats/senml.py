@@ -9,7 +9,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import epoch
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 VERSION = 10
 """The version of RFC 8428 (section 4.4); a pack of a later one must not be read."""
@@ -89,7 +89,7 @@ class SenmlReader:
             if not _VALUES.isdisjoint(record):
                 self._read(record, base, message, found)
         if not found:
-            raise NoReadingError("no record with a value")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no record with a value")
         return found
 
     def _read(self, record: dict[str, Any], base: dict[str, Any], message: Message, found: list[Measurement]) -> None:

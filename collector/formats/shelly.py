@@ -14,7 +14,7 @@ from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import arrival_unless_set, moment
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
 """Last or last but one levels of topics without a reading: presence, commands and their replies, button events."""
@@ -27,6 +27,7 @@ class ShellyFormat(FormatOptions):
     """What Shelly devices publish: notifications, component status, and generation 1's values and info."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+    publishes_state: ClassVar[bool] = True
 
     name: Literal["shelly"] = "shelly"
     only: Literal["rpc", "status"] | None = Field(
@@ -58,7 +59,7 @@ class ShellyReader:
             self._check("rpc")
             return [_notification(json_tree.load_object(message.payload))]
         if last in _SILENT or above in _SILENT:
-            raise NoReadingError("presence, a command or an event")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "presence, a command or an event")
         if above == "status":
             self._check("status")
             return [Tree(_component(message.payload), f"{last}/", units=_UNITS)]
@@ -66,13 +67,13 @@ class ShellyReader:
 
     def _check(self, kind: str) -> None:
         if self._only not in (None, kind):
-            raise NoReadingError(f"the format's option only is {self._only!r}")
+            raise NoReadingError(IgnoredReason.IGNORED_BY_REGISTRY, f"the format's option only is {self._only!r}")
 
 
 def _notification(frame: dict[str, Any]) -> Tree:
     method, status = frame.get("method"), frame.get("params")
     if method not in ("NotifyStatus", "NotifyFullStatus"):
-        raise NoReadingError("an event, a request or a reply")
+        raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an event, a request or a reply")
     if type(status) is not dict:
         raise UndecodableError(Reason.MALFORMED, "a notification without params")
     return Tree(status, "", arrival_unless_set(moment(status.pop("ts", None), "s")), units=_UNITS)
@@ -81,7 +82,7 @@ def _notification(frame: dict[str, Any]) -> Tree:
 def _component(payload: bytes) -> dict[str, Any]:
     status = json_tree.load(payload)
     if status is None:
-        raise NoReadingError("null")
+        raise NoReadingError(IgnoredReason.NULL, "null")
     if type(status) is not dict:
         raise UndecodableError(Reason.MALFORMED, "JSON, but no object")
     return status

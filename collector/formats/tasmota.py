@@ -15,7 +15,7 @@ from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import ARRIVAL, Moment, arrival_unless_set, moment
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
     "TempUnit": {"C": "Cel", "F": "[degF]"},
@@ -46,6 +46,7 @@ class TasmotaFormat(FormatOptions):
     """What Tasmota devices publish: SENSOR, STATE, RESULT, POWER, STATUS8, STATUS10, STATUS11."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+    publishes_state: ClassVar[bool] = True
 
     name: Literal["tasmota"] = "tasmota"
     timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
@@ -73,7 +74,7 @@ class TasmotaReader:
         """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
-            raise NoReadingError(f"{kind[:60]} holds no reading")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{kind[:60]} holds no reading")
         document = json_tree.load_or_text(message.payload)
         if type(document) is not dict:
             return [_bare(kind, document)]
@@ -110,7 +111,7 @@ def _bare(kind: str, value: Any) -> Tree:
     if type(value) is list or _OBJECTS.fullmatch(kind):
         raise UndecodableError(Reason.MALFORMED, f"{kind[:60]} is no JSON object")
     if value is None:
-        raise NoReadingError("null")
+        raise NoReadingError(IgnoredReason.NULL, "null")
     return Tree({kind: value})
 
 
@@ -120,7 +121,7 @@ def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
         return [document]
     parts = [part for name in ("StatusSNS", "StatusSTS") if type(part := document.get(name)) is dict]
     if not parts:
-        raise NoReadingError("a status without sensors")
+        raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "a status without sensors")
     return parts
 
 

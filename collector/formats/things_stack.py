@@ -11,7 +11,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import iso8601
-from collector.message import Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _OTHER_EVENTS = (
     "join_accept",
@@ -79,7 +79,7 @@ class ThingsStackReader:
         if type(uplink) is not dict:
             for event in _OTHER_EVENTS:
                 if event in document:
-                    raise NoReadingError(f"{event}, no uplink")
+                    raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{event}, no uplink")
             raise UndecodableError(Reason.MALFORMED, "neither an uplink of The Things Stack nor another event of it")
         ids = document.get("end_device_ids")
         device = ids.get("device_id") if type(ids) is dict else None
@@ -97,7 +97,8 @@ class ThingsStackReader:
             found += [Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)]
         if not found:
             raise NoReadingError(
-                "an uplink without a decoded payload: the device has no payload formatter, or it failed"
+                IgnoredReason.NO_DECODED_PAYLOAD,
+                "an uplink without a decoded payload: the device has no payload formatter, or it failed",
             )
         return found
 

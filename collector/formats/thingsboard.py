@@ -10,7 +10,7 @@ from typing import Any, Literal
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import ARRIVAL, Moment, moment
-from collector.message import Message, NoReadingError, Reason, UnusableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UnusableError, quoted
 
 _SILENT = frozenset(["attributes", "connect", "disconnect", "rpc", "claim", "provision", "response", "request"])
 """Levels of topics that bring no telemetry; a request's number may stand behind them."""
@@ -33,7 +33,7 @@ class ThingsboardReader:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         if not _SILENT.isdisjoint(levels[-3:]):
-            raise NoReadingError("attributes, a connection or a call")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "attributes, a connection or a call")
         document = json_tree.load(message.payload)
         found: list[Measurement] = []
         if type(document) is dict and ("gateway" in levels or ("devices" not in levels and _by_device(document))):
@@ -42,7 +42,7 @@ class ThingsboardReader:
         else:
             found = _measurements(document, "")
         if not found:
-            raise NoReadingError("holds no value")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "holds no value")
         return found
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from collector import units
 from collector.formats import json_payload
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 from collector.topics import Template
 
 _LONGEST = 256
@@ -31,6 +31,7 @@ class ValueFormat(FormatOptions):
     """
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+    publishes_state: ClassVar[bool] = True
 
     name: Literal["value"] = "value"
     quantity: Annotated[str, AfterValidator(_template)] = Field(
@@ -61,13 +62,13 @@ class _ValueReader:
     def read(self, message: Message, topic: Topic) -> Sequence[Measurement]:
         """Return the one measurement; see :class:`~collector.formats.measurement.Reader`."""
         if "/$" in message.topic:  # Homie writes about its devices there: https://homieiot.github.io, "Attributes"
-            raise NoReadingError("an attribute of a device")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an attribute of a device")
         value, unit = self._value(message.payload)
         return (Measurement(self._quantity.fill(topic.names), value, unit=unit),)
 
     def _value(self, payload: bytes) -> tuple[float | bool | str, str | None]:
         if len(payload) > _LONGEST:
-            raise NoReadingError("longer than any value")
+            raise NoReadingError(IgnoredReason.UNMAPPED_TEXT, "longer than any value")
         try:
             text = payload.decode().strip()
         except UnicodeDecodeError as error:
@@ -75,9 +76,9 @@ class _ValueReader:
         if text[:1] == '"':
             text = _unquoted(text)
         if text[:1] in ("{", "["):
-            raise NoReadingError("an object or a list, not a value")
+            raise NoReadingError(IgnoredReason.NOT_A_VALUE, "an object or a list, not a value")
         if text.lower() in NO_VALUE:
-            raise NoReadingError("says that there is no value")
+            raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "says that there is no value")
         if text in ("true", "false"):
             return text == "true", None
         if (value := _number(text)) is not None:

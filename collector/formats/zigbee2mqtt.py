@@ -11,7 +11,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import ARRIVAL, moment
-from collector.message import Message, NoReadingError, Reason, UndecodableError
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["availability", "set", "get"])
 """Levels below a device without a reading: presence and commands."""
@@ -21,6 +21,7 @@ class Zigbee2mqttFormat(FormatOptions):
     """What Zigbee2MQTT publishes for its devices and groups."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+    publishes_state: ClassVar[bool] = True
 
     name: Literal["zigbee2mqtt"] = "zigbee2mqtt"
     time: Literal["last_seen", "arrival"] = Field(
@@ -44,9 +45,9 @@ class Zigbee2mqttReader:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         if "bridge" in levels[1:]:
-            raise NoReadingError("about Zigbee2MQTT itself")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "about Zigbee2MQTT itself")
         if not _SILENT.isdisjoint(levels[-2:]):
-            raise NoReadingError("availability or a command")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "availability or a command")
         document = json_tree.load_or_text(message.payload)
         names = topic.names
         below = names.get("#", "")
@@ -59,7 +60,7 @@ class Zigbee2mqttReader:
         device = f"{names['sensor']}/{below}" if below and "sensor" in names else below
         found = json_tree.measurements(document, "", when, device)
         if not found:
-            raise NoReadingError("holds no value")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "holds no value")
         return found
 
 
@@ -68,5 +69,5 @@ def _attribute(value: Any, quantity: str) -> Measurement:
     if not quantity or type(value) is list:
         raise UndecodableError(Reason.MALFORMED, "no JSON object, and the topic names no attribute")
     if value is None:
-        raise NoReadingError("null")
+        raise NoReadingError(IgnoredReason.NULL, "null")
     return Measurement(quantity, value)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.times import ARRIVAL, Moment, moment
-from collector.message import Message, NoReadingError
+from collector.message import IgnoredReason, Message, NoReadingError
 
 _GATEWAY = frozenset(["_CLIENTS", "_EVENTS"])
 _NODE = frozenset(["status", "lastActive", "nodeinfo"])
@@ -53,6 +53,7 @@ class ZwaveJsFormat(FormatOptions):
     """What Z-Wave JS UI publishes, one value a topic."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
+    publishes_state: ClassVar[bool] = True
 
     name: Literal["zwave_js"] = "zwave_js"
 
@@ -70,15 +71,15 @@ class ZwaveJsReader:
         last = levels[-1]
         quantity = topic.names.get("quantity") or topic.names.get("#") or last
         if last == "set" or quantity in _NODE or not _GATEWAY.isdisjoint(levels) or levels[-2:] == ["driver", "status"]:
-            raise NoReadingError("about the gateway or a node, or a command")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "about the gateway or a node, or a command")
         value, unit, (time, problem) = _value(json_tree.load_or_text(message.payload))
         if value is None:
-            raise NoReadingError("no value")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no value")
         if type(value) is not dict and type(value) is not list:
             return [Measurement(quantity, value, time, unit, "", problem)]
         found = json_tree.measurements(value, f"{quantity}/", (time, problem))
         if not found:
-            raise NoReadingError("no value")
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no value")
         return found
 
 

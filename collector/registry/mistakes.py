@@ -230,6 +230,12 @@ def _shared_topic_mistakes(group: Sequence[Sensor]) -> Iterator[Mistake]:
             yield Mistake(
                 f"{place}/format", "", f"shares its topic with /sensors/{head.position}; give both the same format"
             )
+        elif sensor.replaces != head.replaces:
+            yield Mistake(
+                f"{place}/type",
+                repr(sensor.type),
+                f"shares its topic with /sensors/{head.position}; give both types the same equal_times",
+            )
         elif sensor is not head and not sensor.format.names_devices:
             yield Mistake(
                 f"{place}/topic",

@@ -101,7 +101,16 @@ class SensorType(_Strict):
 
     description: str = ""
     format: Format = FieldsFormat()
+    equal_times: Literal["replace", "keep"] | None = Field(
+        None,
+        description="Two values of one series and time: replace: the later message replaces the value of the earlier "
+        "one; keep: the first value stays. Default: replace for formats that publish states, keep for the others.",
+    )
     quantities: dict[Name, Quantity] = Field(min_length=1)
+
+    def replaces(self, form: Format) -> bool:
+        """Return whether a later value of one series and time replaces the earlier one, in messages of ``form``."""
+        return form.publishes_state if self.equal_times is None else self.equal_times == "replace"
 
 
 class Member(_Strict):

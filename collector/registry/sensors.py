@@ -38,6 +38,8 @@ class Sensor:
     quantities: dict[str, Quantity]
     position: int = 0
     """Index of the entry in sensors.json; the first matching pattern wins."""
+    replaces: bool = False
+    """Whether a later value of one series and time replaces the earlier one."""
     origin: str | None = None
     """For a sensor of a pattern: its id before forbidden characters were replaced."""
 

@@ -192,6 +192,7 @@ def _resolve(
             format=entry.format or sensor_type.format,
             quantities={**sensor_type.quantities, **(entry.quantities or {})},
             position=index,
+            replaces=sensor_type.replaces(entry.format or sensor_type.format),
         )
         if entry.is_pattern:
             patterns.append(SensorPattern(Pattern.compile(entry.topic), sensor, entry.discover, entry.members or {}))

@@ -134,7 +134,7 @@ class Batch:
         self._added.append(message)
         self.payload_bytes += len(message.payload) + len(message.topic)
         try:
-            readings, rejections = decode(message)
+            readings, rejections, *_ = decode(message)
         except NoReadingError:
             accounts.ignored += 1
         except UndecodableError as error:

@@ -13,7 +13,7 @@ from collector.formats.measurement import FormatOptions, Measured, Topic
 from collector.formats.sparkplug.metrics import Birth, born, told
 from collector.formats.sparkplug.nodes import Nodes, place
 from collector.formats.sparkplug.payload import parse
-from collector.message import Message, NoReadingError, Reason, UndecodableError, quoted
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, quoted
 
 _BIRTHS = ("NBIRTH", "DBIRTH")
 _DEATHS = ("NDEATH", "DDEATH")
@@ -53,9 +53,9 @@ class SparkplugReader:
         if verb == "STATE":
             self.nodes.state(message)
         if verb in ("STATE", "NCMD", "DCMD"):
-            raise NoReadingError(f"{verb}, no data")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{verb}, no data")
         if not message.payload:
-            raise NoReadingError("an empty payload")
+            raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload")
         payload, raw = parse(message.payload)
         missed = self.nodes.follow(where, message.received, payload)
         birth: Birth | None
@@ -71,5 +71,5 @@ class SparkplugReader:
             problem = next(one[-1] for one in found if one[-1] is not None and one[-1].reason is Reason.MISSING_BIRTH)
             raise UndecodableError(problem.reason, f"no birth of {quoted(where.name)} yet; {problem.detail}")
         if not found:
-            raise NoReadingError(f"{verb} without values")
+            raise NoReadingError(IgnoredReason.NO_VALUE, f"{verb} without values")
         return found

@@ -65,7 +65,7 @@ def test_messages_become_readings(heading, topic, payload, expected):
     for registered, sensor, quantity in caught.value.discoveries:
         series[len(series) + 1] = (sensor.sensor_id, quantity)
         registered.record(sensor, quantity, len(series))
-    readings, rejections = decoder.decode(message)
+    readings, rejections, *_ = decoder.decode(message)
     assert rejections == []
     values: dict[str, dict[str, float]] = {}
     for series_id, _, value in readings:

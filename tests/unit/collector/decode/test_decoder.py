@@ -73,7 +73,7 @@ def decode(*measurements: Measurement, form: FormatOptions | None = None, found=
 
 def one(quantity: str, value: float | str, **more) -> float:
     """Return the value of the one reading that a measurement becomes."""
-    ((series_id, time, found),), rejections = decode(Measurement(quantity, value, **more))
+    ((series_id, time, found),), rejections, *_ = decode(Measurement(quantity, value, **more))
     assert rejections == []
     assert time == NOW
     assert series_id in IDS.values()
@@ -82,7 +82,7 @@ def one(quantity: str, value: float | str, **more) -> float:
 
 def refused(*measurements: Measurement, **more) -> tuple[Reason, str]:
     """Return why the one thing that is held back is."""
-    readings, (rejection,) = decode(*measurements, **more)
+    readings, (rejection,), *_ = decode(*measurements, **more)
     assert readings == []
     return rejection.reason, rejection.detail
 
@@ -134,7 +134,7 @@ def test_booleans():
 
 def test_text_is_no_reading():
     """Text that stands for nothing is no reading; a message with nothing else is ignored."""
-    readings, rejections = decode(Measurement("t", "warm"), Measurement("door", "ajar"), Measurement("level", 3))
+    readings, rejections, *_ = decode(Measurement("t", "warm"), Measurement("door", "ajar"), Measurement("level", 3))
     assert (readings, rejections) == ([(IDS["level"], NOW, 3.0)], [])
     with pytest.raises(NoReadingError):
         decode(Measurement("t", "21.5"))
@@ -180,7 +180,7 @@ def test_retained():
 def test_problem():
     """A measurement whose format found a problem is held back for it, the others are readings."""
     bad = Measurement("t", 1, problem=UnusableError(Reason.UNREADABLE_TIME, "no time"))
-    readings, (rejection,) = decode(bad, Measurement("level", 2))
+    readings, (rejection,), *_ = decode(bad, Measurement("level", 2))
     assert readings == [(IDS["level"], NOW, 2.0)]
     assert (rejection.reason, rejection.detail) == (Reason.UNREADABLE_TIME, "t: no time")
 

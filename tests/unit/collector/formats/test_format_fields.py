@@ -52,7 +52,7 @@ def decode(found: Decoder, payload: object, **more) -> Decoded:
 
 def good(found: Decoder, payload: object) -> list:
     """Return the readings of a payload in which nothing is wrong."""
-    readings, rejections = decode(found, payload)
+    readings, rejections, *_ = decode(found, payload)
     assert rejections == []
     return readings
 
@@ -342,7 +342,7 @@ def test_bad_input(case):
             PROBES.decode(case.message)
         return
     try:
-        readings, rejections = PROBES.decode(case.message)
+        readings, rejections, *_ = PROBES.decode(case.message)
     except UndecodableError as error:
         readings, rejections = [], [error.rejection]
     assert len(readings) == case.good
@@ -417,7 +417,7 @@ def check(payload: bytes) -> None:
     """Hold what any payload whatever must do."""
     for found in (PROBES, WIDE_SHARED, EPOCHS):
         try:
-            readings, rejections = found.decode(Message(TOPIC, payload, NOW))
+            readings, rejections, *_ = found.decode(Message(TOPIC, payload, NOW))
         except NoReadingError:
             continue
         except UndecodableError as error:
