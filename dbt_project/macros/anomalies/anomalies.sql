@@ -3,7 +3,13 @@
 
 {#- How far back hours are compared. In hours, because a day does not always have 24 of them. -#}
 {% macro anomaly_memory() -%}
-    interval '672 hours'
+    interval '{{ threshold("usual_history") }}'
+{%- endmacro %}
+
+
+{#- The time without readings from which on there is a gap, in seconds: some intervals of the series, at least five minutes. -#}
+{% macro gap_seconds(interval_seconds) -%}
+    greatest({{ var('gap_after_intervals') }} * {{ interval_seconds }}, 300)
 {%- endmacro %}
 
 

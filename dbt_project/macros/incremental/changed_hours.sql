@@ -63,7 +63,7 @@ $$;
 
 
 {#- The first bucket that this model always computes again, as a constant of SQL: the planner needs a constant to exclude
-    the chunks before it. It lies one closed_after (quality.threshold) before the last build: telemetry.late_hour contains
+    the chunks before it. It lies closed_after (telemetry.threshold) before the last build: telemetry.late_hour contains
     what came more than two hours late, and a transaction may have been open for up to an hour. '-infinity' when the model
     is built whole. -#}
 {% macro changed_from(grain='hour') %}
@@ -72,8 +72,8 @@ $$;
         {{- return("timestamptz '-infinity'") }}
     {%- endif %}
     {%- set bucket = run_query(
-        "select to_char(date_trunc('" ~ grain ~ "', timestamptz '" ~ state ~ "' - interval '3 hours', 'UTC')"
-        ~ " at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || '+00'"
+        "select to_char(date_trunc('" ~ grain ~ "', timestamptz '" ~ state ~ "' - closed_after, 'UTC')"
+        ~ " at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || '+00' from telemetry.threshold"
     ) %}
     {{- return("timestamptz '" ~ bucket.columns[0][0] ~ "'") }}
 {% endmacro %}

@@ -92,7 +92,7 @@ aggregated as (
         max(time) as last_time,
         count(*) as sample_count,
         count(*) filter (
-            where received_at - time > interval '{{ var("late_after_seconds") | float }} seconds'
+            where received_at - time > {{ late_after() }}
         ) as late_count,
         -- Both arrays have the same order, in which the readings are scanned. Each array is sorted below: so the readings
         -- can be hashed into their groups and the first value looked up, in a third of the time of ordered aggregates.

@@ -165,7 +165,7 @@ def test_flat_line_needs_a_day_of_history(warehouse, view_result):
     reasons = {series: view_result("flat", series)[::2] for series in (young, switch, constant)}
     assert reasons == {
         young: (None, "fewer than 24 hours of history to compare with"),
-        switch: (None, "true and false may stand still"),
+        switch: (None, "true and false may stay the same"),
         constant: (None, "fewer than 24 hours of history to compare with"),
     }
 

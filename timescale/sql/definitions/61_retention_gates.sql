@@ -114,10 +114,11 @@ begin
         ) as by_day;
 
         -- Collectors write what is up to three hours late without a note.
-        select greatest(ends + interval '3 hours', max(late.noted_at) + interval '1 minute')
+        select greatest(ends + threshold.closed_after, max(late.noted_at) + interval '1 minute')
         into changed_at
-        from telemetry.late_hour as late
-        where late.bucket >= begins and late.bucket < ends;
+        from telemetry.threshold
+        left join telemetry.late_hour as late on late.bucket >= begins and late.bucket < ends
+        group by threshold.closed_after;
 
         if readings > 0 and kept.archived_sources <> '{}' then
             select coalesce(

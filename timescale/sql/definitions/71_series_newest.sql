@@ -1,6 +1,18 @@
--- What the quality scans judge series by, one row a series in service; docs/decisions/0010-quality.md says why so.
--- Ranges and intervals are those of the registry; now() is the start of the scan's transaction.
+-- The facts by which the quality scans judge series, one row per series in service; docs/decisions/0010-quality.md
+-- explains the rules. Ranges and intervals come from the registry; now() is the start of the scan's transaction.
 create or replace view quality.series_newest as
+with limits as (
+    select
+        series.series_id,
+        threshold.late_after_seconds,
+        greatest(threshold.silent_minimum_seconds, threshold.silent_intervals * series.interval_seconds)
+            as silent_after_seconds,
+        greatest(threshold.flat_minimum_seconds, threshold.flat_intervals * series.interval_seconds)
+            as flat_after_seconds
+    from telemetry.series
+    cross join telemetry.threshold
+)
+
 select
     series.series_id,
     series.sensor_id,
@@ -16,9 +28,12 @@ select
     newest.value as last_value,
     extract(epoch from now() - coalesce(newest.time, greatest(sensor.since, series.registered_at)))::double precision
         as silent_seconds,
-    newest.time is null or timely.is_live is not null as is_live
+    newest.time is null or timely.is_live is not null as is_live,
+    limits.silent_after_seconds,
+    limits.flat_after_seconds
 from telemetry.series
 inner join telemetry.sensor on series.sensor_id = sensor.sensor_id
+inner join limits on series.series_id = limits.series_id
 left join lateral (
     select
         reading.time,
@@ -34,11 +49,12 @@ left join lateral (
     where
         reading.series_id = series.series_id
         and reading.time > newest.time - interval '1 day'
-        and reading.received_at <= reading.time + greatest(300, 3 * series.interval_seconds) * interval '1 second'
+        and reading.received_at
+        <= reading.time + greatest(limits.late_after_seconds, limits.silent_after_seconds) * interval '1 second'
     order by reading.time desc
     limit 1
 ) as timely on true
 where series.retired_at is null and sensor.retired_at is null;
 
 comment on view quality.series_newest is
-'One row a series in service: what the registry says of it, and its newest reading.';
+'One row per series in service: its entry in the registry, its newest reading, and when it counts as silent or flat.';

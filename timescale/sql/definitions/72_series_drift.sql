@@ -23,7 +23,8 @@ hours as materialized (
         hour.mean
     from newest
     inner join telemetry.reading_1h as hour on newest.series_id = hour.series_id
-    where hour.bucket > now() - interval '28 days' and hour.bucket >= newest.updated_at
+    cross join telemetry.threshold
+    where hour.bucket > now() - threshold.usual_history and hour.bucket >= newest.updated_at
 ),
 
 middle as (

@@ -1,6 +1,7 @@
--- A run of equal values is found by hours, then to the reading within the hour in which it began. Only of runs that may
--- be too long, the minutes of four weeks tell what is usual. "distinct on" removes nothing: it keeps the planner from
--- joining the real-time part of a continuous aggregate, for which it would read the minutes of all series.
+-- A run of equal values is found by hours first, then by readings within the hour in which it began. The minutes of
+-- four weeks, which show the usual length, are read only for runs that may be too long. "distinct on" removes no rows:
+-- it keeps the planner from joining the real-time part of a continuous aggregate, which would read the minutes of all
+-- series.
 create or replace view quality.series_flat as
 with newest as materialized (
     select * from quality.series_newest
@@ -16,19 +17,21 @@ hours as (
         ) as changed_hour
     from newest
     inner join telemetry.reading_1h as hour on newest.series_id = hour.series_id
-    where hour.bucket > now() - interval '28 days'
+    cross join telemetry.threshold
+    where hour.bucket > now() - threshold.usual_history
     group by newest.series_id
 ),
 
-run as materialized (
+current_run as materialized (
     select
         newest.series_id,
         newest.sensor_id,
         newest.quantity,
         newest.kind,
         newest.interval_seconds,
+        newest.flat_after_seconds,
         hours.hour_count,
-        -- Of raw readings that retention has dropped, the hour is known.
+        -- Where retention has dropped the raw readings, the hour is known.
         coalesce(changed.time, hours.changed_hour) as changed_at,
         extract(
             epoch from newest.last_time - coalesce(changed.time, hours.changed_hour, hours.first_hour)
@@ -48,21 +51,22 @@ run as materialized (
     ) as changed on true
 ),
 
-suspect as materialized (
+long_run as materialized (
     select
-        series_id,
-        changed_at,
-        interval_seconds,
+        current_run.series_id,
+        current_run.changed_at,
+        current_run.interval_seconds,
         (
             select count(*)
             from telemetry.reading_1h as hour
             where
-                hour.series_id = run.series_id
-                and hour.bucket > now() - interval '28 days'
-                and hour.bucket < run.changed_at
+                hour.series_id = current_run.series_id
+                and hour.bucket > now() - threshold.usual_history
+                and hour.bucket < current_run.changed_at
         ) as hour_count,
-        seconds,
-        -- Whole hours of one value: where these are half as long as the run, no minutes need be read.
+        current_run.seconds,
+        threshold.flat_times_usual,
+        -- The longest earlier run in whole hours: if it is at least half as long as this run, the minutes are not read.
         (
             select extract(epoch from max(whole.bucket - whole.changed_at))::double precision
             from (
@@ -78,26 +82,33 @@ suspect as materialized (
                         ) is not true as is_changed
                     from telemetry.reading_1h as past
                     where
-                        past.series_id = run.series_id
-                        and past.bucket > now() - interval '28 days'
-                        and past.bucket < run.changed_at
+                        past.series_id = current_run.series_id
+                        and past.bucket > now() - threshold.usual_history
+                        and past.bucket < current_run.changed_at
                 ) as hour
             ) as whole
         ) as whole_seconds
-    from run
-    where kind = 'number' and hour_count >= 24 and seconds > greatest(600, 6 * interval_seconds)
+    from current_run
+    cross join telemetry.threshold
+    where
+        current_run.kind = 'number'
+        and current_run.hour_count >= threshold.flat_history_hours
+        and current_run.seconds > current_run.flat_after_seconds
 ),
 
 minutes as (
     select
-        suspect.series_id,
-        suspect.interval_seconds,
+        long_run.series_id,
+        long_run.interval_seconds,
+        long_run.flat_times_usual,
+        threshold.flat_gap,
         past.bucket,
         past.minimum,
         past.maximum,
         past.sample_count,
-        past.bucket >= suspect.changed_at as is_now
-    from suspect
+        past.bucket >= long_run.changed_at as is_current
+    from long_run
+    cross join telemetry.threshold
     cross join lateral (
         select distinct on (minute.bucket)
             minute.bucket,
@@ -106,9 +117,9 @@ minutes as (
             minute.sample_count
         from telemetry.reading_1m as minute
         where
-            minute.series_id = suspect.series_id
-            and minute.bucket > now() - interval '28 days'
-            and (suspect.seconds <= 2 * suspect.whole_seconds) is not true
+            minute.series_id = long_run.series_id
+            and minute.bucket > now() - threshold.usual_history
+            and (long_run.seconds <= long_run.flat_times_usual * long_run.whole_seconds) is not true
     ) as past
 ),
 
@@ -117,14 +128,14 @@ compared as (
         *,
         (
             minimum = maximum
-            and minimum = lag(maximum) over one
-            and lag(bucket) over one >= bucket - interval '24 hours'
+            and minimum = lag(maximum) over in_order
+            and lag(bucket) over in_order >= bucket - flat_gap
         ) is not true as is_changed
     from minutes
-    window one as (partition by series_id order by bucket)
+    window in_order as (partition by series_id order by bucket)
 ),
 
-still as (
+with_change as (
     select
         *,
         max(bucket) filter (where is_changed) over (partition by series_id order by bucket) as changed_at
@@ -134,34 +145,37 @@ still as (
 runs as (
     select
         series_id,
-        is_now,
+        is_current,
         min(interval_seconds) as interval_seconds,
+        min(flat_times_usual) as flat_times_usual,
         max(bucket) - changed_at as unchanged_for,
         count(*) as minutes,
         sum(sample_count) as readings
-    from still
-    group by series_id, is_now, changed_at
+    from with_change
+    group by series_id, is_current, changed_at
 ),
 
-known as (
+run_statistics as (
     select
         series_id,
         greatest(60, min(interval_seconds)) as resolution_seconds,
-        extract(epoch from max(unchanged_for) filter (where not is_now))::double precision as longest_seconds,
-        count(*) filter (where not is_now) as run_count,
-        sum(minutes) filter (where not is_now)::double precision as minutes,
-        max(minutes) filter (where not is_now) as longest_minutes,
-        max(readings) filter (where not is_now) as longest_readings,
-        max(readings) filter (where is_now) as readings
+        min(flat_times_usual) as flat_times_usual,
+        extract(epoch from max(unchanged_for) filter (where not is_current))::double precision as longest_seconds,
+        count(*) filter (where not is_current) as run_count,
+        sum(minutes) filter (where not is_current)::double precision as minutes,
+        max(minutes) filter (where not is_current) as longest_minutes,
+        max(readings) filter (where not is_current) as longest_readings,
+        max(readings) filter (where is_current) as readings
     from runs
     group by series_id
 ),
 
--- How many times the longest run before is too long. Twice, as a rule. Readings that come much faster than they used to
--- show more changes: what stands still for longer than ever, in more than ten times as many readings, needs no twice.
--- And where repeats are chance, as of a noisy signal in coarse steps, it is readings that count, and no time at all:
--- fewer than half of the minutes repeat the one before, and no run is longer than some that such a share p makes by
--- chance (the longest of n is about log(n) / -log(p); signals that move make three times that).
+-- The factor on the longest earlier run above which a run is too long: flat_times_usual, with two exceptions.
+-- * 1 where the run has more than ten times as many readings as the longest earlier run. Readings now come much faster
+--   than before and show more changes, so a run that is longer than any before is enough.
+-- * 0 where equal values occur by chance, as with a noisy signal in coarse steps: the number of readings decides, not
+--   time. Fewer than half of the minutes repeat the one before, and no run is longer than such a share p produces by
+--   chance: the longest of n runs is about log(n) / -log(p); moving signals produce three times that.
 usual as (
     select
         series_id,
@@ -173,34 +187,42 @@ usual as (
                 and readings > 2 * longest_readings
                 then 0
             when readings > 10 * longest_readings then 1
-            else 2
+            else flat_times_usual
         end as times
-    from known
+    from run_statistics
 )
 
 select
-    run.series_id,
-    run.sensor_id,
-    run.quantity,
-    run.seconds as measured_value,
+    current_run.series_id,
+    current_run.sensor_id,
+    current_run.quantity,
+    current_run.seconds as measured_value,
     'at most '
-    || greatest(600, 6 * run.interval_seconds, coalesce(usual.times * usual.seconds, 2 * suspect.whole_seconds))
+    || greatest(
+        current_run.flat_after_seconds,
+        coalesce(usual.times * usual.seconds, long_run.flat_times_usual * long_run.whole_seconds)
+    )
     || ' s without a change' as threshold,
     case
-        when run.kind <> 'number' or run.seconds is null then null
-        when run.seconds <= greatest(600, 6 * run.interval_seconds) then false
-        when suspect.hour_count >= 24
-            then run.seconds > coalesce(usual.times * usual.seconds, 2 * suspect.whole_seconds)
+        when current_run.kind <> 'number' or current_run.seconds is null then null
+        when current_run.seconds <= current_run.flat_after_seconds then false
+        when long_run.hour_count >= threshold.flat_history_hours
+            then
+                current_run.seconds
+                > coalesce(usual.times * usual.seconds, long_run.flat_times_usual * long_run.whole_seconds)
     end as failed,
     case
-        when run.kind <> 'number' then 'true and false may stand still'
-        when run.seconds is null then 'no reading in four weeks'
-        when run.seconds > greatest(600, 6 * run.interval_seconds) and coalesce(suspect.hour_count, 0) < 24
-            then 'fewer than 24 hours of history to compare with'
+        when current_run.kind <> 'number' then 'true and false may stay the same'
+        when current_run.seconds is null then 'no reading in four weeks'
+        when
+            current_run.seconds > current_run.flat_after_seconds
+            and coalesce(long_run.hour_count, 0) < threshold.flat_history_hours
+            then 'fewer than ' || threshold.flat_history_hours || ' hours of history to compare with'
     end as reason
-from run
-left join suspect on run.series_id = suspect.series_id
-left join usual on run.series_id = usual.series_id;
+from current_run
+cross join telemetry.threshold
+left join long_run on current_run.series_id = long_run.series_id
+left join usual on current_run.series_id = usual.series_id;
 
 comment on view quality.series_flat is
-'One row a series in service: whether its value stands still for longer than is usual.';
+'One row per series in service: whether its value has stayed the same for longer than usual.';

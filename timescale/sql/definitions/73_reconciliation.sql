@@ -20,9 +20,10 @@ counted as (
         reading.series_id,
         count(*) as samples
     from telemetry.reading
+    cross join telemetry.threshold
     where
         reading.time >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
-        and reading.time < date_trunc('hour', now(), 'UTC') - interval '3 hours'
+        and reading.time < date_trunc('hour', now(), 'UTC') - threshold.closed_after
     group by 2, 3
     union all
     select
@@ -31,9 +32,10 @@ counted as (
         minute.series_id,
         sum(minute.sample_count) as samples
     from telemetry.reading_1m as minute
+    cross join telemetry.threshold
     where
         minute.bucket >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
-        and minute.bucket < date_trunc('hour', now(), 'UTC') - interval '3 hours'
+        and minute.bucket < date_trunc('hour', now(), 'UTC') - threshold.closed_after
     group by 2, 3
     union all
     select
@@ -42,9 +44,10 @@ counted as (
         hour.series_id,
         hour.sample_count as samples
     from telemetry.reading_1h as hour
+    cross join telemetry.threshold
     where
         hour.bucket >= date_trunc('hour', now(), 'UTC') - interval '9 hours'
-        and hour.bucket < date_trunc('hour', now(), 'UTC') - interval '3 hours'
+        and hour.bucket < date_trunc('hour', now(), 'UTC') - threshold.closed_after
 )
 
 select
@@ -71,9 +74,10 @@ with changed as materialized (
         late.noted_at
     from telemetry.late_hour as late
     cross join telemetry.retention
+    cross join telemetry.threshold
     where
         late.noted_at between now() - interval '1 day' and now() - interval '10 minutes'
-        and late.bucket < date_trunc('hour', now(), 'UTC') - interval '3 hours'
+        and late.bucket < date_trunc('hour', now(), 'UTC') - threshold.closed_after
         and (retention.dropped_before is null or late.bucket >= retention.dropped_before)
     order by 3 desc, 1 asc, 2 asc
     limit 200
@@ -120,9 +124,10 @@ counted as (
         hour.series_id,
         sum(hour.sample_count) as samples
     from telemetry.reading_1h as hour
+    cross join telemetry.threshold
     where
         hour.bucket >= date_trunc('day', now(), 'UTC') - interval '30 days'
-        and hour.bucket < date_trunc('day', now() - interval '3 hours', 'UTC')
+        and hour.bucket < date_trunc('day', now() - threshold.closed_after, 'UTC')
     group by 2, 3
     union all
     select
@@ -131,9 +136,10 @@ counted as (
         day.series_id,
         day.sample_count as samples
     from telemetry.reading_1d as day
+    cross join telemetry.threshold
     where
         day.bucket >= date_trunc('day', now(), 'UTC') - interval '30 days'
-        and day.bucket < date_trunc('day', now() - interval '3 hours', 'UTC')
+        and day.bucket < date_trunc('day', now() - threshold.closed_after, 'UTC')
 )
 
 select

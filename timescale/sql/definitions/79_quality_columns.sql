@@ -25,6 +25,8 @@ begin
                 'is_live',
                 'Whether a reading of the last day that it has readings of came in time; false: they are loaded from files.'
             ),
+            ('silent_after_seconds', 'Seconds without a reading after which the series is silent (telemetry.threshold).'),
+            ('flat_after_seconds', 'Seconds without a change before which its line is not flat (telemetry.threshold).'),
             ('measured_value', 'What was measured; in seconds, as a share, or in the unit of the series.'),
             ('threshold', 'What would be well, in words.'),
             ('failed', 'Whether it is not well; null: it can not be told.'),

@@ -169,8 +169,8 @@ history_spread as materialized (
     from history
 ),
 
--- Sigma is at least a tenth of the sigma of all hours, and at least a thousandth of the plausible range: otherwise a few
--- equal values would make any other value an anomaly.
+-- Sigma is at least a tenth of the sigma of all hours, and at least a thousandth of the plausible range: otherwise a
+-- few equal values would make any other value an anomaly.
 judged as (
     select
         suspect.bucket,
@@ -204,7 +204,8 @@ judged as (
     {{ join_version('suspect', 'bucket') }}
 ),
 
--- No change for at least three hours and six readings, and for more than twice as long as ever in the four weeks before.
+-- A flat line by the limits of telemetry.threshold, but of at least three hours, since only whole hours are compared:
+-- no change for six intervals, and for more than twice as long as ever in the four weeks before.
 flat_line as (
     select
         hourly.bucket,
@@ -229,9 +230,11 @@ flat_line as (
     where
         hourly.is_judged
         and hourly.bucket - hourly.unchanged_since
-        >= greatest(interval '3 hours', 6 * version.interval_seconds * interval '1 second')
-        and history.hour_count >= 24
-        and hourly.bucket - hourly.unchanged_since > 2 * history.longest
+        >= greatest(
+            interval '3 hours', {{ threshold('flat_intervals') }} * version.interval_seconds * interval '1 second'
+        )
+        and history.hour_count >= {{ threshold('flat_history_hours') }}
+        and hourly.bucket - hourly.unchanged_since > {{ threshold('flat_times_usual') }} * history.longest
 )
 
 select

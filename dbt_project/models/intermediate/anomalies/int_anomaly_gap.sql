@@ -8,9 +8,9 @@
     ],
 ) }}
 
--- Gaps that have ended, in the hour in which they ended: from the time at which the next reading was expected to the time of
--- that reading. The count of readings shows for most hours that they contain no gap; only the other hours are searched
--- reading by reading.
+-- Gaps that have ended, in the hour in which they ended: from the time at which the next reading was expected to the
+-- time of that reading. The count of readings shows for most hours that they contain no gap; only the other hours are
+-- searched reading by reading.
 with
 hourly as (
     select
@@ -22,7 +22,7 @@ hourly as (
         hour.sample_count,
         version.interval_seconds * interval '1 second' as interval_length,
         3600 / version.interval_seconds as hourly_count,
-        greatest({{ var('gap_after_intervals') }} * version.interval_seconds, 300) as limit_seconds
+        {{ gap_seconds('version.interval_seconds') }} as limit_seconds
     {%- if is_incremental() %}
     from anomaly_start
     cross join lateral (

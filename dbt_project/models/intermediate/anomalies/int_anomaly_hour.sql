@@ -6,8 +6,8 @@
     post_hook="analyze {{ this }}",
 ) }}
 
--- The figures by which hours are compared, computed from the hour and the 24 hours before. An hour in which the unit changed
--- has no mean. offset 0 keeps the planner from reading the whole history: it reads one series after the other.
+-- The figures by which hours are compared, computed from the hour and the 24 hours before. An hour in which the unit
+-- changed has no mean. offset 0 keeps the planner from reading the whole history: it reads one series after the other.
 with
 hourly as (
     {%- if is_incremental() %}
@@ -25,7 +25,7 @@ hourly as (
         from {{ this }}
         where
             series_id = anomaly_start.series_id
-            and bucket >= anomaly_start.since - interval '24 hours'
+            and bucket >= anomaly_start.since - interval '{{ threshold("flat_gap") }}'
             and bucket < anomaly_start.since
         offset 0
     ) as context
@@ -62,7 +62,7 @@ with_changes as (
             when
                 minimum = maximum
                 and minimum = lag(maximum) over in_order
-                and lag(bucket) over in_order >= bucket - interval '24 hours'
+                and lag(bucket) over in_order >= bucket - interval '{{ threshold("flat_gap") }}'
                 then null
             else bucket
         end as changed_at,

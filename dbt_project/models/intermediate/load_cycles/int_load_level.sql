@@ -80,8 +80,8 @@ moments as (
 ),
 
 -- The cost of cutting the histogram in two after each bin: minimum error thresholding after Kittler and Illingworth
--- (Pattern Recognition 19, 1986), which unlike Otsu's method also finds a level that is rarely taken. 1/12: the variance
--- within a bin.
+-- (Pattern Recognition 19, 1986), which unlike Otsu's method also finds a level that is rarely taken. 1/12: the
+-- variance within a bin.
 costs as (
     select
         *,
@@ -136,8 +136,8 @@ part_quantiles as (
     window all_bins as (partition by line_day)
 ),
 
--- Two levels, not one level that was cut in two: the medians lie at least six spreads apart (2.563 standard deviations of
--- a normal distribution contain its middle four fifths), and the middle fifth between them is nearly empty.
+-- Two levels, not one level that was cut in two: the medians lie at least six spreads apart (2.563 standard deviations
+-- of a normal distribution contain its middle four fifths), and the middle fifth between them is nearly empty.
 two_levels as (
     select
         line_day,

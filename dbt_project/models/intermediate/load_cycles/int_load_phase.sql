@@ -5,10 +5,10 @@
     indexes=[{'columns': ['series_id', 'bucket', 'started_at'], 'unique': true}],
 ) }}
 
--- The phases of a day follow from the readings of that day and of the day before alone, so that any days can be computed
--- again separately: docs/decisions/0009-load-cycles-and-anomalies.md. The models before this one are ephemeral: all of
--- them are one statement. No step joins a count of another step: the planner can't estimate the number of rows of a step
--- and would choose its slowest join.
+-- The phases of a day follow from the readings of that day and of the day before alone, so that any days can be
+-- computed again separately: docs/decisions/0009-load-cycles-and-anomalies.md. The models before this one are
+-- ephemeral: all of them are one statement. No step joins a count of another step: the planner can't estimate the
+-- number of rows of a step and would choose its slowest join.
 with neighbouring_runs as (
     select
         *,

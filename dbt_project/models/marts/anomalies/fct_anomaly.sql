@@ -1,8 +1,8 @@
 {{ config(materialized='table') }}
 
 with
--- Flagged hours of one kind and direction that start at most two hours apart are one anomaly, and so are the hours of one
--- flat line.
+-- Flagged hours of one kind and direction that start at most two hours apart are one anomaly, and so are the hours of
+-- one flat line.
 adjacent as (
     select
         *,
@@ -88,8 +88,8 @@ missing as (
         false as is_open
     from {{ ref('int_anomaly_gap') }}
     union all
-    -- Compared with the newest reading of all series, not with the clock: series loaded from files are not missing since
-    -- then, and the result does not depend on when the build runs.
+    -- Compared with the newest reading of all series, not with the clock: series loaded from files are not missing
+    -- since then, and the result does not depend on when the build runs.
     select
         series_id,
         unit,
@@ -99,7 +99,7 @@ missing as (
     from newest
     where
         least(newest_time, retired_at) - last_time
-        > greatest({{ var('gap_after_intervals') }} * interval_seconds, 300) * interval '1 second'
+        > {{ gap_seconds('interval_seconds') }} * interval '1 second'
 ),
 
 anomaly as (

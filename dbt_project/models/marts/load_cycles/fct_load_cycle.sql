@@ -4,8 +4,8 @@
     pre_hook="{{ delete_changed_load_cycles() }}",
 ) }}
 
--- A cycle is one phase, or several phases that midnight separates: each of them but the first names the last reading of the
--- phase before it (previous_reading_at).
+-- A cycle is one phase, or several phases that midnight separates: each of them but the first names the last reading of
+-- the phase before it (previous_reading_at).
 with
 phase as (
     select

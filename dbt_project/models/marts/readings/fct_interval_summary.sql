@@ -58,8 +58,8 @@ minutes as (
         minute.sum_value,
         minute.sample_count
     from periods
-    -- A plain join with the real-time part of a continuous aggregate reads the minutes of all series; "distinct on" removes
-    -- no rows, but keeps the planner from turning the lateral subquery into a join.
+    -- A plain join with the real-time part of a continuous aggregate reads the minutes of all series; "distinct on"
+    -- removes no rows, but keeps the planner from turning the lateral subquery into a join.
     cross join lateral (
         select distinct on (reading_1m.bucket) *
         from {{ ref('stg_telemetry__reading_1m') }} as reading_1m
@@ -136,8 +136,8 @@ with_registry as (
         version.area,
         coalesce(version.unit_until >= with_bucket_end.bucket_end, true) as has_one_unit,
         -- Expected readings are counted for the time in service, up to now. In the interval in which the series was
-        -- registered, counting starts at the registration, or at its first reading if that is earlier; the same holds for
-        -- "since", which may have been moved to an earlier time.
+        -- registered, counting starts at the registration, or at its first reading if that is earlier; the same holds
+        -- for "since", which may have been moved to an earlier time.
         greatest(1, {{ whole_intervals("extract(
             epoch from
             least(with_bucket_end.bucket_end, version.service_until, now())

@@ -19,9 +19,9 @@ select
     minute.sum_value,
     minute.sample_count
 from {{ ref('int_series_history') }} as version
--- A plain join with the real-time part of a continuous aggregate reads the minutes of all series; with a lateral subquery
--- the conditions on series and time use the index. "distinct on" removes no rows: it keeps the planner from turning the
--- subquery into a join.
+-- A plain join with the real-time part of a continuous aggregate reads the minutes of all series; with a lateral
+-- subquery the conditions on series and time use the index. "distinct on" removes no rows: it keeps the planner from
+-- turning the subquery into a join.
 cross join lateral (
     select distinct on (bucket)
         bucket,
