@@ -9,7 +9,7 @@ HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def message(second: float, payload: bytes = b"{}") -> Message:
-    """Make a message that arrived so many seconds after the hour began."""
+    """Make a message that arrived ``second`` seconds after the start of the hour."""
     return Message("t/a", payload, round((HOUR.timestamp() + second) * 1e6), False, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: real MQTT brokers. Tests share one process and keep apart by topics and client ids of their own."""
+"""Fixtures: real MQTT brokers. Tests share one broker and use different topics and client ids."""
 
 import secrets
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 
 from local_services.broker import BrokerSettings, LocalBroker, executable
 
-# nats sends what was not acknowledged again after this time only: its default of 30 s is as long as tests wait.
+# nats sends unacknowledged messages again after this time; its default of 30 s is as long as tests wait.
 SETTINGS = BrokerSettings(ack_wait_seconds=3)
 
 
@@ -20,7 +20,7 @@ def broker(tmp_path_factory) -> Iterator[LocalBroker]:
 
 @pytest.fixture(scope="session", params=["mosquitto", "nats"])
 def any_broker(request, tmp_path_factory) -> Iterator[LocalBroker]:
-    """Start each broker installed, one after the other; a missing one is skipped by name."""
+    """Start each installed broker, one after another; the test of a missing one is skipped with its name."""
     if executable(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     with LocalBroker(tmp_path_factory.mktemp(request.param), kind=request.param) as running:
@@ -29,5 +29,5 @@ def any_broker(request, tmp_path_factory) -> Iterator[LocalBroker]:
 
 @pytest.fixture
 def unique() -> str:
-    """Make a name no other test has, for topics and client ids on a shared broker."""
+    """Return a unique name for topics and client ids on a shared broker."""
     return f"t{secrets.token_hex(6)}"

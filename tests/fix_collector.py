@@ -1,4 +1,4 @@
-"""Fixtures: a registry for tests, and the collector as a process of its own."""
+"""Fixtures: a registry for tests, and the collector as a separate process."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def registry_text(prefix: str, sensors: int = 4, **more) -> bytes:
 
 
 class RunningCollector:
-    """``collector run``, or another command that logs as it does, in a process of its own, and what it logs."""
+    """``collector run``, or another command with the same logging, in a separate process, and its log lines."""
 
     def __init__(
         self, environment: dict[str, str], command: tuple[str, ...] = ("run",), program: Path = PROGRAM
@@ -55,15 +55,15 @@ class RunningCollector:
                 self._changed.notify_all()
 
     def wait_for(self, event: str, timeout: float = 30, count: int = 1) -> dict:
-        """Return the ``count``-th log line whose event is ``event``, once it is there."""
+        """Return the ``count``-th log line whose event is ``event``, waiting up to ``timeout`` seconds."""
 
-        def found() -> list[dict]:
+        def matching() -> list[dict]:
             return [line for line in self.lines if line["event"] == event]
 
         with self._changed:
-            if not self._changed.wait_for(lambda: len(found()) >= count, timeout):
-                raise AssertionError(f"no {event!r} after {timeout} s; it said {self.lines[-5:]}")
-            return found()[count - 1]
+            if not self._changed.wait_for(lambda: len(matching()) >= count, timeout):
+                raise AssertionError(f"no {event!r} after {timeout} s; the last lines are {self.lines[-5:]}")
+            return matching()[count - 1]
 
     def stop(self, timeout: float = 60) -> int:
         """Send SIGTERM; return the exit status."""
@@ -80,7 +80,7 @@ class RunningCollector:
 
 
 class Collectors:
-    """Starts collectors for one test and ends those that are left."""
+    """Starts collectors for one test and kills those that are left."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.registry = directory / "sensors.json"
@@ -108,7 +108,7 @@ class Collectors:
         return running
 
     def close(self) -> None:
-        """End what is left."""
+        """Kill the collectors that are left."""
         for running in self._running:
             if running.process.poll() is None:
                 running.kill()
@@ -119,14 +119,14 @@ class Collectors:
 @pytest.fixture
 def collectors(tmp_path, unique) -> Iterator[Collectors]:
     """Start collectors whose sensors publish on ``<unique>/t0`` to ``<unique>/t3``."""
-    found = Collectors(tmp_path, unique)
-    yield found
-    found.close()
+    running = Collectors(tmp_path, unique)
+    yield running
+    running.close()
 
 
 def until(true, timeout: float = 30, what: str = "") -> None:
-    """Return when ``true()`` is; fail with ``what`` after ``timeout`` seconds."""
+    """Wait until ``true()``; fail with ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not true():
-        assert time.monotonic() < deadline, what or "it did not come true in time"
+        assert time.monotonic() < deadline, what or "the condition did not become true in time"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Fixtures: librdkafka's mock cluster, with what confluent-kafka does not show of it reached through ctypes.
+"""Fixtures: librdkafka's mock cluster; functions that confluent-kafka does not expose are called through ctypes.
 
 It speaks Kafka's protocol on 127.0.0.1 from inside this process. It keeps 5 MB or 100,000 records a partition, has no
 logins and no admin calls (topics are made through its own interface), answers a stopped broker's clients with a
@@ -19,12 +19,12 @@ PARTITIONS = 4
 
 
 def _library() -> ctypes.CDLL:
-    """Load librdkafka: the one that confluent-kafka's wheel carries, loaded already and so found again."""
+    """Return librdkafka from confluent-kafka's wheel, which is loaded already."""
     package = importlib.util.find_spec("confluent_kafka")
     assert package is not None
     assert package.origin is not None
-    found = sorted((Path(package.origin).parents[1] / "confluent_kafka.libs").glob("librdkafka*"))
-    library = ctypes.CDLL(str(found[0]))
+    paths = sorted((Path(package.origin).parents[1] / "confluent_kafka.libs").glob("librdkafka*"))
+    library = ctypes.CDLL(str(paths[0]))
     for name in ("rd_kafka_new", "rd_kafka_mock_cluster_new", "rd_kafka_conf_new"):
         getattr(library, name).restype = ctypes.c_void_p
     library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
@@ -49,36 +49,36 @@ class MockKafka:
         assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
 
     def refuse(self, topic: str, error: int) -> None:
-        """Answer every question for a topic with this error of Kafka's protocol."""
+        """Answer every request for a topic with this error of Kafka's protocol."""
         self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), error)
 
     def fail(self, api_key: int, *errors: int) -> None:
-        """Answer the next requests of a kind with these errors, one after the other."""
+        """Answer the next requests of this kind with these errors, in order."""
         array = (ctypes.c_int * len(errors))(*errors)
         self._library.rd_kafka_mock_push_request_errors_array(
             self._cluster, ctypes.c_int16(api_key), ctypes.c_size_t(len(errors)), array
         )
 
     def answer_after(self, milliseconds: int) -> None:
-        """Take so long for every answer."""
+        """Delay every answer by ``milliseconds``."""
         self._library.rd_kafka_mock_broker_set_rtt(self._cluster, 1, milliseconds)
 
     def go_away(self) -> None:
-        """Close all connections and take no new ones."""
+        """Close all connections and refuse new ones."""
         self._library.rd_kafka_mock_broker_set_down(self._cluster, 1)
 
     def come_back(self) -> None:
-        """Be there again, with all that was there."""
+        """Accept connections again, with all records."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, 1)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the cluster."""
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._client)
 
 
 class KafkaTopic:
-    """One topic of a cluster, for one test, and a group to read it with."""
+    """A topic of a cluster and a group to read it, for one test."""
 
     def __init__(self, cluster: MockKafka, *, create: bool = True) -> None:
         self.cluster = cluster
@@ -93,7 +93,7 @@ class KafkaTopic:
         return {**settings, "KAFKA_SESSION_SECONDS": "2", **more}
 
     def send(self, records: Iterable[tuple[str | bytes | None, bytes | None]], **more) -> None:
-        """Put (key, value) on the topic; return when the cluster has them."""
+        """Send (key, value) to the topic; return when the cluster has them."""
         errors: list = []
         for key, value in records:
             self._producer.produce(
@@ -103,32 +103,32 @@ class KafkaTopic:
         assert errors == []
 
     def records(self, count: int) -> list:
-        """Return the records that are on the topic once there are ``count``, each partition in order."""
+        """Wait for ``count`` records on the topic and return them, each partition in order."""
         consumer = self._consumer("reader")
         consumer.assign([TopicPartition(self.name, number, 0) for number in range(PARTITIONS)])
-        found: list = []
+        records: list = []
         for _ in range(300):
-            found += [record for record in consumer.consume(1000, 0.1) if not record.error()]
-            if len(found) >= count:
+            records += [record for record in consumer.consume(1000, 0.1) if not record.error()]
+            if len(records) >= count:
                 break
         consumer.close()
-        return found
+        return records
 
     def size(self) -> int:
-        """Return how many records are on the topic, repeated ones included."""
+        """Return the number of records on the topic, including repeated ones."""
         consumer = self._consumer("reader")
         partitions = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
-        ends = [consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions]
+        ends = [consumer.get_watermark_offsets(partition, timeout=10)[1] for partition in partitions]
         consumer.close()
         return sum(ends)
 
     def committed(self) -> dict[int, int]:
-        """Return what the group has committed: the next offset of each partition that has one."""
+        """Return the committed offset of each partition that has one."""
         consumer = self._consumer(self.name)
         partitions = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
-        found = {one.partition: one.offset for one in consumer.committed(partitions, timeout=10) if one.offset >= 0}
+        committed = consumer.committed(partitions, timeout=10)
         consumer.close()
-        return found
+        return {partition.partition: partition.offset for partition in committed if partition.offset >= 0}
 
     def _consumer(self, group: str) -> Consumer:
         return Consumer({"bootstrap.servers": self.cluster.servers, "group.id": group, "log_level": 0})
@@ -136,7 +136,7 @@ class KafkaTopic:
 
 @pytest.fixture(scope="session")
 def kafka_cluster() -> Iterator[MockKafka]:
-    """Start a mock cluster that all tests share, each with a topic of its own."""
+    """Start a mock cluster that all tests share, each with its own topic."""
     cluster = MockKafka()
     yield cluster
     cluster.close()
@@ -150,7 +150,7 @@ def kafka(kafka_cluster) -> KafkaTopic:
 
 @pytest.fixture
 def own_kafka() -> Iterator[KafkaTopic]:
-    """Make a topic on a cluster of this test's own, to take it away."""
+    """Make a topic on a separate cluster, which the test may stop."""
     cluster = MockKafka()
     yield KafkaTopic(cluster)
     cluster.close()

@@ -1,4 +1,4 @@
-"""A publisher for tests: QoS 1, and it says what the broker has acknowledged."""
+"""A publisher for tests: QoS 1, with the acknowledgements of the broker."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ import paho.mqtt.client as mqtt
 
 
 class Publisher:
-    """Publishes in order and knows which messages the broker has acknowledged, across broken connections."""
+    """Publishes in order and records which messages the broker has acknowledged, across broken connections."""
 
     def __init__(self, environment: Mapping[str, str], client_id: str = "") -> None:
         self._sent: list[tuple[int, mqtt.MQTTMessageInfo]] = []
@@ -31,11 +31,11 @@ class Publisher:
         return {number for number, info in self._sent if info.is_published()}
 
     def send(self, messages: Iterable[tuple[int, str, bytes]], *, retain: bool = False) -> None:
-        """Hand (number, topic, payload) to paho, which publishes them while this goes on."""
+        """Pass (number, topic, payload) to paho, which publishes them in the background."""
         for number, topic, payload in messages:
             self._sent.append((number, self._client.publish(topic, payload, qos=1, retain=retain)))
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()

@@ -1,4 +1,4 @@
-"""Readings on their way into a database, by the writer that the collector uses; it notes the late ones."""
+"""Writes readings to a database with the collector's writer, which also records late hours."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

@@ -1,6 +1,6 @@
-"""``collector load``: files to the warehouse, transactions of some ten thousand readings, a few of them at a time.
+"""``collector load``: files into the database, in transactions of about 50,000 readings, a few of them in parallel.
 
-Nothing is noted beside the data: a load that was killed is run again, and what it had stored counts as duplicates.
+There is no state beside the data: run a load that was killed again, and the readings it had stored are duplicates.
 """
 
 import sys
@@ -34,55 +34,62 @@ from collector.store.writer import Writer
 from core import database, logs, progress
 from core.errors import SettingError
 
-READINGS = 50_000
-"""Readings in a transaction, about."""
+READINGS_PER_BATCH = 50_000
+"""Approximate; a batch is a transaction."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """One file as batches to write, and how to decode their messages once more if the database refuses one."""
+class FileBatches:
+    """The batches of one file."""
 
     batches: Iterator[tuple[int, Batch]]
-    """Each with the position of the writer that it is for, which writes its own in this order."""
+    """Each with the position of its writer, which writes its batches in this order."""
     decode: Decode
-    done: Callable[[], float]
+    """Decodes their messages again if the database refuses one."""
+    progress: Callable[[], float]
+    """Returns the part of the file that was read, 0 to 1."""
     close: Callable[[], None]
 
 
-def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: CollectorSettings, known: Registry) -> int:
-    """Load ``paths``; return the exit status: 0 all were loaded, 1 at least one was not, or not to its end.
+def run(
+    paths: Sequence[Path], form: Form | None, chosen: Options, settings: CollectorSettings, registry: Registry
+) -> int:
+    """Load ``paths``; return the exit status: 0 all were loaded, 1 at least one was not, or not completely.
 
-    Rows that can't become readings are in the quarantine and change nothing about the status. Raises
-    :class:`~core.errors.DatabaseError` when the database is not there to begin with; if it goes away later, the
-    load waits for it.
+    Rows that can't become readings go to quarantine and do not affect the status. Raises
+    :class:`~core.errors.DatabaseError` if the database is unreachable at the start; later the load waits for it.
     """
     archived = list(dict.fromkeys(path for path in paths if form is None and archive_file.is_archive(path)))
     if archived and chosen != Options():
         raise SettingError(
-            f"{archived[0]} is read as an archive, whose messages say all themselves: leave out the options for files, "
+            f"{archived[0]} is read as an archive, whose messages need no options: remove the options for files, "
             "or name the files"
         )
     failed = False
     with ExitStack() as stack:
-        rows = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
+        row_writers = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
         births = BirthStore()
-        messages = [Writer("archive", settings.client_id, births=births)]
-        for writer in (*rows, *messages):
+        message_writers = [Writer("archive", settings.client_id, births=births)]
+        for writer in (*row_writers, *message_writers):
             stack.callback(writer.close)
         with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
-            done = sync.synchronise(rows[0].connection(), known)
-        opener = Opener(
-            known.not_before(done.oldest),
-            done.series_ids,
+            synchronised = sync.synchronise(row_writers[0].connection(), registry)
+        opener = FileOpener(
+            registry.not_before(synchronised.oldest),
+            synchronised.series_ids,
             chosen,
             round(settings.max_future_seconds * 1_000_000),
             settings.load_connections,
         )
-        # All archives as one, since a message may need those before it, whichever file they are in.
+        # All archives together: a message may need earlier ones, in whichever file they are.
         jobs = [
-            (path, partial(_messages, archived, DecoderBuilder(settings, births), known, messages[0]), messages)
+            (
+                path,
+                partial(_open_archives, archived, DecoderBuilder(settings, births), registry, message_writers[0]),
+                message_writers,
+            )
             if path in archived
-            else (path, partial(opener.open, path, form), rows)
+            else (path, partial(opener.open, path, form), row_writers)
             for path in paths
             if path not in archived[1:]
         ]
@@ -96,102 +103,108 @@ def run(paths: Sequence[Path], form: Form | None, chosen: Options, settings: Col
                 print(f"collector: {error}", file=sys.stderr)
                 if not total.messages:
                     continue
-            noun = "messages" if writers is messages else "rows"
+            noun = "messages" if writers is message_writers else "rows"
             print(summary(path, total, time.monotonic() - begun, noun), flush=True)
     return 1 if failed else 0
 
 
-def _messages(paths: Sequence[Path], builder: DecoderBuilder, known: Registry, writer: Writer) -> Work:
-    """Return what was archived at ``paths``, decoded as live messages are; raises :class:`FileError`."""
+def _open_archives(paths: Sequence[Path], builder: DecoderBuilder, registry: Registry, writer: Writer) -> FileBatches:
+    """Return the archived messages, decoded as live messages are; raises :class:`FileError`."""
     archive = Archive(paths)
     with database.wrapped("writing the registry"):
-        decode = builder.build(writer.connection(), known).decode
-    return Work(_in_order(message_batches(archive.messages(), decode, READINGS)), decode, archive.done, archive.close)
+        decode = builder.build(writer.connection(), registry).decode
+    return FileBatches(
+        _for_one_writer(message_batches(archive.messages(), decode, READINGS_PER_BATCH)),
+        decode,
+        archive.done,
+        archive.close,
+    )
 
 
-def _in_order(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
-    """Messages may need those before them and name any sensors: one writer takes them all."""
+def _for_one_writer(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
+    """Assign ``batches`` to the first writer: messages may need earlier ones, and may name any sensor."""
     return ((0, batch) for batch in batches)
 
 
-def _load(path: Path, work: Work, writers: Sequence[Writer], total: Accounts) -> None:
-    """Write all of ``work`` and count it in ``total``; what was read before an error is written all the same."""
+def _load(path: Path, file: FileBatches, writers: Sequence[Writer], total: Accounts) -> None:
+    """Write all batches of ``file`` and count them in ``total``, also those before an error in the file."""
     try:
         with progress.shown(path.name) as report:
-            logs.configure()  # here, so that lines go above the bar and not through it
+            logs.configure()  # here, so that log lines appear above the progress bar
 
             def committed(accounts: Accounts) -> None:
                 total.add(accounts)
-                report(total.messages, work.done())
+                report(total.messages, file.progress())
 
-            with ParallelWriters(writers, work.decode, committed) as lanes:
+            with ParallelWriters(writers, file.decode, committed) as parallel:
                 try:
-                    for lane, batch in work.batches:
-                        lanes.put(lane, batch)
+                    for position, batch in file.batches:
+                        parallel.put(position, batch)
                 except FileError:
-                    lanes.finish()
+                    parallel.finish()
                     raise
-                lanes.finish()
+                parallel.finish()
     finally:
-        work.close()
+        file.close()
 
 
 def summary(path: Path, total: Accounts, seconds: float, noun: str = "rows") -> str:
-    """Return one line on what became of the file."""
-    held = total.quarantined_messages + total.quarantined_readings
+    """Return one line with the counts of a file."""
+    quarantined = total.quarantined_messages + total.quarantined_readings
     line = (
         f"{path.name}: {total.messages:,} {noun}, {total.readings:,} readings: {total.stored:,} stored, "
-        f"{total.duplicate:,} duplicate, {held:,} quarantined; "
+        f"{total.duplicate:,} duplicate, {quarantined:,} quarantined; "
         f"{seconds:.1f} s, {total.readings / max(seconds, 0.001):,.0f} readings/s"
     )
     if total.ignored:
         line += f"; {total.ignored:,} {noun} without a value"
-    return line + ("; see `collector quarantine list`" if held else "")
+    return line + ("; see `collector quarantine list`" if quarantined else "")
 
 
-class Opener:
+class FileOpener:
     """Opens files of every format.
 
-    ``max_future`` is how many microseconds a time may lie ahead, ``lanes`` how many transactions at a time there are.
+    ``max_future`` is the time in microseconds that a reading may be ahead, ``writers`` the number of parallel writers.
     """
 
     def __init__(
-        self, known: Registry, series_ids: dict[tuple[str, str], int], chosen: Options, max_future: int, lanes: int
+        self, registry: Registry, series_ids: dict[tuple[str, str], int], chosen: Options, max_future: int, writers: int
     ) -> None:
         self._options = chosen
         self._series_ids = series_ids
         self._max_future = max_future
-        self._lanes = lanes
-        # By name, since what the database still accepts (``known``) can be less than what the registry says.
+        self._writers = writers
+        # By name: ``registry`` is limited to the times that retention accepts, so that its sensors may differ.
         self._only = next(
-            (one for one in known.sensors if chosen.sensor and one.sensor_id == chosen.sensor.sensor_id), None
+            (sensor for sensor in registry.sensors if chosen.sensor and sensor.sensor_id == chosen.sensor.sensor_id),
+            None,
         )
-        self._sensors: Sequence[Sensor] = known.sensors if self._only is None else [self._only]
+        self._sensors: Sequence[Sensor] = registry.sensors if self._only is None else [self._only]
         self._file_sensors = FileSensors(self._sensors, series_ids, chosen.zone)
 
-    def open(self, path: Path, form: Form | None) -> Work:
-        """Return what is in the file at ``path``; ``form`` None: what its name says. Raises :class:`FileError`."""
+    def open(self, path: Path, form: Form | None) -> FileBatches:
+        """Return the batches of the file at ``path``; ``form`` None: by its name. Raises :class:`FileError`."""
         form = form or options.form_of(path)
         if form is Form.NDJSON:
             return self._lines(path)
         file: TableFile = CsvFile(path, self._options.delimiter) if form is Form.CSV else ParquetFile(path)
-        found = self._layout(path, file.columns)
-        unit = file.time_unit(found.time, self._options.time_unit)
-        decoder = RowDecoder(found, self._file_sensors, unit, self._max_future)
-        rows = max(1, READINGS * self._lanes // max(1, len(found.wide)))
-        return Work(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
+        columns = self._layout(path, file.columns)
+        unit = file.time_unit(columns.time, self._options.time_unit)
+        decoder = RowDecoder(columns, self._file_sensors, unit, self._max_future)
+        rows = max(1, READINGS_PER_BATCH * self._writers // max(1, len(columns.wide)))
+        return FileBatches(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
 
     def _layout(self, path: Path, columns: Sequence[str]) -> layout.Layout:
         return layout.find(columns, self._options, self._file_sensors.quantities, str(path))
 
     def _chunks(self, path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[tuple[int, Batch]]:
-        assignment = WriterAssignment(self._lanes, len(decoder.sensors.all))
+        assignment = WriterAssignment(self._writers, len(decoder.sensors.all))
         columns = ColumnDecoder(decoder)
         for chunk in file.chunks(decoder.layout.columns, rows):
             yield from row_batches(chunk, columns, path.name, time.time_ns() // 1_000, assignment)
 
-    def _lines(self, path: Path) -> Work:
-        """Lines are messages of their sensors, unless --column says that they are rows."""
+    def _lines(self, path: Path) -> FileBatches:
+        """Return the lines of a file as messages of their sensors, or with --column as rows."""
         file, name = NdjsonFile(path), path.name
         decode: Decode
         if self._options.columns:
@@ -204,18 +217,20 @@ class Opener:
                 name = self._only.format.name
                 raise FileError(f"{path}: lines can't be of format {name}; say with --column what their members are")
             lines = LineDecoder(
-                [self._as_told(sensor) for sensor in self._sensors],
+                [self._with_time_options(sensor) for sensor in self._sensors],
                 self._series_ids,
                 self._max_future,
-                only=self._only and self._as_told(self._only),
+                only=self._only and self._with_time_options(self._only),
             )
             decode = lines.decode
             topic = lambda number, line: lines.topic(line) or f"{name}:{number}"  # noqa: E731
         messages = (Message(topic(number, line), line, time.time_ns() // 1_000) for number, line in file.lines())
-        return Work(_in_order(message_batches(messages, decode, READINGS)), decode, file.done, file.close)
+        return FileBatches(
+            _for_one_writer(message_batches(messages, decode, READINGS_PER_BATCH)), decode, file.done, file.close
+        )
 
-    def _as_told(self, sensor: Sensor) -> Sensor:
-        """Return ``sensor`` with the zone and unit of times that the options give."""
+    def _with_time_options(self, sensor: Sensor) -> Sensor:
+        """Return ``sensor`` with the time zone and unit of the options."""
         unit = self._options.time_unit
         form = sensor.format if unit is None else sensor.format.with_time_unit(unit.value)
         return replace(sensor, zone=self._options.zone or sensor.zone, format=form)
@@ -232,8 +247,8 @@ def load(
     delimiter: str | None,
     settings: CollectorSettings | None = None,
 ) -> int:
-    """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` with nothing touched."""
+    """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` before any change."""
     settings = settings or load_settings(CollectorSettings)
-    known = sensors_file.load(settings.registry)
-    chosen = options.parse(known, sensor, columns, timezone, time_unit, delimiter)
-    return run(paths, form, chosen, settings, known)
+    registry = sensors_file.load(settings.registry)
+    chosen = options.parse(registry, sensor, columns, timezone, time_unit, delimiter)
+    return run(paths, form, chosen, settings, registry)

@@ -1,4 +1,4 @@
-"""`collector archive` beside `collector run` on a real broker, and a database rebuilt from what it kept."""
+"""`collector archive` beside `collector run` on a real broker, and a database rebuilt from the archive."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def archiver(collectors, broker, tmp_path):
 
 
 def archived(running) -> int:
-    """Return how many messages it says to have made safe."""
+    """Return the number of messages it has logged as archived."""
     return sum(line["messages"] for line in running.lines if line["event"] == "archived")
 
 
@@ -49,8 +49,8 @@ def send(broker, messages, **more) -> None:
     publisher.close()
 
 
-def test_as_it_came(broker, archiver, unique, tmp_path):
-    """Payloads of any bytes, retained ones and both levels of QoS are in the archive as they came."""
+def test_messages_are_archived_exactly(broker, archiver, unique, tmp_path):
+    """Payloads of any bytes, retained messages and both levels of QoS are archived unchanged."""
     send(broker, [(f"{unique}/kept", b"\0\xff")], retain=True)
     running = archiver()
     send(broker, [(f"{unique}/any", bytes(range(256))), (f"{unique}/empty", b""), (f"{unique}/large", b"x" * 500_000)])
@@ -63,9 +63,9 @@ def test_as_it_came(broker, archiver, unique, tmp_path):
     client.disconnect()
     client.loop_stop()
     assert running.stop() == 0
-    found = {one.topic.removeprefix(unique): (one.payload, one.qos, one.retained) for one in
+    archived = {message.topic.removeprefix(unique): (message.payload, message.qos, message.retained) for message in
              finished(tmp_path / "archive")}  # fmt: skip
-    assert found == {
+    assert archived == {
         "/kept": (b"\0\xff", 1, True),
         "/any": (bytes(range(256)), 1, False),
         "/empty": (b"", 1, False),
@@ -75,23 +75,23 @@ def test_as_it_came(broker, archiver, unique, tmp_path):
     send(broker, [(f"{unique}/kept", b"")], retain=True)
 
 
-def test_a_second_archiver_is_refused(archiver, broker, collectors, tmp_path):
-    """A second archiver on the same directory ends at once, with an error that says who has it and what to do."""
+def test_second_archiver_is_rejected(archiver, broker, collectors, tmp_path):
+    """A second archiver on the same directory ends immediately, with an error that names the process and the fix."""
     running = archiver()
-    done = subprocess.run(
+    process = subprocess.run(
         [PROGRAM, "archive"],
         env={**broker.environment(), "COLLECTOR_REGISTRY": str(collectors.registry),
              "ARCHIVE_DIRECTORY": str(tmp_path / "archive")},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert f"another archiver (process {running.process.pid})" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 1
+    assert f"another archiver (process {running.process.pid})" in process.stderr
+    assert "Traceback" not in process.stderr
     assert running.stop() == 0
 
 
-def test_nothing_is_lost_between_two_runs(archiver, broker, unique, tmp_path):
-    """What is published while the archiver is away comes to it afterwards."""
+def test_messages_between_two_runs(archiver, broker, unique, tmp_path):
+    """Messages that are published while the archiver is stopped are archived afterwards."""
     running = archiver()
     send(broker, [(f"{unique}/t0", b"1")])
     running.wait_for("archived")
@@ -100,11 +100,11 @@ def test_nothing_is_lost_between_two_runs(archiver, broker, unique, tmp_path):
     running = archiver()
     running.wait_for("archived")
     assert running.stop() == 0
-    assert [one.payload for one in finished(tmp_path / "archive")] == [b"1", b"2"]
+    assert [message.payload for message in finished(tmp_path / "archive")] == [b"1", b"2"]
 
 
-def test_kept_in_the_spool_while_the_archive_is_away(archiver, broker, unique, tmp_path):
-    """Where files can't be put the messages stay safe in the spool, and the next start that can finishes them."""
+def test_messages_stay_in_the_spool_while_the_archive_is_away(archiver, broker, unique, tmp_path):
+    """While files can't be stored the messages stay in the spool; a later start finishes them."""
     blocked = tmp_path / "blocked"
     blocked.touch()
     running = archiver(ARCHIVE_DIRECTORY=str(blocked), ARCHIVE_SPOOL=str(tmp_path / "spool"))
@@ -115,7 +115,7 @@ def test_kept_in_the_spool_while_the_archive_is_away(archiver, broker, unique, t
     assert "spool" in running.wait_for("can't finish a file of the archive; its messages stay in the spool")["event"]
     running = archiver(ARCHIVE_SPOOL=str(tmp_path / "spool"))
     assert running.stop() == 0
-    assert [one.payload for one in finished(tmp_path / "archive")] == [b"1"]
+    assert [message.payload for message in finished(tmp_path / "archive")] == [b"1"]
 
 
 READINGS = "select sensor_id, quantity, time, value from telemetry.readings order by 1, 2, 3"
@@ -131,7 +131,7 @@ ACCOUNTS = """
 
 
 def contents(database, source: str) -> tuple:
-    """Return readings, quarantine and accounts, apart from what says when and by which way they came."""
+    """Return readings, quarantine and accounts, without the columns for time and source of arrival."""
     with database.connect() as connection:
         return (
             connection.execute(READINGS).fetchall(),
@@ -141,7 +141,7 @@ def contents(database, source: str) -> tuple:
 
 
 def given(name: str) -> list[tuple[str, bytes]]:
-    """Return good messages, also of a sensor pattern, bad ones that a broker lets through, duplicates and conflicts."""
+    """Return valid messages, also of a sensor pattern, invalid ones, duplicates and conflicts."""
     good = [
         (f"{name}/p{n % 2}", wide(f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", temperature=n, humidity=50))
         for n in range(500)
@@ -157,7 +157,7 @@ def given(name: str) -> list[tuple[str, bytes]]:
 
 
 def registry_with_pattern(name: str) -> bytes:
-    """Return the registry of two probes, and of more that are registered as they appear."""
+    """Return a registry of two probes and a pattern that discovers more."""
     registry = json.loads(probes_text(name))
     pattern = {"type": "probe", "topic": f"{name}/fleet/{{sensor}}", "discover": True, "site": "there", "area": "attic"}
     registry["sensors"].append(pattern)
@@ -165,17 +165,17 @@ def registry_with_pattern(name: str) -> bytes:
 
 
 def rebuild(database, broker, registry: Path, archive: Path) -> str:
-    """Load the archive into ``database`` as a user does; return what the command prints."""
+    """Load the archive into ``database`` with the command; return its output."""
     environment = {**os.environ, **broker.environment(), **database.environment, "COLLECTOR_REGISTRY": str(registry)}
-    done = subprocess.run(
+    process = subprocess.run(
         [PROGRAM, "load", archive], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_rebuilt_from_the_archive(database, servers, archiver, broker, collectors, unique, tmp_path):
-    """A database rebuilt from the archive holds the readings, quarantine and accounts of the one built live."""
+    """A database rebuilt from the archive has the readings, quarantine and accounts of the live one."""
     collectors.registry.write_bytes(registry_with_pattern(unique))
     live = collectors.start({**broker.environment(), **database.environment})
     archiving = archiver()
@@ -191,16 +191,16 @@ def test_rebuilt_from_the_archive(database, servers, archiver, broker, collector
     assert {reading[0] for reading in built[0]} == {"p0", "p1", "f0", "f1", "f2"}
 
     again = servers.create(database.edition, template="template")
-    said = rebuild(again, broker, collectors.registry, tmp_path / "archive")
-    assert said.startswith(f"archive: {len(messages):,} messages")
+    output = rebuild(again, broker, collectors.registry, tmp_path / "archive")
+    assert output.startswith(f"archive: {len(messages):,} messages")
     assert contents(again, "archive") == built
     rebuild(again, broker, collectors.registry, tmp_path / "archive")
     assert contents(again, "archive")[0] == built[0]
     servers.drop(again)
 
 
-def test_options_for_files_are_refused(database, broker, collectors, tmp_path):
-    """What says how files are to be read means nothing for an archive, and is refused rather than ignored."""
+def test_options_for_files_are_rejected(database, broker, collectors, tmp_path):
+    """Options for files have no meaning for an archive and are rejected, not ignored."""
     settings = CollectorSettings(registry=collectors.registry, client_id="test")
     with pytest.raises(SettingError, match="leave out the options for files"):
         load.load(
@@ -209,10 +209,10 @@ def test_options_for_files_are_refused(database, broker, collectors, tmp_path):
 
 
 def test_no_archive(database, collectors, tmp_path, capsys):
-    """A directory without an archive fails with its name and what to do, and loads nothing."""
+    """A directory without an archive is an error with its name and the fix; nothing is loaded."""
     settings = CollectorSettings(registry=collectors.registry, client_id="test")
     more = {"sensor": None, "columns": (), "timezone": None, "time_unit": None, "delimiter": None}
     assert load.load([tmp_path / "nowhere.parquet", tmp_path], None, **more, settings=settings) == 1
-    said = capsys.readouterr().err
-    assert "a directory without an archive" in said
-    assert "no such file" in said
+    errors = capsys.readouterr().err
+    assert "a directory without an archive" in errors
+    assert "no such file" in errors

@@ -1,4 +1,4 @@
-"""Killing the archiver at any moment loses nothing, and leaves no file that can't be read."""
+"""Killing the archiver at any moment loses no message and leaves no unreadable file."""
 
 import random
 from pathlib import Path
@@ -17,7 +17,7 @@ MESSAGES = 3_000
 
 
 def test_kill(collectors, broker, unique, tmp_path):
-    """Ten kills in the middle of a stream of files of a megabyte: every message is archived, every file is whole."""
+    """After ten kills during a stream of files of a megabyte, every message is archived and every file complete."""
     chance = random.Random(7)
     environment = {
         **broker.environment(),
@@ -44,7 +44,7 @@ def test_kill(collectors, broker, unique, tmp_path):
     publisher.close()
     missing = set(range(ROUNDS * MESSAGES))
     for _ in range(5):
-        # A machine that stalls for seconds looks like a broker that has no more: what is left comes to the next.
+        # A machine that stalls for seconds looks like a broker without messages: the next run gets the rest.
         until(lambda running=running: caught_up(running), 60)
         assert running.stop() == 0
         assert unreadable(tmp_path / "archive") == []
@@ -59,11 +59,11 @@ def test_kill(collectors, broker, unique, tmp_path):
 def archived(directory: Path) -> set[int]:
     """Return the numbers of the messages in the finished files."""
     paths = sorted(directory.glob("date=*/hour=*/*.parquet"))
-    return {int(one.payload.split(b" ", 1)[0]) for one in Archive(paths).messages()}
+    return {int(message.payload.split(b" ", 1)[0]) for message in Archive(paths).messages()}
 
 
 def unreadable(directory: Path) -> list[Path]:
-    """Return the finished files that a reader can't read to their end."""
+    """Return the finished files that can't be read completely."""
     bad = []
     for path in directory.glob("date=*/hour=*/*.parquet"):
         try:
@@ -74,5 +74,5 @@ def unreadable(directory: Path) -> list[Path]:
 
 
 def caught_up(running) -> bool:
-    """Say whether nothing has arrived for some of the summary's periods."""
+    """Return whether nothing has arrived for some of the summary's periods."""
     return [line["event"] for line in running.lines[-3:]] == ["nothing arrived"] * 3

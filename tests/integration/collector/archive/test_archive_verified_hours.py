@@ -35,20 +35,20 @@ def verify(collectors, database, tmp_path):
 
 def test_verified_hours_are_recorded(verify, tmp_path):
     """Each hour is recorded with messages and files; changes are recorded later: new, damaged, repaired, missing."""
-    one, other = (
+    first, second = (
         write(tmp_path, f"20260301T120{n}00000000Z-0000000{n}", message(60 * n), message(60 * n + 1)) for n in range(2)
     )
     later = HOUR + timedelta(hours=1)
     write(tmp_path, "20260301T130000000000Z-00000000", message(3600), hour=later)
     assert verify() == (0, [(12, 4, 2), (13, 1, 1)])
-    content = other.read_bytes()
-    other.write_bytes(content[:20] + bytes(20) + content[40:])
+    content = second.read_bytes()
+    second.write_bytes(content[:20] + bytes(20) + content[40:])
     assert verify() == (1, [(12, 0, 0), (13, 1, 1)])
-    other.write_bytes(content)
+    second.write_bytes(content)
     assert verify("--days", "1") == (0, [(12, 4, 2), (13, 1, 1)])
-    other.unlink()
+    second.unlink()
     assert verify("--days", "1") == (0, [(12, 2, 1), (13, 1, 1)])
-    one.unlink()
+    first.unlink()
     assert verify("--days", "1") == (0, [(12, 0, 0), (13, 1, 1)])
 
 

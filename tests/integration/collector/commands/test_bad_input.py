@@ -1,4 +1,4 @@
-"""Bad input on its way to the database: held back and counted, and harmful to nothing else."""
+"""Bad input: quarantined and counted, without harm to other messages."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from collector.store.writer import Writer
 
 @dataclass
 class Warehouse:
-    """A writer to a real database, and what is in it."""
+    """A writer to a real database, and its content."""
 
     writer: Writer
     decoder: Decoder
@@ -39,18 +39,18 @@ class Warehouse:
         ).fetchall()
 
     def accounts(self) -> dict:
-        """Return the one row of the accounts; it balances, or the test fails."""
+        """Return the row of the accounts and check that it balances."""
         cursor = self.connection.execute("select * from telemetry.accounting")
-        found = dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
-        assert found["balanced"]
-        return found
+        account = dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
+        assert account["balanced"]
+        return account
 
 
 @pytest.fixture
 def warehouse(database):
-    """A writer to an empty database that knows two sensors."""
-    writer, found = Writer("mqtt", "test"), probes()
-    decoder = Decoder(found, sync.synchronise(writer.connection(), found).series_ids)
+    """Return a writer to an empty database with two sensors."""
+    writer, registry = Writer("mqtt", "test"), probes()
+    decoder = Decoder(registry, sync.synchronise(writer.connection(), registry).series_ids)
     with database.connect() as connection:
         yield Warehouse(writer, decoder, connection)
     writer.close()
@@ -62,13 +62,13 @@ def good(number: int, value: float = 20.0, topic: str = TOPIC) -> Message:
 
 
 def stored_topic(case: Bad) -> str:
-    """Return the case's topic as a database text holds it."""
+    """Return the case's topic as the database stores it."""
     return case.topic.replace("\0", r"\0").encode("utf-8", "backslashreplace").decode()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_message_between_good_ones(warehouse, case):
-    """The messages before and after a bad one are stored, and it is kept byte by byte for its reason and counted."""
+    """The messages before and after a bad one are stored; it is quarantined unchanged with its reason."""
     accounts = warehouse.write(good(1), good(1, 5, OTHER), case.message, good(2), good(2, 6, OTHER))
     assert warehouse.readings("p1") == [("temperature", 5.0), ("temperature", 6.0)]
     assert warehouse.readings()[:2] == [("temperature", 20.0), ("temperature", 20.0)]
@@ -89,7 +89,7 @@ def test_bad_message_between_good_ones(warehouse, case):
 
 
 def test_all_bad_input_at_once(warehouse):
-    """All bad input in one batch is each held back for its own reason."""
+    """Each bad message of one batch is quarantined for its own reason."""
     cases = [case for case in CASES if case.good == 0]
     warehouse.write(good(1), *(case.message for case in cases), good(2))
     assert len(warehouse.readings()) == 2
@@ -99,7 +99,7 @@ def test_all_bad_input_at_once(warehouse):
 
 
 def test_large_message(warehouse):
-    """A message of 1 MB with 19,000 readings is stored whole."""
+    """A message of 1 MB with 19,000 readings is stored completely."""
     times = (f"2026-03-01T10:{n // 60_000:02}:{n // 1000 % 60:02}.{n % 1000:03}Z" for n in range(19_000))
     payload = json.dumps([{"timestamp": time, "temperature": n} for n, time in enumerate(times)]).encode()
     accounts = warehouse.write(Message(TOPIC, payload, NOW))
@@ -108,22 +108,22 @@ def test_large_message(warehouse):
 
 
 @pytest.mark.parametrize("value", [2.0**53, -(2.0**64), 9.9e289, 5e-324, -0.0, 0.1])
-def test_values_come_back_as_they_were(warehouse, value):
-    """A double is stored bit by bit, however large or small."""
+def test_values_are_stored_exactly(warehouse, value):
+    """A double is stored bit by bit, whatever its size."""
     warehouse.write(good(1, value))
     assert warehouse.readings()[0][1].hex() == value.hex()
 
 
 @pytest.mark.parametrize("value", [1e290, -1.7976931348623157e308])
 def test_values_whose_sums_would_overflow(warehouse, value):
-    """A value so large that no mean could be made of it is held back, and its neighbours are stored."""
+    """A value too large for means is quarantined, and other values are stored."""
     warehouse.write(good(1), good(2, value), good(3))
     assert len(warehouse.readings()) == 2
     assert [row[:2] for row in warehouse.quarantine()] == [("too_large", 1)]
     warehouse.accounts()
 
 
-BATCHES = pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in batches of their own"])
+BATCHES = pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in one batch each"])
 
 
 def write(warehouse: Warehouse, together: bool, *messages: Message) -> Accounts:  # noqa: FBT001
@@ -138,7 +138,7 @@ def write(warehouse: Warehouse, together: bool, *messages: Message) -> Accounts:
 
 @BATCHES
 def test_duplicate(warehouse, together):
-    """The same reading again is a counted duplicate and changes nothing, however often it comes."""
+    """A repeated reading is counted as a duplicate and changes nothing."""
     accounts = write(warehouse, together, good(1), good(1), good(2), good(1))
     assert accounts == Accounts(messages=4, decoded=4, readings=4, stored=2, duplicate=2)
     assert warehouse.readings() == [("temperature", 20.0)] * 2
@@ -148,7 +148,7 @@ def test_duplicate(warehouse, together):
 
 @BATCHES
 def test_conflicting_value(warehouse, together):
-    """Another value for the same series and time is held back in its own message; the first value stays."""
+    """Another value for the same series and time is quarantined with its message; the first value stays."""
     second = good(1, 21)
     accounts = write(warehouse, together, good(1), second, good(1, 5, OTHER), good(1))
     assert accounts == Accounts(messages=4, decoded=4, readings=4, stored=2, duplicate=1, quarantined_readings=1)
@@ -160,8 +160,8 @@ def test_conflicting_value(warehouse, together):
 
 @BATCHES
 def test_conflict_within_a_list(warehouse, together):
-    """Of a message that repeats, contradicts and adds, each reading goes its own way."""
-    items = [{"timestamp": "2026-03-01T10:00:01Z", "temperature": one} for one in (20, 21, 22, 20)]
+    """The readings of one message may be new, duplicates and conflicts."""
+    items = [{"timestamp": "2026-03-01T10:00:01Z", "temperature": value} for value in (20, 21, 22, 20)]
     items.append({"timestamp": TIME, "temperature": 23, "humidity": "wet"})
     mixed = Message(TOPIC, json.dumps(items).encode(), NOW)
     accounts = write(warehouse, together, good(1), mixed)
@@ -172,7 +172,7 @@ def test_conflict_within_a_list(warehouse, together):
 
 
 def test_conflicts_over_many_days(warehouse):
-    """Repetitions and contradictions are told apart on every day they fall on, midnight included."""
+    """Duplicates and conflicts are distinguished on each of several days, also at midnight."""
     days = [
         Message(TOPIC, wide(f"2026-02-{day:02}T{clock}Z", temperature=day), NOW)
         for day in range(1, 11)
@@ -205,7 +205,7 @@ REFUSE = {
 @pytest.mark.parametrize("state", list(REFUSE))
 @pytest.mark.parametrize("place", [0, 3, 9])
 def test_value_the_database_refuses(warehouse, state, place):
-    """A value that the database alone refuses holds back its own message, wherever in the batch, and no other."""
+    """A value that only the database refuses quarantines its message, anywhere in the batch, and no other."""
     warehouse.connection.execute(REFUSE[state])
     messages = [good(number, number) for number in range(10)]
     bad = messages[place] = Message(TOPIC, wide("2026-03-01T11:00:00Z", temperature=666, humidity=50, open="x"), NOW)
@@ -220,7 +220,7 @@ def test_value_the_database_refuses(warehouse, state, place):
 
 
 def test_refusal_among_duplicates(warehouse):
-    """A refused value is isolated also while a source repeats itself."""
+    """A refused value is isolated also while a source repeats readings."""
     warehouse.connection.execute(REFUSE["22003"])
     warehouse.write(good(1), good(2))
     accounts = warehouse.write(good(1), good(3, 666), good(2, 21), good(4))
@@ -230,7 +230,7 @@ def test_refusal_among_duplicates(warehouse):
 
 
 def test_writes_go_on_after_a_refusal(warehouse):
-    """After a refusal the next batch is stored as if nothing had been."""
+    """After a refusal the next batch is stored normally."""
     warehouse.connection.execute(REFUSE["23514"])
     warehouse.write(good(1, 666))
     assert warehouse.write(good(2), good(3)) == Accounts(messages=2, decoded=2, readings=2, stored=2)

@@ -21,21 +21,21 @@ def reading(number: int, value: float = 20.0, **more) -> bytes:
 
 
 def counts(connection) -> dict:
-    """Return the one row of the accounts."""
+    """Return the row of the accounts."""
     cursor = connection.execute("select * from telemetry.accounting")
     return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
 
 
 @pytest.fixture
 def publisher(broker):
-    """Publish to the broker of this session."""
-    found = Publisher(broker.environment())
-    yield found
-    found.close()
+    """Return a publisher to the broker of this session."""
+    publisher = Publisher(broker.environment())
+    yield publisher
+    publisher.close()
 
 
 def test_readings_arrive(database, broker, collectors, publisher, unique):
-    """What is published is in SQL, in the means, and in balanced accounts."""
+    """Published readings are in SQL, in the means and in balanced accounts."""
     collectors.start(broker.environment())
     publisher.send((n, f"{unique}/t{n % 4}", reading(n, n / 10)) for n in range(400))
     with database.connect() as connection:
@@ -47,7 +47,7 @@ def test_readings_arrive(database, broker, collectors, publisher, unique):
 
 
 def test_sigterm_drains(database, broker, collectors, publisher, unique):
-    """After SIGTERM everything read is committed and acknowledged: a collector that follows receives nothing again."""
+    """After SIGTERM all messages read are committed and acknowledged: the next collector gets none of them again."""
     first = collectors.start(broker.environment())
     publisher.send((n, f"{unique}/t0", reading(n)) for n in range(300))
     with database.connect() as connection:
@@ -60,7 +60,7 @@ def test_sigterm_drains(database, broker, collectors, publisher, unique):
 
 
 def test_session_outlives_the_process(database, broker, collectors, publisher, unique):
-    """What is published while no collector runs is collected by the next one."""
+    """Messages that are published while no collector runs are collected by the next one."""
     collectors.start(broker.environment()).stop()
     publisher.send((n, f"{unique}/t1", reading(n)) for n in range(50))
     until(lambda: len(publisher.acknowledged) == 50)
@@ -70,7 +70,7 @@ def test_session_outlives_the_process(database, broker, collectors, publisher, u
 
 
 def test_retained_without_time_is_no_reading(database, broker, collectors, publisher, unique):
-    """A retained message whose time would be that of its arrival is ignored; one with its own time is a reading."""
+    """A retained message without a time is ignored; one with a time is a reading."""
     kind = {
         "quantities": {"temperature": {"unit": "Cel", "interval_seconds": 1}},
         "format": {"name": "fields", "time": None},
@@ -105,7 +105,7 @@ def test_follows_the_registry(database, broker, collectors, publisher, unique):
 
 
 def test_changed_filters_leave_no_gap(database, broker, collectors, publisher, unique):
-    """When the registry's filters change while messages flow, none falls between the old filters and the new."""
+    """When the registry's filters change under load, no message is lost between the old and the new filters."""
     running = collectors.start(broker.environment())
     document = json.loads(collectors.registry.read_bytes())
     sent = 0
@@ -121,7 +121,7 @@ def test_changed_filters_leave_no_gap(database, broker, collectors, publisher, u
 
 
 def test_waits_for_a_database_that_is_not_migrated(fresh_database, broker, collectors):
-    """Started before `timescale migrate`, the collector says so, waits, and begins when it has been run."""
+    """Before `timescale migrate` the collector waits, with a warning, and starts after it."""
     running = collectors.start(broker.environment(), subscribed=False)
     assert "run `timescale migrate`" in running.wait_for("waiting for the database")["reason"]
     migrate()
@@ -130,7 +130,7 @@ def test_waits_for_a_database_that_is_not_migrated(fresh_database, broker, colle
 
 
 def test_stops_while_the_first_answer_hangs(database, broker, collectors):
-    """SIGTERM ends a collector whose first transaction waits for a lock."""
+    """SIGTERM stops a collector whose first transaction waits for a lock."""
     with database.connect(autocommit=False) as connection:
         connection.execute("lock table telemetry.sensor in access exclusive mode")
         running = collectors.start(broker.environment(), subscribed=False)
@@ -141,7 +141,7 @@ def test_stops_while_the_first_answer_hangs(database, broker, collectors):
 
 
 def test_waits_for_the_database(database, broker, collectors, publisher, unique):
-    """While the database refuses connections nothing is acknowledged; when it is back everything is stored."""
+    """While the database refuses connections nothing is acknowledged; afterwards all messages are stored."""
     running = collectors.start(broker.environment())
     name = database.environment["PGDATABASE"]
     with replace(database, environment={**database.environment, "PGDATABASE": "postgres"}).connect() as admin:
@@ -157,7 +157,7 @@ def test_waits_for_the_database(database, broker, collectors, publisher, unique)
 
 
 def test_reconnects_to_the_broker(database, broker, collectors, publisher, unique):
-    """A broker that breaks the connection is connected to again, and nothing is lost."""
+    """After a broken connection to the broker the collector reconnects, and no message is lost."""
     running = collectors.start(broker.environment())
     intruder = Publisher(broker.environment(), client_id=unique)  # the same client id: the broker drops the first
     running.wait_for("connection to broker lost")
@@ -184,7 +184,7 @@ def test_shared_subscription(database, broker, collectors, publisher, unique):
 
 
 def test_default_broker_window_does_not_throttle(database, tmp_path, collectors, unique):
-    """A broker that allows 20 unacknowledged messages gets its acknowledgements at once, not once a timer tick."""
+    """A broker with a window of 20 messages gets acknowledgements immediately, not once per timer interval."""
     from local_services.broker import BrokerSettings, LocalBroker
 
     with LocalBroker(tmp_path / "narrow", settings=BrokerSettings(max_inflight=20)) as narrow:
@@ -198,7 +198,7 @@ def test_default_broker_window_does_not_throttle(database, tmp_path, collectors,
 
 
 def test_retention_closes_the_past(database, broker, collectors, publisher, unique, monkeypatch):
-    """Where raw readings are kept for 30 days, an older reading is quarantined: its mean is final."""
+    """With a retention of 30 days an older reading is quarantined, since its mean is final."""
     monkeypatch.setenv("TIMESCALE_RETENTION_DAYS", "30")
     migrate()
     now = datetime.now(tz=UTC)
@@ -212,7 +212,7 @@ def test_retention_closes_the_past(database, broker, collectors, publisher, uniq
 
 
 def test_bad_messages_through_the_broker(database, broker, collectors, publisher, unique):
-    """Odd topics and payloads cross a real broker into quarantine, byte by byte, between good messages."""
+    """Invalid topics and payloads from a real broker are quarantined unchanged, between good messages."""
     head = f"{unique}/"
     topics = ["it's", '"quoted"', "50%s%d%%", "σήμα/水", "x" * (65_535 - len(head))]
     payloads = [b"not json", b'{"timestamp":', b"\xff\xfe", b"\0", b"NaN", b"[" * 5000, b"x" * 1_000_000]
@@ -223,5 +223,5 @@ def test_bad_messages_through_the_broker(database, broker, collectors, publisher
     with database.connect() as connection:
         until(lambda: counts(connection)["messages"] == 2 * len(bad))
         assert (counts(connection)["stored"], counts(connection)["balanced"]) == (len(bad), True)
-        found = connection.execute("select topic, payload from telemetry.quarantine").fetchall()
-        assert sorted(found) == sorted(bad)
+        quarantined = connection.execute("select topic, payload from telemetry.quarantine").fetchall()
+        assert sorted(quarantined) == sorted(bad)

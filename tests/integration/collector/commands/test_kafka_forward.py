@@ -1,4 +1,4 @@
-"""``collector forward``: real MQTT brokers, librdkafka's mock cluster, and a real database for what comes after."""
+"""``collector forward`` with real MQTT brokers, librdkafka's mock cluster and a real database."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -19,10 +19,10 @@ def reading(number: int) -> bytes:
 
 @pytest.fixture
 def publisher(broker):
-    """Publish to the broker of this session."""
-    found = Publisher(broker.environment())
-    yield found
-    found.close()
+    """Return a publisher to the broker of this session."""
+    publisher = Publisher(broker.environment())
+    yield publisher
+    publisher.close()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def contents(topic, count: int) -> list[tuple]:
 
 
 def test_forwards_unchanged(kafka, broker, forward, publisher, unique):
-    """Topic, payload, QoS, retained flag and time of arrival are on the record; a topic stays in order."""
+    """A record has topic, payload, QoS, retained flag and arrival; the records of a topic are in order."""
     odd = [(f"{unique}/σήμα", b"\0\xff\xfe"), (f"{unique}/t0", b""), (f"{unique}/t1", b"not json")]
     publisher.send([(0, f"{unique}/kept", b"old")], retain=True)
     until(lambda: not publisher.waiting)
@@ -49,14 +49,14 @@ def test_forwards_unchanged(kafka, broker, forward, publisher, unique):
     running = forward(kafka)
     publisher.send((1 + n, topic, payload) for n, (topic, payload) in enumerate(odd))
     publisher.send((10 + n, f"{unique}/t2", b"%d" % n) for n in range(500))
-    found = kafka.records(504)
+    records = kafka.records(504)
     assert sorted(
-        (record.key(), record.value()) for record in found if record.key() != f"{unique}/t2".encode()
+        (record.key(), record.value()) for record in records if record.key() != f"{unique}/t2".encode()
     ) == sorted([(topic.encode(), payload) for topic, payload in odd] + [(f"{unique}/kept".encode(), b"old")])
-    assert [record.value() for record in found if record.key() == f"{unique}/t2".encode()] == [
+    assert [record.value() for record in records if record.key() == f"{unique}/t2".encode()] == [
         b"%d" % n for n in range(500)
     ]
-    for record in found:
+    for record in records:
         headers = dict(record.headers())
         assert headers["qos"] == b"1"
         assert headers["retained"] == (b"1" if record.value() == b"old" else b"0")
@@ -67,8 +67,8 @@ def test_forwards_unchanged(kafka, broker, forward, publisher, unique):
     assert running.wait_for("forwarded")["waiting"] == 0
 
 
-def test_has_a_session_of_its_own(kafka, broker, forward, publisher, unique):
-    """What is published while it is stopped is forwarded later, and what was forwarded is not forwarded again."""
+def test_separate_session(kafka, broker, forward, publisher, unique):
+    """Messages published while it is stopped are forwarded later, and none is forwarded twice."""
     forward(kafka).stop()
     publisher.send((n, f"{unique}/t0", reading(n)) for n in range(50))
     until(lambda: not publisher.waiting)
@@ -80,20 +80,20 @@ def test_has_a_session_of_its_own(kafka, broker, forward, publisher, unique):
 
 
 def test_killed(kafka, broker, forward, publisher, unique):
-    """Killed in the middle of a load and started again: every message is on the topic."""
+    """After a kill in the middle of a load every message is on the topic."""
     running = forward(kafka)
     publisher.send((n, f"{unique}/t{n % 4}", reading(n)) for n in range(5000))
     kafka.records(100)
     running.kill()
     running = forward(kafka)
     until(lambda: not publisher.waiting)
-    # What was on its way when it was killed is there twice.
+    # Messages that were not acknowledged at the kill are there twice.
     until(lambda: {value for _, value in contents(kafka, kafka.size())} == {reading(n) for n in range(5000)})
     assert running.stop() == 0
 
 
 def test_kafka_away(own_kafka, broker, forward, publisher, unique):
-    """While Kafka is away nothing is acknowledged and no more is read than fits; then all of it goes on."""
+    """While Kafka is away nothing is acknowledged and reading stops at the limit; afterwards all is forwarded."""
     running = forward(own_kafka, COLLECTOR_MAX_BATCH_MESSAGES="100")
     publisher.send([(0, f"{unique}/t0", reading(0))])
     assert len(own_kafka.records(1)) == 1
@@ -102,13 +102,13 @@ def test_kafka_away(own_kafka, broker, forward, publisher, unique):
     running.wait_for("broker away")
     until(lambda: any(line.get("waiting", 0) >= 100 for line in running.lines))
     own_kafka.cluster.come_back()
-    found = own_kafka.records(3000)
-    assert [record.value() for record in found] == [reading(n) for n in range(3000)]
+    records = own_kafka.records(3000)
+    assert [record.value() for record in records] == [reading(n) for n in range(3000)]
     assert running.stop() == 0
 
 
 def test_stops_while_kafka_is_away(own_kafka, broker, forward, publisher, unique):
-    """SIGTERM with Kafka away ends with status 1, and the next one forwards what was not acknowledged."""
+    """SIGTERM while Kafka is away ends with status 1; the next start forwards the unacknowledged messages."""
     running = forward(own_kafka, COLLECTOR_DRAIN_SECONDS="1")
     own_kafka.cluster.go_away()
     publisher.send((n, f"{unique}/t0", reading(n)) for n in range(100))
@@ -122,13 +122,13 @@ def test_stops_while_kafka_is_away(own_kafka, broker, forward, publisher, unique
 
 
 def test_too_large(kafka, broker, forward, publisher, unique):
-    """A message that no record may hold is told of and stays with the MQTT broker, those after it go on."""
+    """A message too large for a record is logged and stays with the MQTT broker; later ones are forwarded."""
     running = forward(kafka, KAFKA_MAX_MESSAGE_BYTES="1000")
     publisher.send([(0, f"{unique}/t0", b"x" * 2000), (1, f"{unique}/t0", b"y")])
     assert contents(kafka, 1) == [(f"{unique}/t0".encode(), b"y")]
     assert running.stop() == 0
-    said = "message too large for Kafka; it stays with the MQTT broker. Raise KAFKA_MAX_MESSAGE_BYTES and the "
-    running.wait_for(said + "topic's max.message.bytes")
+    event = "message too large for Kafka; it stays with the MQTT broker. Raise KAFKA_MAX_MESSAGE_BYTES and the "
+    running.wait_for(event + "topic's max.message.bytes")
     running = forward(kafka)
     assert (f"{unique}/t0".encode(), b"x" * 2000) in contents(kafka, 2)
     assert running.stop() == 0
@@ -141,9 +141,9 @@ def test_kafka_refuses_a_record(kafka, broker, forward, publisher, unique):
     publisher.send([(0, f"{unique}/t0", b"x")])
     assert running.process.wait(60) == 1
     running._reader.join(5)
-    said = [line["event"] for line in running.lines if line["event"].startswith("collector: ")]
-    assert len(said) == 1
-    assert "refuses a record" in said[0]
+    errors = [line["event"] for line in running.lines if line["event"].startswith("collector: ")]
+    assert len(errors) == 1
+    assert "refuses a record" in errors[0]
     running = forward(kafka)
     assert contents(kafka, 1) == [(f"{unique}/t0".encode(), b"x")]
     assert running.stop() == 0
@@ -151,7 +151,7 @@ def test_kafka_refuses_a_record(kafka, broker, forward, publisher, unique):
 
 @pytest.mark.parametrize("edition", ["postgresql"])
 def test_equals_the_direct_path(servers, database, kafka, broker, collectors, forward, publisher, unique):
-    """Rows, quarantine and accounts are the same through Kafka as straight from MQTT."""
+    """Rows, quarantine and accounts are the same through Kafka as directly from MQTT."""
     other = servers.create(database.edition, template="template")
     direct = collectors.start(broker.environment())
     through = forward(kafka)
@@ -160,11 +160,11 @@ def test_equals_the_direct_path(servers, database, kafka, broker, collectors, fo
     )
     messages = [(f"{unique}/t{n % 4}", reading(n)) for n in range(500)]
     messages += [(f"{unique}/t0", reading(0)), (f"{unique}/t0", reading(0).replace(b": 0}", b": 1}"))]
-    messages += [(f"{unique}/t0", b""), (f"{unique}/nobody", b"{}"), (f"{unique}/t1", b"\xff"), (f"{unique}/t1", b"{")]
+    messages += [(f"{unique}/t0", b""), (f"{unique}/unknown", b"{}"), (f"{unique}/t1", b"\xff"), (f"{unique}/t1", b"{")]
     publisher.send((n, topic, payload) for n, (topic, payload) in enumerate(messages))
 
-    def outcome(one) -> tuple:
-        with one.connect() as connection:
+    def outcome(database) -> tuple:
+        with database.connect() as connection:
             accounts = connection.execute(
                 "select messages, decoded, ignored, quarantined_messages, readings, stored, duplicate, "
                 "quarantined_readings, balanced from telemetry.accounting"
@@ -175,8 +175,8 @@ def test_equals_the_direct_path(servers, database, kafka, broker, collectors, fo
             )
             return accounts, sorted(readings), sorted(held.fetchall())
 
-    for one in (database, other):
-        until(lambda one=one: outcome(one)[0][0] >= len(messages))
+    for each in (database, other):
+        until(lambda each=each: outcome(each)[0][0] >= len(messages))
     assert outcome(database) == outcome(other)
     assert outcome(other)[0] == (506, 502, 1, 3, 502, 500, 1, 1, True)
     assert [running.stop() for running in (direct, through, behind)] == [0, 0, 0]

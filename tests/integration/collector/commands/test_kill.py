@@ -1,4 +1,4 @@
-"""Killing any process at any moment loses nothing: ``kill -9`` in the middle of loads of 100,000 readings."""
+"""Killing any process at any moment loses no reading: ``kill -9`` during loads of 100,000 readings."""
 
 import random
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CLOCK = [f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}" for seco
 
 
 def load(topic: str, number: int) -> Iterator[tuple[int, str, bytes]]:
-    """Yield the messages of load ``number``: 100,000 readings of four sensors, one a second."""
+    """Yield the messages of load ``number``: 100,000 readings of four sensors, one per second."""
     day = (BEGIN + timedelta(days=number)).date()
     for index in range(MESSAGES):
         block, sensor = divmod(index, 4)
@@ -32,14 +32,14 @@ def load(topic: str, number: int) -> Iterator[tuple[int, str, bytes]]:
 
 
 class Rig:
-    """A durable database, a broker that keeps what it acknowledged, a collector, and what came of it."""
+    """A durable database, a durable broker and a collector, with the stored readings."""
 
     def __init__(self, server, broker, collectors, topic) -> None:
         self.server, self.broker, self.collectors, self.topic = server, broker, collectors, topic
         self.collector = collectors.start(broker.environment())
 
     def stored(self) -> int:
-        """Return how many readings the accounts say are stored; 0 while the database is away."""
+        """Return the number of stored readings in the accounts; 0 while the database is away."""
         try:
             with self.connect() as connection:
                 return connection.execute("select stored from telemetry.accounting").fetchone()[0]
@@ -73,14 +73,14 @@ class Rig:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", ["collector", "database", "broker"])
 def test_kill(durable_server, collectors, tmp_path, unique, victim):
-    """Ten kills of the victim, each in the middle of a load: every acknowledged reading is stored, once."""
+    """After ten kills of the victim, each during a load, every acknowledged reading is stored once."""
     mosquitto = executable("mosquitto")
     kind = "auto" if victim != "broker" or (mosquitto and sqlite_plugin(mosquitto)) else "nats"
     if executable("nats") is None and kind == "nats":
         pytest.skip("no broker here keeps what it acknowledged: install nats-server, or mosquitto 2.1 with SQLite")
     chance = random.Random(7)
     migrate()
-    # nats sends what was not acknowledged again after this time only; its default would make every kill wait for it.
+    # nats sends unacknowledged messages again after this time; with its default every kill would wait longer.
     with LocalBroker(tmp_path / "broker", kind, settings=BrokerSettings(ack_wait_seconds=3)) as broker:
         rig = Rig(durable_server, broker, collectors, unique)
         for number in range(ROUNDS):
@@ -89,15 +89,15 @@ def test_kill(durable_server, collectors, tmp_path, unique, victim):
             cut = chance.randrange(MESSAGES // 4, MESSAGES * 3 // 4)
             publisher.send(messages[:cut])
             until(lambda number=number: rig.stored() > number * LOAD, what="the load did not begin")
-            publisher.send(messages[cut:])  # paho has hardly begun with these when the kill comes
+            publisher.send(messages[cut:])  # paho has sent few of these before the kill
             assert publisher.waiting, "the load was over before the kill"
             getattr(rig, f"kill_{victim}")()
             until(lambda publisher=publisher: len(publisher.acknowledged) == MESSAGES, what="the broker keeps refusing")
             publisher.close()
             until(lambda number=number: rig.stored() >= (number + 1) * LOAD, what="readings are missing")
         with rig.connect() as connection:
-            found = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
-            assert found == (ROUNDS * LOAD, ROUNDS * MESSAGES * sum(k + 0.25 for k in range(READINGS)))
+            total = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
+            assert total == (ROUNDS * LOAD, ROUNDS * MESSAGES * sum(k + 0.25 for k in range(READINGS)))
             assert connection.execute("select balanced, stored from telemetry.accounting").fetchone() == (
                 True,
                 ROUNDS * LOAD,

@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).parents[4] / "docs" / "examples" / "ambient_temperature
 
 
 def registry_text() -> str:
-    """Two kinds of sensors: one with a zone and a switch, and two without."""
+    """Return a registry with two sensor types, of which one has a time zone and a switch."""
     number = {"unit": "1", "interval_seconds": 1}
     return json.dumps(
         {
@@ -44,7 +44,7 @@ def registry_text() -> str:
 
 @pytest.fixture
 def settings(tmp_path) -> CollectorSettings:
-    """A collector whose registry is the one above."""
+    """Return settings with this registry."""
     path = tmp_path / "sensors.json"
     path.write_text(registry_text())
     return CollectorSettings(registry=path, client_id="test")
@@ -52,13 +52,13 @@ def settings(tmp_path) -> CollectorSettings:
 
 @pytest.fixture(autouse=True)
 def unconfigured(monkeypatch):
-    """Leave the log as it is: configured by a load in this process it would outlive the standard error of its test."""
+    """Keep the log configuration: that of a load in this process would refer to a closed standard error."""
     monkeypatch.setattr("core.logs.configure", lambda: None)
 
 
 @pytest.fixture
 def run(database, settings):
-    """Load files as the command does; return the exit status."""
+    """Return a function that loads files like the command and returns the exit status."""
 
     def run(*paths, form=None, sensor=None, columns=(), timezone=None, time_unit=None, delimiter=None) -> int:
         return load.load(
@@ -76,7 +76,7 @@ def run(database, settings):
 
 
 def table(database) -> list[tuple]:
-    """All readings by name, in order."""
+    """Return all readings with names, in order."""
     with database.connect() as connection:
         return connection.execute(
             "select sensor_id, quantity, time, value from telemetry.readings order by 1, 2, 3"
@@ -84,22 +84,22 @@ def table(database) -> list[tuple]:
 
 
 def accounts(database) -> dict[str, object]:
-    """The totals of the accounts, which must balance."""
+    """Return the totals of the accounts and check that they balance."""
     with database.connect() as connection:
         cursor = connection.execute("select * from telemetry.accounting")
-        found = dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
-    assert found["balanced"]
-    return found
+        account = dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
+    assert account["balanced"]
+    return account
 
 
 def reasons(database) -> dict[str, int]:
-    """How many quarantine rows there are for each reason."""
+    """Return the number of quarantine rows per reason."""
     with database.connect() as connection:
         return dict(connection.execute("select reason, count(*) from telemetry.quarantine group by 1").fetchall())
 
 
 def weather(rows: int = 100) -> pa.Table:
-    """Wide rows of two sensors, every second."""
+    """Return wide rows of two sensors, one per second."""
     return pa.table(
         {
             "timestamp": pa.array(
@@ -113,7 +113,7 @@ def weather(rows: int = 100) -> pa.Table:
 
 
 def long(wide: pa.Table) -> pa.Table:
-    """The same readings, one a row."""
+    """Return the same readings, one per row."""
     rows = [
         {"timestamp": row["timestamp"], "sensor_id": row["sensor_id"], "quantity": name, "value": row[name]}
         for row in wide.to_pylist()
@@ -124,7 +124,7 @@ def long(wide: pa.Table) -> pa.Table:
 
 
 def write(path: Path, data: pa.Table) -> Path:
-    """Write a table in the format that its name says."""
+    """Write a table in the format of its file name."""
     if path.suffix == ".parquet":
         pq.write_table(data, path, row_group_size=64)
         return path
@@ -143,7 +143,7 @@ def write(path: Path, data: pa.Table) -> Path:
 
 
 def expected(data: pa.Table) -> list[tuple]:
-    """What the table of readings holds after loading wide ``data``."""
+    """Return the expected readings after loading wide ``data``."""
     return sorted(
         (row["sensor_id"], name, row["timestamp"], row[name])
         for row in data.to_pylist()
@@ -154,33 +154,33 @@ def expected(data: pa.Table) -> list[tuple]:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet", "a.ndjson"])
 def test_every_format_gives_the_same_table(name, run, database, tmp_path):
-    """CSV, compressed or not, Parquet and NDJSON of the same readings fill the same table."""
+    """CSV, compressed or not, Parquet and NDJSON with the same readings give the same table."""
     assert run(write(tmp_path / name, weather())) == 0
     assert table(database) == expected(weather())
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_long_files_give_the_same_table(name, run, database, tmp_path):
-    """One reading a row is as good as one column a quantity; rows without a value are none."""
+    """One reading per row gives the same table as one column per quantity; rows without a value are no readings."""
     assert run(write(tmp_path / name, long(weather()))) == 0
     assert table(database) == expected(weather())
     assert accounts(database)["ignored"] == 10
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.ndjson"])
-def test_twice_changes_nothing(name, run, database, tmp_path):
-    """A second load finds duplicates only, and says so in balanced accounts."""
+def test_second_load_changes_nothing(name, run, database, tmp_path):
+    """A second load has only duplicates, and the accounts balance."""
     path = write(tmp_path / name, weather())
     run(path)
     before = table(database)
     assert run(path) == 0
     assert table(database) == before
-    found = accounts(database)
-    assert (found["messages"], found["stored"], found["duplicate"]) == (200, 190, 190)
+    account = accounts(database)
+    assert (account["messages"], account["stored"], account["duplicate"]) == (200, 190, 190)
 
 
 def test_small_transactions_give_the_same_table(run, database, tmp_path, monkeypatch):
-    """However a file is cut into transactions, the table is the same."""
+    """The table does not depend on the size of transactions."""
     monkeypatch.setattr(load, "READINGS", 7)
     assert run(write(tmp_path / "a.parquet", weather()), write(tmp_path / "b.csv", weather())) == 0
     assert table(database) == expected(weather())
@@ -188,7 +188,7 @@ def test_small_transactions_give_the_same_table(run, database, tmp_path, monkeyp
 
 
 def test_quick_start(run, database, capsys):
-    """The example of the quick start loads whole, and the summary says so."""
+    """The example of the quick start is loaded completely, as the summary reports."""
     assert run(EXAMPLE, sensor="office-1", columns=["temperature=value"]) == 0
     assert "1,000 rows, 1,000 readings: 1,000 stored, 0 duplicate, 0 quarantined" in capsys.readouterr().out
     first = ("office-1", "temperature", datetime(2013, 7, 4, tzinfo=UTC), 69.88083514)
@@ -197,7 +197,7 @@ def test_quick_start(run, database, capsys):
 
 
 def test_conflicting_value_keeps_the_first(run, database, tmp_path):
-    """Of two values for one series and time the first in the file stays; the second is in quarantine with its row."""
+    """If a file has two values for a series and time, the first is stored and the second quarantined with its row."""
     path = tmp_path / "a.csv"
     path.write_text("time,temperature\n2024-01-01,1\n2024-01-02,5\n2024-01-01,2\n2024-01-01,1\n")
     assert run(path, sensor="office-1") == 0
@@ -205,8 +205,8 @@ def test_conflicting_value_keeps_the_first(run, database, tmp_path):
     with database.connect() as connection:
         rows = connection.execute("select topic, reason, payload from telemetry.quarantine").fetchall()
     assert rows == [("a.csv:4", "conflicting_value", b'{"time":"2024-01-01","temperature":"2"}')]
-    found = accounts(database)
-    assert (found["stored"], found["duplicate"], found["quarantined_readings"]) == (2, 1, 1)
+    account = accounts(database)
+    assert (account["stored"], account["duplicate"], account["quarantined_readings"]) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("connections", [1, 2, 3])
@@ -214,22 +214,22 @@ def test_conflicting_value_keeps_the_first(run, database, tmp_path):
 def test_conflicts_keep_the_first_over_several_connections(
     connections, name, run, settings, database, tmp_path, monkeypatch
 ):
-    """However rows are divided, the file's first value stays, each other one is in quarantine, and accounts balance."""
+    """However rows are divided, the first value is stored, others are quarantined, and the accounts balance."""
     monkeypatch.setattr(load, "READINGS", 30)
     settings.load_connections = connections
     first = weather(400)
-    # Far apart, close together, and in cells that are read one by one: all meet the first value of their time.
+    # Conflicts far apart, close together, and in cells that are decoded one by one.
     again = first.set_column(2, "temperature", pa.array([value + 1000 for value in first["temperature"].to_pylist()]))
-    parts = [one for start in range(0, 400, 20) for one in (first.slice(start, 20), again.slice(start, 20))]
+    parts = [part for start in range(0, 400, 20) for part in (first.slice(start, 20), again.slice(start, 20))]
     data = pa.concat_tables([*parts, again])
     if name == "a.csv":
         times = [f"{' ' * (row % 3 == 0)}{when.isoformat()}" for row, when in enumerate(data["timestamp"].to_pylist())]
         data = data.set_column(0, "timestamp", pa.array(times))
     assert run(write(tmp_path / name, data)) == 0
     assert table(database) == expected(first)
-    found = accounts(database)
+    account = accounts(database)
     assert reasons(database) == {"conflicting_value": 800}
-    assert (found["messages"], found["stored"], found["duplicate"], found["quarantined_readings"]) == (
+    assert (account["messages"], account["stored"], account["duplicate"], account["quarantined_readings"]) == (
         1200, 760, 720, 800,
     )  # fmt: skip
 
@@ -254,7 +254,7 @@ never,w1,20,50
 
 
 def test_bad_rows_are_quarantined_by_reason(run, database, tmp_path, capsys):
-    """Each bad row is held back for its own reason, the good ones around it are stored, and the exit status is 0."""
+    """Each bad row is quarantined for its own reason, good ones are stored, and the exit status is 0."""
     path = tmp_path / "bad.csv"
     path.write_text(BAD)
     assert run(path) == 0
@@ -271,8 +271,8 @@ def test_bad_rows_are_quarantined_by_reason(run, database, tmp_path, capsys):
         "unknown_quantity": 1,
         "malformed": 1,
     }
-    found = accounts(database)
-    assert (found["messages"], found["ignored"], found["stored"]) == (14, 1, 8)
+    account = accounts(database)
+    assert (account["messages"], account["ignored"], account["stored"]) == (14, 1, 8)
     assert "collector quarantine list" in capsys.readouterr().out
     with database.connect() as connection:
         [(topic, payload)] = connection.execute(
@@ -281,8 +281,8 @@ def test_bad_rows_are_quarantined_by_reason(run, database, tmp_path, capsys):
     assert (topic, payload) == ("bad.csv:13", b"2024-01-01T00:00:07Z,w1")
 
 
-def test_unreadable_bytes_cost_their_row_alone(run, database, tmp_path):
-    """Bytes that are not UTF-8, NUL characters and an unclosed quotation mark cost the rows they are in."""
+def test_unreadable_bytes_affect_their_row_only(run, database, tmp_path):
+    """Bytes that are not UTF-8, NUL characters and an unclosed quotation mark affect only their rows."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'time,temperature\n2024-01-01,1\n2024-01-02,\xff\n2024-01-03,\0\n2024-01-04,4\n2024-01-05,"5\n')
     assert run(path, sensor="office-1") == 0
@@ -291,7 +291,7 @@ def test_unreadable_bytes_cost_their_row_alone(run, database, tmp_path):
 
 
 def test_timezone_option(run, database, tmp_path):
-    """--timezone says where times without a zone belong."""
+    """--timezone is the zone of times without one."""
     path = tmp_path / "a.csv"
     path.write_text("time,temperature\n2024-07-01 12:00:00,1\n")
     assert run(path, sensor="w1", timezone="Europe/Athens") == 0
@@ -300,7 +300,7 @@ def test_timezone_option(run, database, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.ndjson"])
 def test_time_unit_option(name, run, database, tmp_path):
-    """--time-unit says what numbers count."""
+    """--time-unit is the unit of numeric times."""
     ticks = [1_700_000_000_123, 1_700_000_001_123]
     path = write(tmp_path / name, pa.table({"timestamp": ticks, "temperature": [1.0, 2.0]}))
     assert run(path, sensor="w1", time_unit=TimeUnit.MILLISECONDS) == 0
@@ -309,7 +309,7 @@ def test_time_unit_option(name, run, database, tmp_path):
 
 
 def test_nested_lines_are_live_messages(run, database, settings, tmp_path):
-    """A line of NDJSON means what the same message would, wherever its format has the values."""
+    """A line of NDJSON is decoded like the same message, in the format of its sensor."""
     known = json.loads(registry_text())
     known["types"]["weather"]["format"] = {"time": "/meta/at", "device": "/meta/who", "value": "/v", "quantity": "/q"}
     known["types"]["weather"]["quantities"]["humidity"]["pointer"] = "/data/rh"
@@ -318,7 +318,7 @@ def test_nested_lines_are_live_messages(run, database, settings, tmp_path):
     path.write_text(
         '{"meta": {"at": "2024-01-01T00:00:00Z", "who": "roof"}, "data": {"rh": 40}}\n'
         '{"meta": {"at": "2024-01-01T00:00:00Z", "who": "w1"}, "q": "temperature", "v": 3}\n'
-        '{"meta": {"at": "2024-01-01T00:00:01Z", "who": "nobody"}, "q": "temperature", "v": 3}\n'
+        '{"meta": {"at": "2024-01-01T00:00:01Z", "who": "unknown"}, "q": "temperature", "v": 3}\n'
         '{"meta": {"at": "2024-01-01T00:00:01Z", "who": "w1"}, "q": "temper'
     )
     assert run(path) == 0
@@ -338,7 +338,7 @@ def test_flat_lines_as_columns(run, database, tmp_path):
 
 
 def test_other_files_are_loaded(run, database, tmp_path, capsys):
-    """A missing file, an empty one, a directory and one cut off are one line each; the others are loaded."""
+    """A missing, an empty and a truncated file and a directory give one error line each; other files are loaded."""
     good = [write(tmp_path / name, weather()) for name in ("a.csv", "z.parquet")]
     whole = write(tmp_path / "whole.parquet", weather()).read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
@@ -353,8 +353,8 @@ def test_other_files_are_loaded(run, database, tmp_path, capsys):
         assert words in line
 
 
-def test_cut_off_archive_keeps_what_it_had(run, database, tmp_path, capsys):
-    """A compressed file that ends too early is loaded up to there, with one message; the whole one completes it."""
+def test_truncated_file_is_loaded_to_its_end(run, database, tmp_path, capsys):
+    """A truncated compressed file is loaded up to its end, with an error; the complete file adds the rest."""
     data = weather(60_000)
     path = write(tmp_path / "a.csv.gz", data)
     whole = path.read_bytes()
@@ -368,7 +368,7 @@ def test_cut_off_archive_keeps_what_it_had(run, database, tmp_path, capsys):
 
 
 def test_values_the_database_refuses(run, database, tmp_path):
-    """A row the database refuses is found among the others and held back alone."""
+    """A row that the database refuses is quarantined alone."""
     with database.connect() as connection:
         connection.execute("alter table telemetry.reading add constraint odd check (value <> 13)")
     path = tmp_path / "a.csv"
@@ -380,7 +380,7 @@ def test_values_the_database_refuses(run, database, tmp_path):
 
 
 def test_years_of_days(run, database, tmp_path):
-    """A file of more days than one transaction may touch loads whole, also when its rows are in no order."""
+    """A file with more days than a transaction may touch is loaded completely, also with unordered rows."""
     times = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=(day * 79) % 250) for day in range(250)]
     data = pa.table({"time": pa.array(times, pa.timestamp("us", "UTC")), "temperature": [float(n) for n in range(250)]})
     path = write(tmp_path / "a.parquet", data)
@@ -390,8 +390,8 @@ def test_years_of_days(run, database, tmp_path):
     assert accounts(database)["duplicate"] == 250
 
 
-def test_connection_lost_on_the_way(run, database, tmp_path, monkeypatch):
-    """When the server drops the connection in the middle, the load goes on with another one."""
+def test_lost_connection(run, database, tmp_path, monkeypatch):
+    """When the server drops the connection during a load, it continues with another connection."""
     monkeypatch.setattr(load, "READINGS", 50)
 
     @contextmanager
@@ -413,7 +413,7 @@ def test_connection_lost_on_the_way(run, database, tmp_path, monkeypatch):
 
 
 def test_killed_load_is_completed_by_another(database, settings, tmp_path):
-    """SIGKILL in the middle loses nothing that was stored, and running the same command again completes it."""
+    """After SIGKILL all stored readings remain, and the same command completes the load."""
     path = write(tmp_path / "a.parquet", weather(100_000))
     command = [PROGRAM, "load", path]
     environment = {**os.environ, "COLLECTOR_REGISTRY": str(settings.registry), "COLLECTOR_CLIENT_ID": "test"}
@@ -434,16 +434,16 @@ def test_killed_load_is_completed_by_another(database, settings, tmp_path):
     accounts(database)
 
 
-def test_wrong_options_touch_nothing(run, database, tmp_path):
-    """A sensor that the registry lacks is refused before the database hears of it."""
-    with pytest.raises(SettingError, match="--sensor nobody"):
-        run(tmp_path / "a.csv", sensor="nobody")
+def test_wrong_options_change_nothing(run, database, tmp_path):
+    """A sensor that the registry lacks is rejected before the database is used."""
+    with pytest.raises(SettingError, match="--sensor unknown"):
+        run(tmp_path / "a.csv", sensor="unknown")
     with database.connect() as connection:
         assert connection.execute("select count(*) from telemetry.sensor").fetchone() == (0,)
 
 
-def test_no_database_is_said(settings, tmp_path, monkeypatch):
-    """Without a database to begin with there is one message and nothing waits."""
+def test_unreachable_database(settings, tmp_path, monkeypatch):
+    """If the database is unreachable at the start, the command ends with one message."""
     monkeypatch.setenv("PGHOST", "127.0.0.1")
     monkeypatch.setenv("PGPORT", "1")
     with pytest.raises(DatabaseError, match="no connection to the database"):

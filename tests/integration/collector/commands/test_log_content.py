@@ -1,4 +1,4 @@
-"""What logs may not carry: payloads as a whole, and secrets."""
+"""Logs contain no complete payloads and no secrets."""
 
 import json
 
@@ -7,19 +7,19 @@ from fix_collector import until
 from fix_publish import Publisher
 
 MARK = "payload-4f1c"
-"""At the end of every payload here; a complaint may quote how it begins."""
+"""End of every payload here; an error may quote the beginning."""
 
 
 @pytest.fixture
 def publisher(broker):
-    """Publish to the broker of this session."""
-    found = Publisher(broker.environment())
-    yield found
-    found.close()
+    """Return a publisher to the broker of this session."""
+    publisher = Publisher(broker.environment())
+    yield publisher
+    publisher.close()
 
 
 def bad_payloads() -> list[bytes]:
-    """Return payloads that are refused for one reason each, with the mark at their end."""
+    """Return payloads that are rejected for different reasons, with the mark at their end."""
     end = f'"note": "{"x" * 200}{MARK}"}}'.encode()
     return [
         b"no JSON " + end,
@@ -33,11 +33,11 @@ def bad_payloads() -> list[bytes]:
 
 @pytest.mark.parametrize("command", ["run", "archive"])
 def test_no_whole_payload_and_no_secret_is_logged(command, database, broker, collectors, publisher, unique, tmp_path):
-    """Whatever comes in: no log line has the end of a payload, or a password."""
+    """No log line has the end of a payload or a password, whatever arrives."""
     environment = {**broker.environment(), "ARCHIVE_DIRECTORY": str(tmp_path / "archive")}
     running = collectors.start(environment, command)
     messages = [(f"{unique}/t0", payload) for payload in bad_payloads()]
-    messages.append((f"{unique}/nobody", b"unknown " * 20 + MARK.encode()))
+    messages.append((f"{unique}/unknown", b"unknown " * 20 + MARK.encode()))
     publisher.send((number, *message) for number, message in enumerate(messages))
     until(lambda: len(publisher.acknowledged) == len(messages))
     if command == "run":
@@ -46,6 +46,6 @@ def test_no_whole_payload_and_no_secret_is_logged(command, database, broker, col
             until(lambda: connection.execute(held).fetchone()[0] >= len(messages))
     running.wait_for("archived" if command == "archive" else "collected")
     assert running.stop() == 0
-    said = [json.dumps(line, ensure_ascii=False) for line in running.lines]
+    lines = [json.dumps(line, ensure_ascii=False) for line in running.lines]
     hidden = [MARK, database.environment["PGPASSWORD"], broker.environment()["MQTT_PASSWORD"]]
-    assert [line for line in said if any(one in line for one in hidden)] == []
+    assert [line for line in lines if any(secret in line for secret in hidden)] == []

@@ -18,8 +18,8 @@ KINDS = [
 ]
 
 
-def test_only_the_password_opens_it(any_broker):
-    """The generated password is accepted; a wrong one, and none, are not."""
+def test_password_is_required(any_broker):
+    """The generated password is accepted; a wrong one and no password are rejected."""
     port = int(any_broker.environment()["MQTT_PORT"])
     assert brokers.answers("127.0.0.1", port, any_broker.username, any_broker.password)
     assert not brokers.answers("127.0.0.1", port, any_broker.username, "wrong")
@@ -27,17 +27,17 @@ def test_only_the_password_opens_it(any_broker):
 
 
 def test_listens_on_the_loopback_address_only(any_broker):
-    """Nothing but 127.0.0.1 is open, so a port of another loopback address is refused."""
+    """The broker listens on 127.0.0.1 only: its port on another loopback address is closed."""
     with pytest.raises(OSError, match=r"refused|timed out"):
         socket.create_connection(("127.0.0.2", any_broker.port), timeout=5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_taken_port_is_replaced(kind, tmp_path):
-    """A port that is taken becomes a free one; a free one is used."""
+    """A free port is used; one that is taken is replaced by a free one."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with LocalBroker(tmp_path / "one", kind=kind, port=port) as running:
+        with LocalBroker(tmp_path / "first", kind=kind, port=port) as running:
             assert running.port != port
     with LocalBroker(tmp_path / "two", kind=kind, port=port) as running:
         assert running.port == port
@@ -45,7 +45,7 @@ def test_taken_port_is_replaced(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_secrets_are_private(kind, tmp_path):
-    """No file that holds the password can be read by others."""
+    """No file with the password is readable for others."""
     with LocalBroker(tmp_path / "b", kind=kind) as running:
         for path in (tmp_path / "b").rglob("*"):
             if path.is_file() and running.password.encode() in path.read_bytes():
@@ -55,7 +55,7 @@ def test_secrets_are_private(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_broker_on_the_directory_is_refused(kind, tmp_path):
-    """Two brokers never share a directory: the second is told which process has it."""
+    """Two brokers never share a directory: the error of the second names the process of the first."""
     with LocalBroker(tmp_path / "b", kind=kind) as running:
         with pytest.raises(BrokerError, match=f"kill {running.pid}"):
             LocalBroker(tmp_path / "b", kind=kind).start()
@@ -66,7 +66,7 @@ def test_second_broker_on_the_directory_is_refused(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_dying_broker_shows_its_log(kind, tmp_path, monkeypatch):
-    """A broker that ends at once is an error that holds what it said."""
+    """A broker that ends immediately is an error with its log."""
     running = LocalBroker(tmp_path / "b", kind=kind)
     (tmp_path / "b").mkdir()
     bad = tmp_path / "b" / "bad.conf"
@@ -80,7 +80,7 @@ def test_dying_broker_shows_its_log(kind, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_below_a_private_directory(kind, tmp_path):
-    """Below a directory that only its owner may enter the broker still starts and stores."""
+    """The broker starts and stores below a directory that only its owner may enter."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     with LocalBroker(private / "b", kind=kind) as running:
@@ -88,7 +88,7 @@ def test_runs_below_a_private_directory(kind, tmp_path):
 
 
 def connect(running, client_id, *, on_message=None):
-    """Return a connected client with a persistent session that acknowledges by hand."""
+    """Return a connected client with a persistent session and manual acknowledgements."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True)
     client.username_pw_set(running.username, running.password)
     client.on_message = on_message
@@ -97,7 +97,7 @@ def connect(running, client_id, *, on_message=None):
 
 
 def turn_until(client, condition, what):
-    """Run the client's network loop until ``condition``; its own deadline makes a missing event an error."""
+    """Run the client's network loop until ``condition``, with a deadline."""
     deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
@@ -106,14 +106,14 @@ def turn_until(client, condition, what):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_broker_keeps_what_it_acknowledged(kind, tmp_path, unique):
-    """Messages that a broker acknowledged reach an absent subscriber's session after the broker was killed."""
+def test_killed_broker_keeps_acknowledged_messages(kind, tmp_path, unique):
+    """Acknowledged messages are in the session of an absent subscriber after the broker was killed."""
     if kind == "mosquitto" and not brokers.sqlite_plugin(brokers.executable(kind)):
         pytest.skip("this mosquitto has no plugin for SQLite: it keeps what its last snapshot has")
     expected = {str(number).encode() for number in range(2000)}
     with LocalBroker(tmp_path / "b", kind=kind) as running:
         port = running.port
-        granted, acknowledged, found = [], [], set()
+        granted, acknowledged, received = [], [], set()
         reader = connect(running, f"{unique}-reader")
         reader.on_subscribe = lambda *_: granted.append(True)
         reader.subscribe(f"{unique}/#", 1)
@@ -124,7 +124,7 @@ def test_killed_broker_keeps_what_it_acknowledged(kind, tmp_path, unique):
         for payload in sorted(expected):
             writer.publish(f"{unique}/a", payload, qos=1)
         turn_until(writer, lambda: len(acknowledged) == len(expected), "acknowledgement")
-        writer.publish(f"{unique}-none", b"", qos=1)  # once this is answered, a commit lies behind those before it
+        writer.publish(f"{unique}-none", b"", qos=1)  # after its answer, the messages before it are committed
         turn_until(writer, lambda: len(acknowledged) > len(expected), "acknowledgement")
         running.kill()
         assert running.pid is None
@@ -132,18 +132,18 @@ def test_killed_broker_keeps_what_it_acknowledged(kind, tmp_path, unique):
         assert running.port == port
 
         def take(client, _data, message):
-            found.add(message.payload)
+            received.add(message.payload)
             client.ack(message.mid, message.qos)
 
         reader = connect(running, f"{unique}-reader", on_message=take)
-        turn_until(reader, lambda: found == expected, "redelivery")
+        turn_until(reader, lambda: received == expected, "redelivery")
         reader.disconnect()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopping_keeps_sessions(kind, tmp_path, unique):
-    """After a clean stop another broker object on the directory has the same password and sessions."""
-    found = []
+    """After an orderly stop another broker on the directory has the same password and sessions."""
+    received = []
     with LocalBroker(tmp_path / "b", kind=kind) as running:
         granted, acknowledged = [], []
         reader = connect(running, f"{unique}-reader")
@@ -153,19 +153,19 @@ def test_stopping_keeps_sessions(kind, tmp_path, unique):
         reader.disconnect()
         writer = connect(running, f"{unique}-writer")
         writer.on_publish = lambda *_: acknowledged.append(True)
-        writer.publish(f"{unique}/a", b"kept", qos=1)
+        writer.publish(f"{unique}/a", b"stored", qos=1)
         turn_until(writer, lambda: acknowledged, "acknowledgement")
         writer.disconnect()
     with LocalBroker(tmp_path / "b", kind=kind) as again:
-        reader = connect(again, f"{unique}-reader", on_message=lambda _c, _d, message: found.append(message.payload))
-        turn_until(reader, lambda: found, "delivery")
+        reader = connect(again, f"{unique}-reader", on_message=lambda _c, _d, message: received.append(message.payload))
+        turn_until(reader, lambda: received, "delivery")
         reader.disconnect()
-    assert found == [b"kept"]
+    assert received == [b"stored"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or "mosquitto" not in brokers.installed(), reason="needs root and mosquitto")
-def test_mosquitto_as_root_gives_up_its_rights(tmp_path_factory):
-    """Where the way to its directory is open, mosquitto started as root runs as its own user."""
+def test_mosquitto_as_root_drops_its_rights(tmp_path_factory):
+    """Mosquitto started as root runs as its own user if that user can reach the directory."""
     import pwd
     import shutil
     import tempfile
@@ -182,8 +182,8 @@ def test_mosquitto_as_root_gives_up_its_rights(tmp_path_factory):
         shutil.rmtree(directory)
 
 
-def test_unknown_program_says_what_to_install(monkeypatch, tmp_path):
-    """Without any broker the error says what to install."""
+def test_missing_broker_names_the_packages(monkeypatch, tmp_path):
+    """Without any broker the error names the packages to install."""
     monkeypatch.setattr(brokers, "executable", lambda _: None)
     with pytest.raises(BrokerError, match="install mosquitto"):
         LocalBroker(tmp_path)

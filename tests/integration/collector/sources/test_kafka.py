@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FETCH, OFFSET_COMMIT = 1, 8
 TOPIC_AUTHORIZATION_FAILED = 29
 
-# What the database does here is the same on both editions, and held by other tests.
+# The database behaves the same on both editions here, as other tests check.
 ONE_EDITION = pytest.mark.parametrize("edition", ["postgresql"])
 
 
@@ -28,21 +28,21 @@ def reading(number: int) -> bytes:
 
 
 def records(prefix: str, begin: int, end: int) -> list[tuple[str, bytes]]:
-    """Return records of four sensors' readings, their numbers from ``begin`` to before ``end``."""
+    """Return records with the readings ``begin`` to before ``end`` of four sensors."""
     return [(f"{prefix}/t{number % 4}", reading(number)) for number in range(begin, end)]
 
 
 def counts(connection) -> dict:
-    """Return the one row of the accounts."""
+    """Return the row of the accounts."""
     cursor = connection.execute("select * from telemetry.accounting")
     return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
 
 
 def stored_once(connection, count: int, timeout: float = 60) -> None:
-    """Wait until readings 0 to ``count`` are stored, and see that each is there once and the accounts balance."""
+    """Wait for readings 0 to ``count``; check that each is stored once and the accounts balance."""
     until(lambda: counts(connection)["stored"] >= count, timeout, f"{counts(connection)}")
-    found = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
-    assert found == (count, count * (count - 1) / 2)
+    total = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
+    assert total == (count, count * (count - 1) / 2)
     assert counts(connection)["balanced"]
 
 
@@ -60,7 +60,7 @@ def start(collectors):
 
 
 def test_records_arrive(database, kafka, start, unique):
-    """What is on the topic is in SQL and in balanced accounts of source kafka; SIGTERM leaves all offsets committed."""
+    """Records become readings with balanced accounts of source kafka; SIGTERM leaves all offsets committed."""
     kafka.send(records(unique, 0, 1000))
     running = start(kafka)
     with database.connect() as connection:
@@ -78,7 +78,7 @@ def test_records_arrive(database, kafka, start, unique):
 
 @ONE_EDITION
 def test_records_of_every_kind(database, kafka, start, unique):
-    """The topic is the header's or the key's; what lacks one or can't be used is quarantined, a tombstone ignored."""
+    """The header or the key is the topic; records without a valid topic are quarantined, tombstones ignored."""
     far = 9_999_999_999_999  # year 2286, in milliseconds: Kafka takes any timestamp from a producer
     kafka.send([("elsewhere", reading(0))], headers=[("mqtt-topic", f"{unique}/t0".encode())])
     kafka.send([(f"{unique}/t1", reading(1))], headers=[("received", b"9" * 30), ("qos", b"x"), ("retained", None)])
@@ -89,9 +89,9 @@ def test_records_of_every_kind(database, kafka, start, unique):
     start(kafka)
     with database.connect() as connection:
         until(lambda: counts(connection)["messages"] == 10)
-        found = counts(connection)
-        assert (found["stored"], found["ignored"], found["quarantined_messages"]) == (4, 2, 4)
-        assert found["balanced"]
+        account = counts(connection)
+        assert (account["stored"], account["ignored"], account["quarantined_messages"]) == (4, 2, 4)
+        assert account["balanced"]
         arrived = connection.execute("select received_at from telemetry.reading where value = 3").fetchone()[0]
         assert arrived == datetime.fromtimestamp(1772366405, tz=UTC)
         rows = connection.execute("select topic, payload, reason from telemetry.quarantine").fetchall()
@@ -106,7 +106,7 @@ def test_records_of_every_kind(database, kafka, start, unique):
 
 @ONE_EDITION
 def test_killed(database, kafka, start, unique):
-    """Killed in the middle of a load and started again, three times over: every reading is there, once."""
+    """After three kills in the middle of a load every reading is stored once."""
     load = 20_000
     with database.connect() as connection:
         for turn in range(3):
@@ -121,19 +121,19 @@ def test_killed(database, kafka, start, unique):
 
 @ONE_EDITION
 def test_rebalancing(database, own_kafka, start, unique):
-    """Collectors come, stop and are killed while records flow: each reading is there once, none but a kill repeats."""
+    """Collectors start, stop and are killed under load: each reading is stored once, only kills repeat records."""
     sent, kafka = 0, own_kafka
-    # The mock takes a group for settled when its leader has spoken, refuses members that speak later (a broker answers
-    # them), makes a new generation for them, and takes no offsets meanwhile (a broker does). The leader asks for
-    # metadata before it speaks: when every answer takes this long, the others are first.
+    # The mock considers a group stable when its leader has sent the assignment. It refuses later members (a broker
+    # answers them), makes a new generation for them, and accepts no offsets meanwhile (a broker does). The leader
+    # requests metadata before: with this delay of every answer, the others are first.
     kafka.cluster.answer_after(250)
-    # The mock drops members that do not come back to a rebalance within a second less than this; machines may be busy.
+    # The mock drops members that rejoin later than a second less than this; machines may be busy.
     patient = {"KAFKA_SESSION_SECONDS": "4"}
     first = start(kafka, **patient, COLLECTOR_CLIENT_ID=f"{unique}-1")
     with database.connect() as connection:
 
         def flow(runner, event: str) -> None:
-            """Send records, the collectors close behind, until ``runner`` has logged ``event`` with partitions."""
+            """Send records, which the collectors read, until ``runner`` has logged ``event`` with partitions."""
             nonlocal sent
             begun, deadline = sent, time.monotonic() + 60
 
@@ -168,7 +168,7 @@ def test_rebalancing(database, own_kafka, start, unique):
 
 @ONE_EDITION
 def test_database_away(database, kafka, start, unique):
-    """While the database is away partitions are paused and no more is read than fits; then all is stored once."""
+    """While the database is away partitions are paused at the limit; afterwards all records are stored once."""
     limit = 300
     running = start(kafka, COLLECTOR_MAX_BATCH_MESSAGES=str(limit))
     name = database.environment["PGDATABASE"]
@@ -180,7 +180,7 @@ def test_database_away(database, kafka, start, unique):
         before = len(running.lines)
         running.wait_for("nothing arrived", count=sum(line["event"] == "nothing arrived" for line in running.lines) + 2)
         waiting = [line["waiting"] for line in running.lines[before:] if "waiting" in line]
-        # The batch that waits may exceed its limit by what one look into librdkafka's queue brings.
+        # The gathering batch may exceed its limit by the records of one consume call.
         assert waiting
         assert all(limit <= count <= limit + 2_001 for count in waiting)
         assert kafka.committed() == {}
@@ -193,8 +193,8 @@ def test_database_away(database, kafka, start, unique):
     assert sum(kafka.committed().values()) == 30_000
 
 
-def test_pausing_loses_and_repeats_nothing(kafka, unique, monkeypatch):
-    """Partitions that are paused and resumed again and again bring each record once."""
+def test_pausing_reads_each_record_once(kafka, unique, monkeypatch):
+    """Partitions that are paused and resumed repeatedly deliver each record once."""
     monkeypatch.setattr("collector.sources.kafka._PAUSE_AFTER_SECONDS", 0.0)
     monkeypatch.setattr("collector.sources.kafka._MOST_RECORDS", 100)
 
@@ -237,7 +237,7 @@ def test_pausing_loses_and_repeats_nothing(kafka, unique, monkeypatch):
 
 @ONE_EDITION
 def test_kafka_away(database, own_kafka, start, unique):
-    """Brokers that go away while reading are waited for and read on from; so are those away at the start."""
+    """The collector waits for unreachable brokers, at the start and later, and then continues."""
     running = start(own_kafka)
     own_kafka.send(records(unique, 0, 100))
     with database.connect() as connection:
@@ -255,7 +255,7 @@ def test_kafka_away(database, own_kafka, start, unique):
 
 @ONE_EDITION
 def test_stops_while_kafka_is_away(database, own_kafka, start, unique):
-    """SIGTERM ends a collector whose brokers are away."""
+    """SIGTERM stops a collector whose brokers are unreachable."""
     running = start(own_kafka)
     own_kafka.send(records(unique, 0, 100))
     with database.connect() as connection:
@@ -267,7 +267,7 @@ def test_stops_while_kafka_is_away(database, own_kafka, start, unique):
 
 @ONE_EDITION
 def test_failed_commits(database, kafka, start, unique):
-    """Offsets that the cluster does not take at first are committed with a later request."""
+    """Offsets whose commit failed are committed with a later request."""
     running = start(kafka)
     kafka.cluster.fail(OFFSET_COMMIT, *[16] * 3)  # NOT_COORDINATOR
     kafka.send(records(unique, 0, 100))
@@ -279,9 +279,9 @@ def test_failed_commits(database, kafka, start, unique):
 
 @ONE_EDITION
 def test_missing_topic(database, kafka_cluster, start, unique):
-    """A topic that does not exist is waited for, with a warning, and read once it does."""
+    """The collector waits for a missing topic, with a warning, and then reads it."""
     topic = KafkaTopic(kafka_cluster, create=False)
-    kafka_cluster.refuse(topic.name, 3)  # UNKNOWN_TOPIC_OR_PART: the mock would make it when asked
+    kafka_cluster.refuse(topic.name, 3)  # UNKNOWN_TOPIC_OR_PART: the mock would create it at the first request
     running = start(topic, assigned=False)
     running.wait_for("the topic does not exist yet; waiting for it")
     kafka_cluster.refuse(topic.name, 0)
@@ -294,7 +294,7 @@ def test_missing_topic(database, kafka_cluster, start, unique):
 @ONE_EDITION
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
 def test_refused(database, kafka, start, late):
-    """A cluster that refuses the topic ends the collector with status 1 and one line that says what to check."""
+    """A cluster that refuses the topic ends the collector with status 1 and one line with the settings to check."""
     if not late:
         kafka.cluster.refuse(kafka.name, TOPIC_AUTHORIZATION_FAILED)
     running = start(kafka, assigned=late)
@@ -302,21 +302,21 @@ def test_refused(database, kafka, start, late):
     kafka.cluster.fail(FETCH, *[TOPIC_AUTHORIZATION_FAILED] * 3)
     assert running.process.wait(60) == 1
     running._reader.join(5)
-    said = [line["event"] for line in running.lines if line["event"].startswith("collector: ")]
-    assert len(said) == 1
-    assert "refuses this client" in said[0]
-    assert "Check KAFKA_TOPIC" in said[0]
+    errors = [line["event"] for line in running.lines if line["event"].startswith("collector: ")]
+    assert len(errors) == 1
+    assert "refuses this client" in errors[0]
+    assert "Check KAFKA_TOPIC" in errors[0]
     assert not any("Traceback" in line["event"] for line in running.lines)
 
 
 @pytest.mark.parametrize("command", [["run", "--source", "kafka"], ["forward"]], ids=lambda command: command[0])
 def test_without_the_package(tmp_path, command):
-    """Where confluent-kafka is not installed everything else works, and what needs it says how to install it."""
+    """Without confluent-kafka everything else works, and commands that need it name the package to install."""
     code = (
         "import sys; sys.modules['confluent_kafka'] = None; from collector.cli import main; "
         f"sys.argv[1:] = {command!r}; main()"
     )
     (tmp_path / "sensors.json").write_text('{"subscribe": ["a/#"], "types": {}, "sensors": []}')
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "collector: Kafka needs one more package: pip install 'sensor-warehouse[kafka]'\n"
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "collector: Kafka needs one more package: pip install 'sensor-warehouse[kafka]'\n"

@@ -1,4 +1,4 @@
-"""Collectors that share the load: one that is killed or frozen leaves nothing behind and holds nothing up."""
+"""Failover in a share group: a killed or frozen collector loses no message and blocks no other."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from local_services.broker import BrokerSettings, LocalBroker, executable
 
 pytestmark = [
     pytest.mark.skipif(executable("mosquitto") is None, reason="mosquitto is not installed: no shared subscriptions"),
-    # What is held here is between collectors and broker: one edition of the database is enough.
+    # These tests are about collectors and broker: one edition of the database is enough.
     pytest.mark.parametrize("edition", ["postgresql"]),
 ]
 
@@ -24,20 +24,20 @@ SECONDS_TO_MOVE = 10
 
 
 def readings(topic: str, first: int, count: int):
-    """Yield (number, topic, payload) of ``count`` readings, each of another instant."""
+    """Yield (number, topic, payload) of ``count`` readings with different times."""
     for number in range(first, first + count):
         instant = (BEGIN + timedelta(milliseconds=number)).isoformat(timespec="milliseconds")
         yield number, f"{topic}/t{number % 4}", json.dumps({"timestamp": instant, "temperature": number}).encode()
 
 
 class Group:
-    """Three collectors, a publisher, and what has come of it."""
+    """Three collectors, a publisher and the stored readings."""
 
     def __init__(self, broker, collectors, topic) -> None:
         self.topic, self.broker, self.collectors = topic, broker, collectors
         self.members = {name: self.start(f"{topic}-{name}") for name in "abc"}
-        for one in self.members.values():
-            one.wait_for("subscribed", timeout=60)
+        for member in self.members.values():
+            member.wait_for("subscribed", timeout=60)
         self.publisher = Publisher(broker.environment())
         self.published = 0
 
@@ -57,18 +57,18 @@ class Group:
         return connection.execute("select count(*) from telemetry.reading").fetchone() == (self.published,)
 
     def check(self, connection) -> None:
-        """Wait until every reading is stored; fail where one is there twice or the accounts don't balance."""
+        """Wait until every reading is stored; check that each is stored once and the accounts balance."""
         until(lambda: self.all_stored(connection), what="readings are missing")
         total = connection.execute("select count(*), sum(value) from telemetry.reading").fetchone()
         assert total == (self.published, sum(range(self.published)))
         assert connection.execute("select balanced from telemetry.accounting").fetchone() == (True,)
 
-    def inherited(self) -> bool:
-        """Return whether one of the members has taken over from another."""
-        return any(line["event"] == "taken over" for one in self.members.values() for line in one.lines)
+    def taken_over(self) -> bool:
+        """Return whether a member has taken over the session of another."""
+        return any(line["event"] == "taken over" for member in self.members.values() for line in member.lines)
 
     def flow_until(self, true, seconds: float) -> float:
-        """Publish a hundred readings each tenth of a second until ``true()``; return after how many seconds it was."""
+        """Publish a thousand readings per second until ``true()``; return the seconds that took."""
         begun = time.monotonic()
         while not true():
             assert time.monotonic() - begun < seconds, "it took too long"
@@ -79,7 +79,7 @@ class Group:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
-    """Start a mosquitto that hands out so few messages at a time that most of a session waits in its queue."""
+    """Start a mosquitto with a small window, so that most messages of a session wait in its queue."""
     settings = BrokerSettings(max_inflight=100)
     with LocalBroker(tmp_path_factory.mktemp("broker"), "mosquitto", settings=settings) as running:
         yield running
@@ -87,24 +87,24 @@ def broker(tmp_path_factory):
 
 @pytest.fixture
 def group(database, broker, collectors, unique):
-    """Start three collectors on mosquitto that share what is published."""
-    found = Group(broker, collectors, unique)
-    yield found
-    found.publisher.close()
+    """Start three collectors of a share group on mosquitto."""
+    group = Group(broker, collectors, unique)
+    yield group
+    group.publisher.close()
 
 
-def test_killed_members_are_inherited(database, group):
-    """One is killed under load, then the rest, and one starts under a new name: every reading is there, once."""
+def test_takeover_of_killed_members(database, group):
+    """One member is killed under load, then all, and a new one starts: every reading is stored once."""
     with database.connect() as connection:
         group.publish(2_000)
         until(lambda: group.all_stored(connection), what="the three of them don't collect")
         group.members.pop("b").kill()
-        group.flow_until(group.inherited, 3 * SECONDS_TO_MOVE)
-        # From here on nothing goes to the lost one: what is published is stored without anybody's help.
+        group.flow_until(group.taken_over, 3 * SECONDS_TO_MOVE)
+        # From here on the broker sends nothing to the lost member: all readings are stored directly.
         group.publish(1_000)
-        until(lambda: group.all_stored(connection), what="readings wait for the one that is lost")
-        for one in group.members.values():
-            one.kill()
+        until(lambda: group.all_stored(connection), what="readings wait for the lost member")
+        for member in group.members.values():
+            member.kill()
         group.publish(1_000)
         until(lambda: len(group.publisher.acknowledged) == group.published, what="the broker does not acknowledge")
         new = group.start(f"{group.topic}-new")
@@ -113,32 +113,32 @@ def test_killed_members_are_inherited(database, group):
     assert new.stop() == 0
 
 
-def test_a_frozen_member_is_inherited(database, group):
-    """One is frozen under load, and another takes over from it; once it is thawed it takes part again."""
+def test_takeover_of_a_frozen_member(database, group):
+    """A member is frozen under load and another takes over; when it continues it takes part again."""
     frozen = group.members.pop("b")
     with database.connect() as connection:
         group.publish(2_000)
         frozen.process.send_signal(signal.SIGSTOP)
-        group.flow_until(group.inherited, 3 * SECONDS_TO_MOVE)
+        group.flow_until(group.taken_over, 3 * SECONDS_TO_MOVE)
         group.publish(1_000)
-        until(lambda: group.all_stored(connection), what="readings wait for the one that is frozen")
+        until(lambda: group.all_stored(connection), what="readings wait for the frozen member")
         frozen.process.send_signal(signal.SIGCONT)
         frozen.wait_for("subscribed", count=2)
         group.publish(1_000)
         group.check(connection)
-    for one in (frozen, *group.members.values()):
-        assert one.stop() == 0
+    for member in (frozen, *group.members.values()):
+        assert member.stop() == 0
 
 
-def test_a_writer_that_is_frozen_lets_go(database):
-    """The database ends a writer that falls silent in a transaction, so that an heir can write what it had in hand."""
+def test_locks_of_a_frozen_writer_are_released(database):
+    """The database ends a writer that is idle in a transaction, so that its successor can write the same rows."""
     birth = "insert into telemetry.birth (topic, received_at, payload) values ('t', now(), '')"
     writer = Writer("mqtt", "frozen")
     writer.connection().execute("begin")
     writer.connection().execute(birth)
-    with database.connect() as heir:
-        heir.execute("set statement_timeout = '20s'")
-        heir.execute(birth)  # waits for the same key until it is free
+    with database.connect() as successor:
+        successor.execute("set statement_timeout = '20s'")
+        successor.execute(birth)  # waits for the lock on the same key
     with pytest.raises(errors.IdleInTransactionSessionTimeout):
         writer.connection().execute("commit")
     writer.close()

@@ -1,4 +1,4 @@
-"""``collector run`` over TLS and with passwords: what works, and what it says when it does not."""
+"""``collector run`` over TLS and with passwords: success and error messages."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ from fix_collector import until
 
 from local_services.broker import HOST, LocalBroker, executable, free_port
 
-# What is held here is between collector and broker: one edition of the database is enough.
+# These tests are about collector and broker: one edition of the database is enough.
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"])
 
 READING = json.dumps({"timestamp": "2026-03-01T12:00:00Z", "temperature": 20}).encode()
 
 
 class TlsBroker:
-    """A mosquitto that speaks TLS only and asks for a password."""
+    """A mosquitto with TLS only and a password."""
 
     def __init__(self, directory: Path) -> None:
         self.authority = make_authority(directory, "right")
@@ -63,7 +63,7 @@ class TlsBroker:
                 return client
 
     def close(self) -> None:
-        """End the broker."""
+        """Stop the broker."""
         self.process.kill()
         self.process.wait()
         self.log.close()
@@ -71,9 +71,9 @@ class TlsBroker:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
-    """A TLS broker; skipped by name where mosquitto or openssl is missing."""
-    for program, found in (("mosquitto", executable("mosquitto")), ("openssl", shutil.which("openssl"))):
-        if not found:
+    """Start a TLS broker; skipped if mosquitto or openssl is missing."""
+    for program, path in (("mosquitto", executable("mosquitto")), ("openssl", shutil.which("openssl"))):
+        if not path:
             pytest.skip(f"TLS is not tested: {program} is not installed")
     running = TlsBroker(tmp_path_factory.mktemp("tls"))
     yield running
@@ -81,7 +81,7 @@ def tls(tmp_path_factory):
 
 
 def test_readings_over_tls(database, tls, collectors, unique):
-    """With the right authority and password readings arrive over TLS, many and large ones too, and SIGTERM drains."""
+    """With the right authority and password, many and large messages arrive over TLS, and SIGTERM drains."""
     client = tls.client()
     running = collectors.start(tls.environment)
     items = [{"timestamp": f"2026-03-01T11:00:00.{n:06}Z", "temperature": n} for n in range(20_000)]
@@ -101,7 +101,7 @@ def test_readings_over_tls(database, tls, collectors, unique):
 
 
 def test_wrong_authority(database, tls, collectors):
-    """A broker that another authority vouches for is not spoken to: a warning says why, and it tries again."""
+    """A broker with a certificate of another authority is not used: a warning has the reason, and it retries."""
     tls.client().disconnect()
     running = collectors.start({**tls.environment, "MQTT_CA_FILE": str(tls.stranger)}, subscribed=False)
     line = running.wait_for("broker away", count=2)
@@ -113,24 +113,24 @@ def test_wrong_authority(database, tls, collectors):
 
 
 def test_name_that_the_certificate_does_not_have(database, tls, collectors):
-    """A certificate of the right authority for another name is not accepted."""
+    """A certificate of the right authority for another name is rejected."""
     running = collectors.start({**tls.environment, "MQTT_HOST": "localhost"}, subscribed=False)
     assert "certificate verify failed" in running.wait_for("broker away")["reason"]
     assert running.stop() == 0
 
 
 @pytest.mark.parametrize("variable", ["MQTT_CA_FILE", "MQTT_CERT_FILE"])
-def test_files_that_are_not_there(database, tls, collectors, variable):
-    """A certificate file that is not there ends the collector before it connects, naming the variable."""
+def test_missing_files(database, tls, collectors, variable):
+    """A missing certificate file ends the collector before it connects, with the name of the variable."""
     running = collectors.start({**tls.environment, variable: "nowhere.pem"}, subscribed=False)
     assert running.process.wait(30) == 2
     running.stop()
     assert any(f"{variable}: no such file nowhere.pem" in line["event"] for line in running.lines)
 
 
-@pytest.mark.parametrize("variables", [{"MQTT_PASSWORD": "wrong-password"}, {"MQTT_USERNAME": "nobody"}])
+@pytest.mark.parametrize("variables", [{"MQTT_PASSWORD": "wrong-password"}, {"MQTT_USERNAME": "unknown"}])
 def test_wrong_password(database, tls, collectors, variables):
-    """A broker that refuses the password ends the collector with one message naming the variables, not the secret."""
+    """A rejected password ends the collector with one message that names the variables, not the secret."""
     running = collectors.start({**tls.environment, **variables}, subscribed=False)
     assert running.process.wait(30) == 1
     running.stop()
@@ -143,7 +143,7 @@ def test_wrong_password(database, tls, collectors, variables):
 
 
 def test_wrong_password_without_tls(database, any_broker, collectors):
-    """Each broker's way of refusing a password ends the collector with the same message."""
+    """Every broker's refusal of a password ends the collector with the same message."""
     running = collectors.start({**any_broker.environment(), "MQTT_PASSWORD": "wrong-password"}, subscribed=False)
     assert running.process.wait(30) == 1
     running.stop()

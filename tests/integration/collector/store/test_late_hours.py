@@ -1,4 +1,4 @@
-"""Hours that get readings late are noted with the readings."""
+"""Late hours are recorded with their readings."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,13 +25,13 @@ def batch(*readings: tuple[int, datetime]) -> Batch:
 
 
 def noted(database) -> list[tuple[int, datetime]]:
-    """Return the noted hours."""
+    """Return the recorded hours."""
     with database.connect() as connection:
         return connection.execute("select series_id, bucket from telemetry.late_hour order by 1, 2").fetchall()
 
 
-def test_hours_that_ended_two_hours_ago_are_noted(database):
-    """Each once, with its series; what comes in time leaves no note, nor does the hour just before."""
+def test_hours_that_ended_two_hours_ago_are_recorded(database):
+    """Each late hour is recorded once per series; current readings and the hour before are not recorded."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     old = hour - 1000 * HOUR
     readings = [
@@ -43,8 +43,8 @@ def test_hours_that_ended_two_hours_ago_are_noted(database):
     assert noted(database) == [(1, old), (2, hour - 4 * HOUR)]
 
 
-def test_duplicates_and_new_readings_of_a_noted_hour_note_it_again(database):
-    """The note gets the time of the last late reading, to the minute."""
+def test_further_readings_update_a_recorded_hour(database):
+    """The record has the time of the last late reading, to the minute."""
     old = datetime(2025, 6, 1, tzinfo=UTC)
     writer = Writer("mqtt", "test")
     writer.write(batch((1, old)), lambda _: None)
@@ -56,14 +56,14 @@ def test_duplicates_and_new_readings_of_a_noted_hour_note_it_again(database):
     assert age < timedelta(minutes=5)
 
 
-def test_no_note_without_its_readings(database):
-    """A transaction that fails after the notes leaves neither."""
+def test_failed_transaction_records_nothing(database):
+    """A transaction that fails after recording leaves neither hours nor readings."""
     with database.connect() as connection:
         connection.execute("alter table telemetry.intake add constraint broken check (source <> 'mqtt') not valid")
     writer = Writer("mqtt", "test")
-    one = batch((1, datetime(2025, 6, 1, tzinfo=UTC)))
+    late = batch((1, datetime(2025, 6, 1, tzinfo=UTC)))
     with pytest.raises(psycopg.errors.CheckViolation):
-        writer._commit(one)
+        writer._commit(late)
     writer.close()
     assert noted(database) == []
     with database.connect() as connection:

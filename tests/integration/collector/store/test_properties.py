@@ -1,4 +1,4 @@
-"""Whatever comes, in whatever order and however cut: the same table, balanced accounts, exact means."""
+"""Properties of the store for any messages, order and batches: same table, balanced accounts, exact means."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ REGISTRY = sensors_file.parse(
     ).encode()
 )
 
-# Few sensors, few instants and few values, so that duplicates and conflicts are the rule.
+# Few sensors, times and values, so that duplicates and conflicts are frequent.
 reading = st.fixed_dictionaries(
     {"timestamp": st.integers(0, 40).map(lambda n: (BEGIN + timedelta(seconds=30 * n)).isoformat())},
     optional={"temperature": st.sampled_from([1, 2.5, -0.0, 0.0, 1e300, "x", None, math.nan]), "other": st.just(1)},
@@ -69,7 +69,7 @@ def start(database) -> tuple[Writer, Decoder]:
 
 
 def write(writer: Writer, decoder: Decoder, messages: list[Message], at: list[int]) -> None:
-    """Write ``messages`` in batches that end ``at`` these places."""
+    """Write ``messages`` in batches that end ``at`` these positions."""
     edges = sorted({0, len(messages), *(cut % (len(messages) + 1) for cut in at)})
     for begin, end in itertools.pairwise(edges):
         writer.write(Batch.of(messages[begin:end], decoder.decode), decoder.decode)
@@ -90,10 +90,10 @@ EXAMPLES = settings(
 @given(
     st.lists(message, max_size=25), st.lists(st.integers(0, 25), max_size=5), st.lists(st.integers(0, 25), max_size=5)
 )
-def test_cuts_do_not_matter(database, messages, one, other):
-    """The same messages cut into other batches give the same readings and the same balanced accounts."""
+def test_batch_sizes_do_not_matter(database, messages, first, second):
+    """The same messages in other batches give the same readings and the same balanced accounts."""
     results = []
-    for edges in (one, other):
+    for edges in (first, second):
         writer, decoder = start(database)
         write(writer, decoder, messages, edges)
         writer.close()
@@ -110,15 +110,14 @@ def test_cuts_do_not_matter(database, messages, one, other):
 @EXAMPLES
 @given(st.lists(message, max_size=15), st.randoms(use_true_random=False), cuts)
 def test_repetition_and_order_do_not_matter(database, messages, chance, at):
-    """Messages that don't contradict each other give one table in whatever order, however often they come."""
+    """Messages without conflicts give the same table in any order and with any repetition."""
     writer, decoder = start(database)
     seen: dict[tuple[int, int], float] = {}
     consistent = []
-    for one in messages:
-        found = Batch.of([one], decoder.decode).readings()
-        readings = [row for row, _ in found]
+    for message in messages:
+        readings = [row for row, _ in Batch.of([message], decoder.decode).readings()]
         if all(seen.setdefault((series, time), value) == value for series, time, value in readings):
-            consistent.append(one)
+            consistent.append(message)
     write(writer, decoder, consistent, [])
     wanted = table(database)
     writer.close()
@@ -136,13 +135,15 @@ def test_repetition_and_order_do_not_matter(database, messages, chance, at):
 @EXAMPLES
 @given(st.lists(shown, max_size=25), cuts, st.integers(1, 5))
 def test_discovery_balances(database, messages, at, limit):
-    """With sensors that appear in between the accounts balance, and every reading is of a series there is."""
+    """With sensors that are discovered meanwhile the accounts balance, and every reading has a series."""
     writer, _ = start(database)
     with database.connect() as connection:
         connection.execute("delete from telemetry.series")
         connection.execute("delete from telemetry.sensor")
-        done = sync.synchronise(connection, PATTERN)
-    write(writer, Decoder(PATTERN, done.series_ids, done.discovered, max_discovered=limit), messages, at)
+        synchronised = sync.synchronise(connection, PATTERN)
+    write(
+        writer, Decoder(PATTERN, synchronised.series_ids, synchronised.discovered, max_discovered=limit), messages, at
+    )
     writer.close()
     with database.connect() as connection:
         accounts = connection.execute("select balanced, messages from telemetry.accounting").fetchone()
@@ -157,7 +158,7 @@ def test_discovery_balances(database, messages, at, limit):
 @EXAMPLES
 @given(st.lists(message, max_size=25), cuts)
 def test_means_equal_brute_force(database, messages, at):
-    """reading_1m, _1h and _1d are what one computes from the readings by hand."""
+    """reading_1m, _1h and _1d equal means that are computed from the readings here."""
     writer, decoder = start(database)
     write(writer, decoder, messages, at)
     writer.close()
@@ -168,11 +169,11 @@ def test_means_equal_brute_force(database, messages, at):
         for series, when, value in rows:
             buckets.setdefault((series, int(when.timestamp()) // width * width), []).append(value)
         with database.connect() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 "select series_id, extract(epoch from bucket)::bigint, mean, minimum, maximum, first_value, "
                 f"last_value, sum_value, sample_count from telemetry.reading_{level} order by 1, 2"
             ).fetchall()
-        assert found == [
+        assert rows == [
             (
                 *key,
                 pytest.approx(math.fsum(values) / len(values)),

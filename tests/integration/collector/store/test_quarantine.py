@@ -1,4 +1,4 @@
-"""Quarantine: what could not become a reading waits, and becomes one, once, when the registry is mended."""
+"""Quarantine: rejected messages are kept, and become readings, once, when the registry was corrected."""
 
 import json
 import subprocess
@@ -32,10 +32,10 @@ class Warehouse:
         self.replayer = Writer("replay", "test")
 
     def decoder(self) -> Decoder:
-        """Return a decoder for the registry as it is now."""
-        found = sensors_file.parse(json.dumps(self.document).encode())
+        """Return a decoder for the current registry."""
+        registry = sensors_file.parse(json.dumps(self.document).encode())
         with self.database.connect() as connection:
-            return Decoder(found, sync.synchronise(connection, found).series_ids)
+            return Decoder(registry, sync.synchronise(connection, registry).series_ids)
 
     def write(self, *messages: tuple[str, object]) -> None:
         """Write (topic, payload) as they would arrive."""
@@ -46,10 +46,10 @@ class Warehouse:
 
     def replay(self, reason: Reason | None = None) -> tuple[int, int, int]:
         """Return (messages, readings, unchanged) of a replay."""
-        done = list(quarantine.replay(self.replayer, self.decoder().decode, reason))
-        return tuple(sum(getattr(part, name) for part in done) for name in ("messages", "readings", "unchanged"))
+        results = list(quarantine.replay(self.replayer, self.decoder().decode, reason))
+        return tuple(sum(getattr(result, name) for result in results) for name in ("messages", "readings", "unchanged"))
 
-    def one(self, query: str) -> tuple:
+    def row(self, query: str) -> tuple:
         """Return the first row of ``query``."""
         with self.database.connect() as connection:
             return connection.execute(query).fetchone()
@@ -63,24 +63,24 @@ class Warehouse:
 @pytest.fixture
 def warehouse(database):
     """Start with thermometers t0 to t3 under ``q/``."""
-    found = Warehouse(database)
-    yield found
-    found.close()
+    warehouse = Warehouse(database)
+    yield warehouse
+    warehouse.close()
 
 
-def test_replay_after_the_registry_is_mended(warehouse):
+def test_replay_after_the_registry_was_corrected(warehouse):
     """A message of an unknown sensor becomes a reading once the sensor is known; a second replay changes nothing."""
     warehouse.write(("q/new", {"timestamp": TIME, "temperature": 21.5}))
     assert warehouse.replay() == (0, 0, 1)
     warehouse.document["sensors"].append({**warehouse.document["sensors"][0], "sensor_id": "new", "topic": "q/new"})
     assert warehouse.replay() == (1, 1, 0)
     assert warehouse.replay() == (0, 0, 0)
-    assert warehouse.one("select value from telemetry.reading") == (21.5,)
-    assert warehouse.one("select balanced, messages, stored from telemetry.accounting") == (True, 2, 1)
+    assert warehouse.row("select value from telemetry.reading") == (21.5,)
+    assert warehouse.row("select balanced, messages, stored from telemetry.accounting") == (True, 2, 1)
 
 
 def test_part_of_a_message(warehouse):
-    """Of a message with two unknown quantities, the one that becomes known is stored and the other stays open."""
+    """If one of a message's two unknown quantities becomes known, it is stored and the other stays open."""
     body = [
         {"timestamp": TIME, "temperature": 20},
         {"timestamp": TIME, "sensor": "light", "value": 300},
@@ -90,57 +90,57 @@ def test_part_of_a_message(warehouse):
     kinds = warehouse.document["types"]["thermometer"]["quantities"]
     kinds["light"] = {"unit": "lx", "interval_seconds": 1}
     assert warehouse.replay() == (1, 1, 0)
-    assert warehouse.one("select count(*), min(detail) from telemetry.quarantine where replayed_at is null") == (
+    assert warehouse.row("select count(*), min(detail) from telemetry.quarantine where replayed_at is null") == (
         1,
         "quantity 'sound'",
     )
     assert warehouse.replay() == (0, 0, 1)
-    assert warehouse.one("select balanced, stored, duplicate from telemetry.accounting") == (True, 2, 1)
+    assert warehouse.row("select balanced, stored, duplicate from telemetry.accounting") == (True, 2, 1)
 
 
-def test_a_reason_picks_whole_messages(warehouse):
-    """Replaying one reason settles the message's rows of other reasons too, so nothing is held twice."""
+def test_replay_of_a_reason_takes_whole_messages(warehouse):
+    """Replaying one reason also resolves the message's rows with other reasons, so that no row is duplicated."""
     body = [{"timestamp": TIME, "sensor": "light", "value": 300}, {"timestamp": TIME, "temperature": "warm"}]
     warehouse.write(("q/t0", body))
     warehouse.document["types"]["thermometer"]["quantities"]["light"] = {"unit": "lx", "interval_seconds": 1}
     assert warehouse.replay(Reason.UNKNOWN_QUANTITY) == (1, 1, 0)
     open_rows = "select count(*), min(reason) from telemetry.quarantine where replayed_at is null"
-    assert warehouse.one(open_rows) == (1, "wrong_type")
-    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+    assert warehouse.row(open_rows) == (1, "wrong_type")
+    assert warehouse.row("select balanced from telemetry.accounting") == (True,)
 
 
-def test_a_conflict_stays_until_it_is_one_no_more(warehouse):
-    """A conflicting value is not stored by a replay while the first one is there, and is when it is gone."""
+def test_conflict_stays_while_it_exists(warehouse):
+    """A replay stores a conflicting value only after the first value was deleted."""
     warehouse.write(("q/t0", {"timestamp": TIME, "temperature": 1}), ("q/t0", {"timestamp": TIME, "temperature": 2}))
     assert warehouse.replay() == (0, 0, 1)
-    assert warehouse.one("select balanced, messages from telemetry.accounting") == (True, 2)
+    assert warehouse.row("select balanced, messages from telemetry.accounting") == (True, 2)
     with warehouse.database.connect() as connection:
         connection.execute("delete from telemetry.reading")
     assert warehouse.replay() == (1, 1, 0)
-    assert warehouse.one("select value from telemetry.reading") == (2.0,)
+    assert warehouse.row("select value from telemetry.reading") == (2.0,)
 
 
 def test_several_conflicts_at_once(warehouse):
-    """Conflicts that are replayed in one transaction are each judged by themselves."""
+    """Conflicts that are replayed in one transaction are decided independently."""
     times = [f"2026-03-01T11:00:0{n}Z" for n in range(4)]
     for value in (1, 2):
         warehouse.write(*(("q/t0", {"timestamp": time, "temperature": value}) for time in times))
     with warehouse.database.connect() as connection:
         connection.execute("delete from telemetry.reading where time < %s", (times[2],))
     assert warehouse.replay() == (2, 2, 2)
-    assert warehouse.one("select sum(value) from telemetry.reading") == (2 + 2 + 1 + 1,)
-    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+    assert warehouse.row("select sum(value) from telemetry.reading") == (2 + 2 + 1 + 1,)
+    assert warehouse.row("select balanced from telemetry.accounting") == (True,)
 
 
-def test_the_clock_of_arrival_is_kept(warehouse):
-    """A replayed message is judged by when it arrived, not by when it is replayed."""
+def test_arrival_decides_the_time_bounds(warehouse):
+    """Time bounds of a replayed message depend on its arrival, not on the time of the replay."""
     warehouse.write(("q/t0", {"timestamp": "2026-03-01T13:00:00Z", "temperature": 1}))
     assert warehouse.replay() == (0, 0, 1)
-    assert warehouse.one("select reason from telemetry.quarantine") == ("time_in_future",)
+    assert warehouse.row("select reason from telemetry.quarantine") == ("time_in_future",)
 
 
-def test_what_can_not_be_decoded_keeps_its_reason(warehouse):
-    """A row of a file, whose place is no topic, stays in quarantine for the reason it came there."""
+def test_undecodable_row_keeps_its_reason(warehouse):
+    """A row of a file, whose position is no topic, stays in quarantine with its reason."""
     decode = warehouse.decoder().decode
 
     def refuse(_message):
@@ -148,7 +148,7 @@ def test_what_can_not_be_decoded_keeps_its_reason(warehouse):
 
     warehouse.writer.write(Batch.of([Message("x.csv:17", b"{}", RECEIVED)], refuse), decode)
     assert warehouse.replay() == (0, 0, 1)
-    assert warehouse.one("select reason, replayed_at from telemetry.quarantine") == ("wrong_type", None)
+    assert warehouse.row("select reason, replayed_at from telemetry.quarantine") == ("wrong_type", None)
 
 
 def test_births_of_replayed_messages_are_stored(warehouse):
@@ -173,29 +173,29 @@ def test_births_of_replayed_messages_are_stored(warehouse):
     results = list(quarantine.replay(replayer, decode))
     replayer.close()
     assert [(result.messages, result.readings) for result in results] == [(1, 1)]
-    assert warehouse.one("select topic, payload from telemetry.birth") == (topic, body)
-    assert warehouse.one("select balanced from telemetry.accounting") == (True,)
+    assert warehouse.row("select topic, payload from telemetry.birth") == (topic, body)
+    assert warehouse.row("select balanced from telemetry.accounting") == (True,)
 
 
 def test_discard_a_reason(warehouse):
-    """All that is held back for one reason can be discarded at once."""
+    """All open rows with one reason can be discarded together."""
     warehouse.write(("q/x", {}), ("q/y", {}), ("q/t0", {}))
     with warehouse.database.connect() as connection:
         assert quarantine.discard_reason(connection, Reason.UNKNOWN_SENSOR) == 2
-    assert warehouse.one("select count(*) from telemetry.quarantine where discarded_at is null") == (1,)
+    assert warehouse.row("select count(*) from telemetry.quarantine where discarded_at is null") == (1,)
 
 
 def test_many_messages(warehouse):
-    """More messages than one transaction takes are all replayed."""
+    """More messages than fit in one transaction are all replayed."""
     warehouse.write(*(("q/new", {"timestamp": f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", "temperature": n})
                       for n in range(2500)))  # fmt: skip
     warehouse.document["sensors"].append({**warehouse.document["sensors"][0], "sensor_id": "new", "topic": "q/new"})
     assert warehouse.replay() == (2500, 2500, 0)
-    assert warehouse.one("select balanced, stored from telemetry.accounting") == (True, 2500)
+    assert warehouse.row("select balanced, stored from telemetry.accounting") == (True, 2500)
 
 
 def test_discard(warehouse):
-    """A discarded row is never replayed; discarding what is not open discards nothing."""
+    """A discarded row is never replayed; discarding a row that is not open discards nothing."""
     warehouse.write(("q/x", {}), ("q/y", {}))
     with warehouse.database.connect() as connection:
         quarantine.discard(connection, [1])
@@ -205,7 +205,7 @@ def test_discard(warehouse):
 
 
 def test_commands(warehouse, tmp_path):
-    """The commands list, show, replay and discard, and say clearly when there is no such row."""
+    """The commands list, show, replay and discard rows, and report a missing row clearly."""
     path = tmp_path / "sensors.json"
     path.write_text(json.dumps(warehouse.document))
     warehouse.write(("q/x'%s", {"timestamp": TIME, "é": "\0"}))
@@ -213,11 +213,11 @@ def test_commands(warehouse, tmp_path):
     def run(*words: str) -> tuple[int, str]:
         import os
 
-        done = subprocess.run(
+        process = subprocess.run(
             [PROGRAM, "quarantine", *words], capture_output=True, text=True, check=False,
             env={**os.environ, "COLLECTOR_REGISTRY": str(path), "COLUMNS": "200"},
         )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        return process.returncode, process.stdout + process.stderr
 
     status, text = run("list")
     assert (status, "unknown_sensor" in text, "q/x'%s" in text) == (0, True, True)

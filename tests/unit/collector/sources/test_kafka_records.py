@@ -21,15 +21,15 @@ def record(offset: int = 0, partition: int = 0, **more) -> Message:
 
 def test_message_of_a_record():
     """Key, value and time of a record become a message; its position is the delivery."""
-    found = message_of(record(5, 3), HEADER)
-    assert found == ("a/b", b"1", 1_700_000_000_123_005, False, 3 << 48 | 5, 1)
+    message = message_of(record(5, 3), HEADER)
+    assert message == ("a/b", b"1", 1_700_000_000_123_005, False, 3 << 48 | 5, 1)
 
 
 def test_message_of_a_forwarded_record():
     """The headers that forward writes become fields of the message."""
     headers = [("qos", b"0"), ("retained", b"1"), ("received", b"1700000000123456"), (HEADER, b"c/d")]
-    found = message_of(record(headers=headers), HEADER)
-    assert found == ("c/d", b"1", 1_700_000_000_123_456, True, 0, 0)
+    message = message_of(record(headers=headers), HEADER)
+    assert message == ("c/d", b"1", 1_700_000_000_123_456, True, 0, 0)
 
 
 def test_another_header_for_the_topic():
@@ -49,8 +49,8 @@ def test_unusable_arrival(received):
 @pytest.mark.parametrize("milliseconds", [-1, 0, 1, 90_000_000_000_000, 2**62])
 def test_unusable_timestamp(milliseconds):
     """A record without a valid time gets the current time, so that its message can be stored."""
-    found = message_of(record(timestamp=(CREATE_TIME, milliseconds)), HEADER)
-    assert 1_700_000_000_000_000 < found.received < 10_000_000_000_000_000
+    message = message_of(record(timestamp=(CREATE_TIME, milliseconds)), HEADER)
+    assert 1_700_000_000_000_000 < message.received < 10_000_000_000_000_000
 
 
 def test_records_of_one_millisecond():
