@@ -72,7 +72,7 @@ class Archiver(Program):
         metrics.gauge("archive_unfinished_files", "Files of the spool to finish.", lambda: self._finisher.waiting)
         metrics.gauge(
             "archive_disk_free_ratio",
-            "Free part of the fullest disk of archive and spool, 0 to 1.",
+            "Free-space ratio (0 to 1) of the fullest disk of archive and spool.",
             lambda: free_ratio(directories),
         )
         return metrics

@@ -44,8 +44,8 @@ class Gauges:
 
     def add_source(self, program: str, connections: Callable[[], int], connected: Callable[[], bool]) -> None:
         """Add the gauges of the connection to the broker."""
-        self.gauge(f"{program}_connected", "1 while the source brings messages, else 0.", connected)
-        self.gauge(f"{program}_connections", "How often it has connected since the start.", connections)
+        self.gauge(f"{program}_connected", "1 while the source receives messages, else 0.", connected)
+        self.gauge(f"{program}_connections", "Number of connections since the start.", connections)
 
 
 class Metrics(Gauges):
@@ -67,18 +67,20 @@ class Metrics(Gauges):
             f"{program}_batch_messages", "Messages of one write.", buckets=_MESSAGES, registry=self.registry
         )
         self._write = Histogram(
-            f"{program}_write_seconds", "How long one write took.", buckets=_SECONDS, registry=self.registry
+            f"{program}_write_seconds", "Duration of one write.", buckets=_SECONDS, registry=self.registry
         )
         self._delay = Histogram(
             f"{program}_delay_seconds",
-            "From the arrival of a write's first message to its being safe.",
+            "From the arrival of a write's first message to its commit.",
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.gauge(f"{program}_unacknowledged_messages", "Messages read and not yet safe.", lambda: uncommitted()[0])
+        self.gauge(
+            f"{program}_unacknowledged_messages", "Messages read and not committed yet.", lambda: uncommitted()[0]
+        )
         self.gauge(
             f"{program}_oldest_unacknowledged_seconds",
-            "How long the oldest of them has waited; 0: there is none.",
+            "Waiting time of the oldest of them; 0: there is none.",
             lambda: _age(uncommitted()[1]),
         )
 
