@@ -72,7 +72,7 @@ def resolve(words: list[str]) -> tuple[list[str], list[str]]:
         path.append(word)
     else:
         return path, []
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     rest = words[len(path) :]
     unknown = [word for word in rest if word.startswith("--") and word.split("=")[0] not in known]
     if hasattr(command, "commands") and not rest[0].startswith("-"):
