@@ -1,11 +1,11 @@
-"""How long the demonstration takes to a green build and scan, what memory it takes, and what Airflow adds to a build.
+"""Benchmark: time and memory of the demonstration until build and scan succeed, and Airflow's overhead per build.
 
     python bench/airflow.py [--rounds 3]
 
-Memory is the proportional set size of all processes of the demonstration, sampled once a second (Linux). A build is
-timed as Airflow's run of build_marts and as a plain ``dbt build``, in turns, on the same database. Three rounds take
-about ten minutes, more where others work on the machine: the load averages before and after are in the results, which
-go to bench/results/airflow.json and to the terminal.
+Memory is the proportional set size of all processes of the demonstration, sampled once per second (Linux). Builds are
+timed alternately as Airflow's run of build_marts and as a plain ``dbt build`` on the same database. Three rounds take
+about ten minutes, more on a busy machine: the results contain the load averages before and after. They are written to
+bench/results/airflow.json and printed.
 """
 
 import argparse
@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "airflow.json"
 
 
-def resident(pid: int) -> float:
-    """Return the proportional set size of a process and all below it, in MB."""
+def proportional_set_size(pid: int) -> float:
+    """Return the proportional set size of a process and its descendants, in MB."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
@@ -45,8 +45,8 @@ def resident(pid: int) -> float:
     return total / 1e6
 
 
-class Memory(threading.Thread):
-    """Samples the memory of a process and all below it until it ends."""
+class MemorySampler(threading.Thread):
+    """Samples the memory of a process and its descendants until the process ends."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -55,29 +55,29 @@ class Memory(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Sample."""
+        """Sample once per second."""
         while psutil.pid_exists(self._pid):
-            self.samples.append(resident(self._pid))
+            self.samples.append(proportional_set_size(self._pid))
             time.sleep(1)
 
 
-class Seen(LocalAirflow):
-    """The demonstration's Airflow, looked at from outside."""
+class DemoAirflow(LocalAirflow):
+    """Client of the Airflow of the demonstration."""
 
     def __init__(self, directory: Path, url: str) -> None:
         super().__init__(directory, {}, int(url.rpartition(":")[2]))
         self._login()
 
     def build(self) -> float:
-        """Have the marts built; return the seconds from the start of the run to its end."""
+        """Run build_marts; return its duration in seconds."""
         run = self.begin("build_marts")
         assert self.finish("build_marts", run, 1800) == []
-        told = self.ask(f"/api/v2/dags/build_marts/dagRuns/{urllib.parse.quote(run)}")
-        end, start = (datetime.fromisoformat(told[name]) for name in ("end_date", "start_date"))
+        details = self.ask(f"/api/v2/dags/build_marts/dagRuns/{urllib.parse.quote(run)}")
+        end, start = (datetime.fromisoformat(details[name]) for name in ("end_date", "start_date"))
         return (end - start).total_seconds()
 
     def idle(self) -> None:
-        """Wait until nothing runs that a build has started."""
+        """Wait until no run that a build triggers is active."""
         while any(
             self.ask(f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued")["total_entries"]
             for dag in ("build_marts", "scan_quality", "publish_catalog")
@@ -85,7 +85,7 @@ class Seen(LocalAirflow):
             time.sleep(1)
 
 
-def plain(folder: Path) -> float:
+def plain_build(folder: Path) -> float:
     """Return the seconds of a plain ``dbt build`` on the demonstration's database."""
     places = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     build = [beside("dbt"), "--no-version-check", "build", *places]
@@ -99,9 +99,9 @@ def plain(folder: Path) -> float:
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="builds of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="builds per kind")
     rounds = parser.parse_args().rounds
     load = os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="warehouse-bench-"))
@@ -109,27 +109,27 @@ def main() -> int:
     shutil.copy(ROOT / "sensors.json", folder)
     demo = subprocess.Popen([beside("simulator"), "demo"], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
-        memory = Memory(demo.pid)
-        said = ""
+        memory = MemorySampler(demo.pid)
+        output = ""
         assert demo.stdout
         for line in demo.stdout:
-            said += line
+            output += line
             if "Running until" in line:
                 break
-        to_green = int(re.search(r"Everything is up after (\d+) s", said)[1])  # type: ignore[index]
-        most_to_green = max(memory.samples)
+        to_green = int(re.search(r"Everything is up after (\d+) s", output)[1])  # type: ignore[index]
+        max_to_green = max(memory.samples)
         threading.Thread(target=demo.stdout.read, daemon=True).start()
-        airflow = Seen(folder / ".local" / "airflow", re.search(r"http://[\d.:]+", said)[0])  # type: ignore[index]
+        airflow = DemoAirflow(folder / ".local" / "airflow", re.search(r"http://[\d.:]+", output)[0])  # type: ignore[index]
         airflow.idle()
-        plain(folder)  # dbt reads the project for the first time
+        plain_build(folder)  # dbt parses the project for the first time
         builds: dict[str, list[float]] = {"airflow": [], "dbt": []}
         for _ in range(rounds):
-            builds["dbt"].append(plain(folder))
-            airflow.idle()  # a run by the clock
+            builds["dbt"].append(plain_build(folder))
+            airflow.idle()  # a scheduled run
             builds["airflow"].append(airflow.build())
             airflow.idle()
         time.sleep(5)
-        idle = resident(demo.pid)
+        idle = proportional_set_size(demo.pid)
     finally:
         demo.send_signal(signal.SIGINT)
         demo.wait(120)
@@ -137,12 +137,12 @@ def main() -> int:
     medians = {kind: statistics.median(seconds) for kind, seconds in builds.items()}
     result = {
         "machine": machine(),
-        "load_average": [round(one, 1) for one in (load, os.getloadavg()[0])],
+        "load_average": [round(average, 1) for average in (load, os.getloadavg()[0])],
         "seconds_to_green": to_green,
-        "largest_memory_to_green_mb": round(most_to_green),
+        "largest_memory_to_green_mb": round(max_to_green),
         "largest_memory_mb": round(max(memory.samples)),
         "idle_memory_mb": round(idle),
-        "build_seconds": {kind: [round(one, 1) for one in seconds] for kind, seconds in builds.items()},
+        "build_seconds": {kind: [round(duration, 1) for duration in seconds] for kind, seconds in builds.items()},
         "airflow_build_times_dbt_build": round(medians["airflow"] / medians["dbt"], 2),
     }
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,10 +1,10 @@
-"""How small the archive is, and how fast it keeps what comes, against a stock subscriber in the same run.
+"""Benchmark: size of archived messages, and throughput of the archiver relative to a plain paho-mqtt subscriber.
 
     python bench/archive.py [--only size,throughput] [--rounds 5] [--quick]
 
-Size: an hour of the simulator's messages, one reading each, every one as it would arrive: the file's bytes a message.
-Throughput: messages a second from the first publish until all are safe on the disk. Results go to
-bench/results/archive.json and, as a table, to the terminal.
+Size: bytes per message in the file of an hour of simulated messages with one reading each, with realistic arrival
+times. Throughput: messages per second from the first publish until all are durable on the disk. Results are written to
+bench/results/archive.json and printed as a table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from blast import Blaster, publish_packets
+from fast_publisher import FastPublisher, publish_packets
 from ingest import ratio, stock
 from rig import forget_session, machine, registry, single_messages
 
@@ -38,52 +38,55 @@ RESULTS = Path(__file__).parent / "results"
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WRITES = 500
-"""Messages that one write to the spool brings."""
+"""Messages per write to the spool."""
 
 
 def arrivals(sensors: int | None, seconds: float) -> list[Message]:
-    """Return what ``sensors`` sensors (None: those of sensors.json) publish in ``seconds``, in order of arrival.
+    """Return the messages of ``sensors`` sensors (None: those of sensors.json) in ``seconds``, in order of arrival.
 
-    Each comes about a millisecond after its reading (log-normal, median 1 ms, 95 % between 0.4 and 2.7 ms): what a
-    broker and a subscriber on one network take, and the noise that the times of arrival must be stored with.
+    Each arrives about a millisecond after its reading (log-normal, median 1 ms, 95 % between 0.4 and 2.7 ms): the delay
+    of broker and subscriber in one network, and the noise of arrival times that affects the size.
     """
     text = SENSORS_JSON.read_bytes()
     known = registries.parse(text if sensors is None else schedule.enlarged(text, sensors).encode())
     players = schedule.players(schedule.choose(known, None, []), 1, None)
     noise = random.Random(1)
     begin = BEGIN.timestamp()
-    found = [
-        (round(one.due * 1e6) + round(1_000 * noise.lognormvariate(0, 0.5)), one.topic, one.payload)
-        for one in schedule.messages(schedule.live(players, begin, begin + seconds), "wide", 1)
+    arrived = [
+        (round(message.due * 1e6) + round(1_000 * noise.lognormvariate(0, 0.5)), message.topic, message.payload)
+        for message in schedule.messages(schedule.live(players, begin, begin + seconds), "wide", 1)
     ]
-    found.sort()
-    return [Message(topic, payload, received) for received, topic, payload in found]
+    arrived.sort()
+    return [Message(topic, payload, received) for received, topic, payload in arrived]
 
 
 def size(seconds: float) -> dict[str, Any]:
-    """Return bytes a message in a finished file, for a small and a larger registry."""
-    return {name: kept(arrivals(sensors, seconds)) for name, sensors in (("sensors_json", None), ("sensors_200", 200))}
+    """Return bytes per message in a finished file, for a small and a larger registry."""
+    return {
+        name: archived_size(arrivals(sensors, seconds))
+        for name, sensors in (("sensors_json", None), ("sensors_200", 200))
+    }
 
 
-def kept(messages: list[Message]) -> dict[str, Any]:
-    """Write ``messages``, which are in order of arrival, to an archive; return what they take there."""
+def archived_size(messages: list[Message]) -> dict[str, Any]:
+    """Write ``messages``, in order of arrival, to an archive; return their size and the rates."""
     with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as folder:
         directory = Path(folder)
         complete: list[Segment] = []
         spool = Spool(directory / ".spool", 10**12, complete.append)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for start in range(0, len(messages), WRITES):
             spool.append(messages[start : start + WRITES])
-        spooled = time.perf_counter() - begun
+        spooled = time.perf_counter() - started
         spool.close()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for segment in complete:
             finish(segment, LocalDirectory(directory))
-        finished = time.perf_counter() - begun
+        finished = time.perf_counter() - started
         files = list(directory.glob("date=*/**/*.parquet"))
-        assert list(Archive(files).messages()) == messages, "the archive gave back something else"
+        assert list(Archive(files).messages()) == messages, "the archive returned other messages"
         total = sum(path.stat().st_size for path in files)
-    payloads = sum(len(one.payload) + len(one.topic) for one in messages)
+    payloads = sum(len(message.payload) + len(message.topic) for message in messages)
     return {
         "messages": len(messages),
         "files": len(files),
@@ -95,7 +98,7 @@ def kept(messages: list[Message]) -> dict[str, Any]:
 
 
 def archive(environment: dict[str, str], packets: list[bytes]) -> float:
-    """Return messages a second from the first publish until all are safe, with one archiver process."""
+    """Return messages per second from the first publish until all are durable, with one archiver process."""
     environment = {**environment, "COLLECTOR_CLIENT_ID": f"bench-{time.time_ns()}", "COLLECTOR_SUMMARY_SECONDS": "0.05"}
     program = Path(sys.executable).parent / "collector"
     process = subprocess.Popen([program, "archive"], env=environment, stderr=subprocess.PIPE, text=True)
@@ -104,27 +107,27 @@ def archive(environment: dict[str, str], packets: list[bytes]) -> float:
         for line in process.stderr:
             if '"subscribed"' in line:
                 break
-        blaster = Blaster(environment)
-        begun = time.time()
-        blaster.send(packets)
-        ended = begun
+        publisher = FastPublisher(environment)
+        started = time.time()
+        publisher.send(packets)
+        ended = started
         for line in process.stderr:
-            found = json.loads(line)
-            ended = datetime.fromisoformat(found["timestamp"]).timestamp()
-            if found.get("total_messages", 0) >= len(packets):
+            entry = json.loads(line)
+            ended = datetime.fromisoformat(entry["timestamp"]).timestamp()
+            if entry.get("total_messages", 0) >= len(packets):
                 break
-        blaster.close()
+        publisher.close()
     finally:
         process.terminate()
         process.communicate(timeout=120)
         forget_session({**environment, "COLLECTOR_CLIENT_ID": environment["COLLECTOR_CLIENT_ID"] + "-archive"})
-    return len(packets) / (ended - begun)
+    return len(packets) / (ended - started)
 
 
 def throughput(rounds: int, count: int) -> dict[str, Any]:
-    """Measure the archiver and the stock subscriber, one after the other, ``rounds`` times.
+    """Measure the plain subscriber and the archiver alternately, ``rounds`` times.
 
-    Every round finishes files while messages arrive: a file ends after 8 MB.
+    Files are completed every 8 MB, so each round also finishes files while messages arrive.
     """
     results: dict[str, list[float]] = {"stock": [], "archive": []}
     with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as folder:
@@ -154,11 +157,11 @@ def throughput(rounds: int, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what was asked for and record it."""
+    """Run the selected parts and record the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="size,throughput", help="parts, with commas between")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of throughput; medians are given")
-    parser.add_argument("--quick", action="store_true", help="a look in a minute; records nothing")
+    parser.add_argument("--only", default="size,throughput", help="parts, separated by commas")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of throughput; the medians are reported")
+    parser.add_argument("--quick", action="store_true", help="a short run of a minute; records nothing")
     arguments = parser.parse_args()
     quick = arguments.quick
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -166,15 +169,15 @@ def main() -> None:
         "throughput": lambda: throughput(1 if quick else arguments.rounds, 50_000 if quick else 150_000),
     }
     for name in arguments.only.split(","):
-        found = parts[name]()
+        result = parts[name]()
         print(f"\n{name}")
-        for key, value in found.items():
+        for key, value in result.items():
             if key != "rounds":
                 print(f"  {key:>40}  {value}")
         if not quick:
             path = RESULTS / "archive.json"
             results = json.loads(path.read_text()) if path.exists() else {}
-            results.update({"about": {**machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, name: found})
+            results.update({"about": {**machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, name: result})
             path.write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -1,20 +1,20 @@
-"""What a broker keeps of what it acknowledged when it is killed, and what an hour's queue costs it.
+"""Benchmark: acknowledged messages that a broker loses when it is killed, and the cost of an hour's queue.
 
     python bench/broker_kill.py [--mosquitto PATH ...] [--kills 30] [--rate 1000] [--queue 300000] [--only NAME ...]
 
-Each kill: ten devices publish RATE messages a second at QoS 1 over connections of their own; after a random time the
-broker gets SIGKILL, within two milliseconds after it began to acknowledge a burst of all of them. What counts is what
-the devices got a PUBACK for, to the last byte in their sockets. The broker is started again, and whoever subscribes
-takes all that its session has. *Lost* is what was acknowledged and never came, *again* what came twice (the collector
-counts such messages as duplicates and stores them once).
+Each kill: ten devices publish RATE messages per second at QoS 1 over separate connections; after a random time the
+broker gets SIGKILL, within two milliseconds after it started to acknowledge a burst of all of them. A message counts as
+acknowledged if its device received a PUBACK, including bytes still in its socket. The broker is started again, and each
+subscriber receives everything in its session. *Lost*: acknowledged and never received; *again*: received twice (the
+collector counts such messages as duplicates and stores them once).
 
-away      the session was there before and nobody reads it until the broker is back
-present   one subscriber reads and acknowledges all the time
+away      the session exists, but its subscriber is disconnected until the broker is back
+present   one subscriber receives and acknowledges all the time
 shared    two subscribers of one shared subscription do (not with nats)
 
-Queue: QUEUE messages while the subscriber is away; the broker's memory and files, its restart after SIGKILL, and
-what comes then. ``--mosquitto`` names further programs, beside the one on PATH. Everything stays on 127.0.0.1. Results
-go to bench/results/broker_kill.json and to the terminal.
+Queue: QUEUE messages while the subscriber is disconnected; memory and files of the broker, its restart after SIGKILL,
+and the delivery. ``--mosquitto`` names programs in addition to the one on PATH. Everything stays on 127.0.0.1. Results
+are written to bench/results/broker_kill.json and printed.
 """
 
 import argparse
@@ -46,8 +46,8 @@ ACK_WAIT = 2
 _HOUR = 3600
 
 
-class Line:
-    """One MQTT 3.1.1 connection over a plain socket, which reads to the last byte what a dead broker had sent."""
+class Connection:
+    """An MQTT 3.1.1 connection over a plain socket, which can read everything that a killed broker had sent."""
 
     def __init__(self, broker: LocalBroker, client_id: str, *, clean: bool) -> None:
         assert broker.port is not None
@@ -60,11 +60,11 @@ class Line:
         self._socket.settimeout(None)
 
     def fileno(self) -> int:
-        """Return the socket's."""
+        """Return the file descriptor of the socket."""
         return self._socket.fileno()
 
     def send(self, data: bytes) -> bool:
-        """Send all of ``data``; return False where the broker is gone."""
+        """Send all of ``data``; return False if the connection is closed."""
         try:
             self._socket.sendall(data)
         except OSError:
@@ -72,14 +72,14 @@ class Line:
         return True
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe at QoS 1, and return once that is granted."""
+        """Subscribe at QoS 1 and wait for the SUBACK."""
         self.send(_packet(0x82, b"\0\1" + _text(topic) + b"\1"))
         end = time.monotonic() + 30
         while not any(command == 0x90 for command, _ in self.packets(1)):
-            assert time.monotonic() < end, "no answer to a subscription"
+            assert time.monotonic() < end, "no SUBACK"
 
     def packets(self, seconds: float) -> Iterator[tuple[int, bytes]]:
-        """Yield (command, body) of what there is; wait for the first byte, ``seconds`` at most."""
+        """Yield (command, body) of the available packets; wait up to ``seconds`` for the first byte."""
         if select.select([self._socket], [], [], seconds)[0]:
             try:
                 self._buffer += self._socket.recv(1 << 20)
@@ -103,7 +103,7 @@ class Line:
         self._buffer = self._buffer[position:]
 
     def ended(self) -> bool:
-        """Return whether the other side has closed and nothing is left to read."""
+        """Return whether the other side has closed the connection and all data is read."""
         try:
             return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
@@ -112,7 +112,7 @@ class Line:
             return True
 
     def close(self) -> None:
-        """Say goodbye, without ending the session."""
+        """Disconnect without ending the session."""
         self.send(b"\xe0\0")
         self._socket.close()
 
@@ -132,13 +132,13 @@ def _packet(command: int, body: bytes) -> bytes:
 
 
 class Device:
-    """Publishes numbers and knows which of them were acknowledged."""
+    """Publishes numbers and records which of them were acknowledged."""
 
     def __init__(self, broker: LocalBroker, name: int) -> None:
         self.name = name
-        self.line = Line(broker, f"device-{name}", clean=True)
+        self.connection = Connection(broker, f"device-{name}", clean=True)
         self.acknowledged: set[int] = set()
-        self.waiting: dict[int, int] = {}
+        self.unacknowledged: dict[int, int] = {}
         self._identifier = 0
 
     def publish(self, *numbers: int) -> None:
@@ -146,137 +146,139 @@ class Device:
         data = b""
         for number in numbers:
             self._identifier = self._identifier % 65_535 + 1
-            self.waiting[self._identifier] = number
+            self.unacknowledged[self._identifier] = number
             payload = (
                 f'{{"device_id":"t{self.name}","timestamp":"2026-11-22T12:00:00.{number % 1000:03}Z",'
                 f'"temperature":{15 + number % 1000 / 100},"tag":"Thermometer","n":{number}}}'
             )
             topic = f"sensors/athens/hall-{self.name}/thermostat-{self.name}"
             data += _packet(0x32, _text(topic) + self._identifier.to_bytes(2) + payload.encode())
-        self.line.send(data)
+        self.connection.send(data)
 
-    def take(self) -> None:
-        """Read the acknowledgements that there are."""
-        for command, body in self.line.packets(0):
+    def receive(self) -> None:
+        """Read the available acknowledgements."""
+        for command, body in self.connection.packets(0):
             if command == 0x40:
-                self.acknowledged.add(self.waiting.pop(int.from_bytes(body)))
+                self.acknowledged.add(self.unacknowledged.pop(int.from_bytes(body)))
 
 
 class Reader:
-    """A durable session that acknowledges all it gets."""
+    """A durable session that acknowledges everything it receives."""
 
     def __init__(self, broker: LocalBroker, name: str) -> None:
-        self.line: Line
+        self.connection: Connection
         self._broker, self.name = broker, name
-        self.got: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
 
     def connect(self, topic: str | None = None) -> None:
-        """Connect; subscribe where ``topic`` is given."""
-        self.line = Line(self._broker, self.name, clean=False)
+        """Connect; subscribe if ``topic`` is given."""
+        self.connection = Connection(self._broker, self.name, clean=False)
         if topic:
-            self.line.subscribe(topic)
+            self.connection.subscribe(topic)
 
-    def take(self, seconds: float = 0) -> int:
-        """Read what there is, acknowledge it, return how many messages it was."""
+    def receive(self, seconds: float = 0) -> int:
+        """Read and acknowledge the available messages; return their number."""
         acks = []
-        for command, body in self.line.packets(seconds):
+        for command, body in self.connection.packets(seconds):
             if command & 0xF0 == 0x30:
                 end = 2 + int.from_bytes(body[:2])
                 number = int(body[body.rindex(b'"n":') + 4 : -1])
-                self.got[number] += 1
+                self.received[number] += 1
                 acks.append(body[end : end + 2])
         if acks:
-            self.line.send(b"".join(struct.pack(">H", 0x4002) + ack for ack in acks))
+            self.connection.send(b"".join(struct.pack(">H", 0x4002) + ack for ack in acks))
         return len(acks)
 
-    def take_rest(self, quiet: float) -> None:
-        """Read until nothing has come for ``quiet`` seconds."""
+    def receive_rest(self, quiet: float) -> None:
+        """Read until nothing has arrived for ``quiet`` seconds."""
         last = time.monotonic()
         while time.monotonic() - last < quiet:
-            if self.take(0.1):
+            if self.receive(0.1):
                 last = time.monotonic()
 
 
 def send(devices: list[Device], readers: list[Reader], rate: int, seconds: float) -> int:
-    """Have ``devices`` publish ``rate`` numbers a second in turn, and ``readers`` read; return how many they were."""
-    begun = time.monotonic()
+    """Publish ``rate`` numbers per second, round-robin over ``devices``; return their number."""
+    started = time.monotonic()
     number = 0
-    everyone: list[Device | Reader] = [*devices, *readers]
-    while (passed := time.monotonic() - begun) < seconds:
+    clients: list[Device | Reader] = [*devices, *readers]
+    while (passed := time.monotonic() - started) < seconds:
         while number < int(passed * rate):
             devices[number % DEVICES].publish(number)
             number += 1
-        sockets = [one.line for one in everyone]
-        pause = (number + 1) / rate - (time.monotonic() - begun)
+        sockets = [client.connection for client in clients]
+        pause = (number + 1) / rate - (time.monotonic() - started)
         ready = select.select(sockets, [], [], max(0.0, pause))[0]
-        for one in everyone:
-            if one.line in ready:
-                one.take()
+        for client in clients:
+            if client.connection in ready:
+                client.receive()
     return number
 
 
-def one_kill(broker: LocalBroker, scenario: str, rate: int, chance: random.Random) -> dict[str, int]:
-    """Kill ``broker`` once under load; return what became of the messages."""
-    names = [f"{scenario}-{n}-{chance.getrandbits(64)}" for n in range(2 if scenario == "shared" else 1)]
+def kill_once(broker: LocalBroker, scenario: str, rate: int, random_source: random.Random) -> dict[str, int]:
+    """Kill ``broker`` once under load; return the counts of acknowledged, lost and repeated messages."""
+    names = [f"{scenario}-{n}-{random_source.getrandbits(64)}" for n in range(2 if scenario == "shared" else 1)]
     readers = [Reader(broker, name) for name in names]
     for reader in readers:
         reader.connect("$share/group/sensors/#" if scenario == "shared" else "sensors/#")
         if scenario == "away":
-            reader.line.close()
+            reader.connection.close()
     present = [] if scenario == "away" else readers
     devices = [Device(broker, n) for n in range(DEVICES)]
-    everyone: list[Device | Reader] = [*devices, *present]
-    number = send(devices, present, rate, 0.5 + chance.random())
-    # The kill falls as near to an acknowledgement as can be: at the first for a burst of all devices, or just after it.
-    while any(device.waiting for device in devices):
-        for one in everyone:
-            one.take()
+    clients: list[Device | Reader] = [*devices, *present]
+    number = send(devices, present, rate, 0.5 + random_source.random())
+    # The kill is close to an acknowledgement: at the first one for a burst of all devices, or just after it.
+    while any(device.unacknowledged for device in devices):
+        for client in clients:
+            client.receive()
     for device in devices:
         device.publish(*range(number + device.name * 5, number + device.name * 5 + 5))
-    select.select([device.line for device in devices], [], [], 10)
-    time.sleep(max(0.0, chance.uniform(-0.002, 0.002)))
+    select.select([device.connection for device in devices], [], [], 10)
+    time.sleep(max(0.0, random_source.uniform(-0.002, 0.002)))
     broker.kill()
-    for one in everyone:
-        while not one.line.ended():
-            one.take()
+    for client in clients:
+        while not client.connection.ended():
+            client.receive()
     broker.start()
     for reader in readers:
         reader.connect()
-        reader.take_rest(ACK_WAIT * 2 if broker.kind == "nats" else 0.5)
-        reader.line.close()
-        Line(broker, reader.name, clean=True).close()  # or the broker would go on queueing for it
+        reader.receive_rest(ACK_WAIT * 2 if broker.kind == "nats" else 0.5)
+        reader.connection.close()
+        Connection(
+            broker, reader.name, clean=True
+        ).close()  # ends the session, for which the broker would otherwise keep queueing
     acknowledged = set().union(*(device.acknowledged for device in devices))
-    got: Counter[int] = Counter()
+    received: Counter[int] = Counter()
     for reader in readers:
-        got.update(reader.got)
+        received.update(reader.received)
     return {
         "acknowledged": len(acknowledged),
-        "lost": len(acknowledged - got.keys()),
-        "again": got.total() - len(got),
+        "lost": len(acknowledged - received.keys()),
+        "again": received.total() - len(received),
     }
 
 
-def hour(broker: LocalBroker, count: int) -> dict[str, Any]:
-    """Queue ``count`` messages for a session that is away, kill the broker, and take them."""
+def queue_and_restart(broker: LocalBroker, count: int) -> dict[str, Any]:
+    """Queue ``count`` messages for a disconnected session, kill the broker, and receive them."""
     reader = Reader(broker, "hour")
     reader.connect("sensors/#")
-    reader.line.close()
+    reader.connection.close()
     empty = _memory(broker)
     devices = [Device(broker, n) for n in range(DEVICES)]
-    begun, cpu = time.monotonic(), _cpu(broker)
+    started, cpu = time.monotonic(), _cpu(broker)
     number = 0
     while number < count:
         for device in devices:
-            if len(device.waiting) < 500:
+            if len(device.unacknowledged) < 500:
                 device.publish(*range(number, number + 100))
                 number += 100
         for device in devices:
-            device.take()
-    while any(device.waiting for device in devices):
+            device.receive()
+    while any(device.unacknowledged for device in devices):
         for device in devices:
-            device.take()
-    seconds, cpu = time.monotonic() - begun, _cpu(broker) - cpu
-    found: dict[str, Any] = {
+            device.receive()
+    seconds, cpu = time.monotonic() - started, _cpu(broker) - cpu
+    result: dict[str, Any] = {
         "messages": number,
         "published_a_second": round(number / seconds),
         "broker_cpu_us_a_message": round(cpu / number * 1e6, 1),
@@ -284,22 +286,22 @@ def hour(broker: LocalBroker, count: int) -> dict[str, Any]:
     }
     if broker.kind == "mosquitto" and broker.settings.persistence == "snapshot":
         time.sleep(broker.settings.autosave_seconds + 5)
-    found["file_bytes_a_message"] = round(_files(broker) / number)
+    result["file_bytes_a_message"] = round(_files(broker) / number)
     broker.kill()
-    begun = time.monotonic()
+    started = time.monotonic()
     broker.start(timeout=120)
-    found["restart_seconds"] = round(time.monotonic() - begun, 2)
+    result["restart_seconds"] = round(time.monotonic() - started, 2)
     reader.connect()
-    begun = time.monotonic()
-    reader.take_rest(5)
-    found["taken_a_second"] = round(len(reader.got) / (time.monotonic() - begun - 5))
-    found["lost"] = number - len(reader.got)
-    found["hour_at_1000"] = {
-        "memory_gigabytes": round(found["memory_bytes_a_message"] * 1000 * _HOUR / 1e9, 1),
-        "disk_gigabytes": round(found["file_bytes_a_message"] * 1000 * _HOUR / 1e9, 1),
-        "restart_seconds": round(found["restart_seconds"] * 1000 * _HOUR / number),
+    started = time.monotonic()
+    reader.receive_rest(5)
+    result["taken_a_second"] = round(len(reader.received) / (time.monotonic() - started - 5))
+    result["lost"] = number - len(reader.received)
+    result["hour_at_1000"] = {
+        "memory_gigabytes": round(result["memory_bytes_a_message"] * 1000 * _HOUR / 1e9, 1),
+        "disk_gigabytes": round(result["file_bytes_a_message"] * 1000 * _HOUR / 1e9, 1),
+        "restart_seconds": round(result["restart_seconds"] * 1000 * _HOUR / number),
     }
-    return found
+    return result
 
 
 def _memory(broker: LocalBroker) -> int:
@@ -318,24 +320,24 @@ def _files(broker: LocalBroker) -> int:
 
 @contextmanager
 def fresh(path: str, kind: Any, settings: BrokerSettings) -> Iterator[LocalBroker]:
-    """Run a broker in a directory of its own, with ``path`` first on PATH."""
+    """Run a broker in a temporary directory, with ``path`` first on PATH."""
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{path}:{before}" if path else before
     try:
         with (
             tempfile.TemporaryDirectory() as directory,
-            LocalBroker(Path(directory) / "b", kind, None, settings) as one,
+            LocalBroker(Path(directory) / "b", kind, None, settings) as broker,
         ):
-            yield one
+            yield broker
     finally:
         os.environ["PATH"] = before
 
 
 def version(program: Path) -> str:
-    """Return what ``program`` says that it is."""
+    """Return name and version of ``program``."""
     flag = "-h" if program.name == "mosquitto" else "-v"
-    said = subprocess.run([program, flag], check=False, capture_output=True, text=True).stdout.splitlines()[0]
-    return said.replace(" version", "").replace(": v", " ")
+    output = subprocess.run([program, flag], check=False, capture_output=True, text=True).stdout.splitlines()[0]
+    return output.replace(" version", "").replace(": v", " ")
 
 
 def candidates(programs: list[Path]) -> Iterator[tuple[str, str, Any, BrokerSettings]]:
@@ -364,20 +366,20 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=300_000)
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
-    here = executable("mosquitto")
-    programs = dict.fromkeys([*options.mosquitto, *([here] if here else [])])
-    found: dict[str, Any] = {"measured": datetime.now(UTC).date().isoformat(), **machine(), "rate": options.rate}
-    found["brokers"] = {}
+    installed = executable("mosquitto")
+    programs = dict.fromkeys([*options.mosquitto, *([installed] if installed else [])])
+    report: dict[str, Any] = {"measured": datetime.now(UTC).date().isoformat(), **machine(), "rate": options.rate}
+    report["brokers"] = {}
     for name, path, kind, settings in candidates(list(programs)):
         if options.only and not any(word in name for word in options.only):
             continue
-        results: dict[str, Any] = found["brokers"].setdefault(name, {})
-        chance = random.Random(7)
+        results: dict[str, Any] = report["brokers"].setdefault(name, {})
+        random_source = random.Random(7)
         for scenario in ("away", "present", *(["shared"] if kind == "mosquitto" else [])):
             if not options.kills:
                 break
             with fresh(path, kind, settings) as broker:
-                kills = [one_kill(broker, scenario, options.rate, chance) for _ in range(options.kills)]
+                kills = [kill_once(broker, scenario, options.rate, random_source) for _ in range(options.kills)]
             results[scenario] = {
                 "kills": len(kills),
                 "acknowledged": sum(kill["acknowledged"] for kill in kills),
@@ -387,13 +389,13 @@ def main() -> None:
                 "again": round(statistics.mean(kill["again"] for kill in kills), 1),
             }
             print(name, scenario, results[scenario], file=sys.stderr, flush=True)
-        if options.queue and settings.persistence != "changes":  # which would write all of it for every message
+        if options.queue and settings.persistence != "changes":  # which would write the whole queue for every message
             with fresh(path, kind, settings) as broker:
-                results["queue"] = hour(broker, options.queue)
+                results["queue"] = queue_and_restart(broker, options.queue)
             print(name, results["queue"], file=sys.stderr, flush=True)
-    print(json.dumps(found, indent=2))
+    print(json.dumps(report, indent=2))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "broker_kill.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / "broker_kill.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

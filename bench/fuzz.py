@@ -1,10 +1,10 @@
-"""Mutated device messages through every payload format: nothing but the two errors may come out, and soon.
+"""Fuzzer: mutated device messages for every payload format; only the two expected errors may be raised.
 
     python bench/fuzz.py [--messages 1000000] [--format NAME] [--seed N]
 
-Each message is a sample of tests/payloads or of this file, changed in one to four ways. It goes to a reader of its
-family's format, to one of another format, and through the whole decoder. Counts go to bench/results/fuzz.json; the exit
-status is 1 if anything else escaped, or if one message took more than a second of CPU time.
+Each message is a sample of tests/payloads or of this file with one to four mutations. It is read by a reader of its
+own format and of another format, and decoded by the decoder. Counts are written to bench/results/fuzz.json; the exit
+status is 1 if another exception was raised, or if one message took more than a second of CPU time.
 """
 
 import argparse
@@ -40,9 +40,9 @@ RESULTS = HERE / "results"
 SAMPLES = HERE.parent / "tests" / "payloads"
 SLOW_SECONDS = 1.0
 ARRIVED = 1_900_000_000_000_000
-"""Microseconds since 1970; each message arrives a millisecond after the one before it."""
-AT_A_TIME = 20_000
-"""Messages; readers that keep a state begin anew after so many."""
+"""Microseconds since 1970; each message arrives a millisecond after the previous one."""
+RENEW_AFTER = 20_000
+"""Number of messages after which readers and decoder, which have state, are replaced."""
 
 FAMILIES = {
     "ttn_v3": "things_stack", "chirpstack": "chirpstack", "senml": "senml", "sparkplug_b": "sparkplug",
@@ -50,7 +50,7 @@ FAMILIES = {
     "thingsboard": "thingsboard", "opcua_pubsub": "opcua_pubsub", "esphome": "value", "homie5": "value",
     "ha_statestream": "value", "hubitat": "value",
 }  # fmt: skip
-"""How the names of samples begin → their format; others are read by ``fields``."""
+"""Prefix of a sample's name → its format; others have the format ``fields``."""
 
 LINES = [
     (
@@ -63,7 +63,7 @@ LINES = [
 
 @dataclass
 class Tally:
-    """What became of the messages of one format."""
+    """Outcomes of the messages of one format."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_seconds: float = 0.0
@@ -77,20 +77,20 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "tasmota": [{}, {"timezone": "Europe/Berlin"}],
     "value": [{}, {"unit_suffix": True}],
 }
-"""Of formats that have any; each message takes one of them in turn."""
+"""Options of formats that have any; messages alternate between them."""
 
 
 def samples() -> list[Sample]:
-    """Return all samples: those of tests/payloads, Sparkplug on the wire, and lines of line protocol."""
-    found = [Sample("influx", "telegraf/server01/cpu", lines) for lines in LINES]
+    """Return all samples: those of tests/payloads, Sparkplug payloads, and InfluxDB line protocol."""
+    collected = [Sample("influx", "telegraf/server01/cpu", lines) for lines in LINES]
     for path in sorted(SAMPLES.glob("*.json")):
         content = json.loads(path.read_text())
-        form = next((name for start, name in FAMILIES.items() if path.name.startswith(start)), "fields")
+        format_ = next((name for start, name in FAMILIES.items() if path.name.startswith(start)), "fields")
         topic = content["topic"] or "a/b"
-        if form == "sparkplug":
-            found.append(Sample(form, topic, sparkplug(content["payload"])))
+        if format_ == "sparkplug":
+            collected.append(Sample(format_, topic, sparkplug(content["payload"])))
         else:
-            found.append(Sample(form, topic, content["payload_raw"].encode()))
+            collected.append(Sample(format_, topic, content["payload_raw"].encode()))
     metrics = [
         {"name": "bdSeq", "long_value": 4, "datatype": 4},
         {"name": "Load", "alias": 0, "datatype": 2, "int_value": 2**32 - 3},
@@ -103,12 +103,12 @@ def samples() -> list[Sample]:
         ("DDATA", "/pump", data, 3), ("NDEATH", "", metrics[:1], None),
     ):  # fmt: skip
         payload = Payload(timestamp=1486144502122, metrics=sent, **({} if seq is None else {"seq": seq}))
-        found.append(Sample("sparkplug", f"spBv1.0/plant/{verb}/edge{device}", payload.SerializeToString()))
-    return found
+        collected.append(Sample("sparkplug", f"spBv1.0/plant/{verb}/edge{device}", payload.SerializeToString()))
+    return collected
 
 
 def sparkplug(content: dict[str, Any]) -> bytes:
-    """Return the specification's rendering of a payload as it is on the wire."""
+    """Encode a payload from the JSON rendering of the specification."""
     types = {"Boolean": (11, "boolean_value"), "Float": (9, "float_value"), "String": (12, "string_value")}
     payload = Payload(timestamp=content["timestamp"], seq=content["seq"])
     for metric in content.get("metrics", ()):
@@ -121,88 +121,96 @@ def sparkplug(content: dict[str, Any]) -> bytes:
 
 @dataclass
 class Escape:
-    """A message that made something happen that must not."""
+    """A message that caused an unexpected exception or took too long."""
 
-    where: str
-    what: str
+    reader: str
+    problem: str
     topic: str
     payload: bytes
 
     def __str__(self) -> str:
         payload = self.payload if len(self.payload) <= 2_000 else self.payload[:2_000] + b"..."
-        return f"{self.where}: {self.what}\n  topic {self.topic!r}\n  payload {payload!r}"
+        return f"{self.reader}: {self.problem}\n  topic {self.topic!r}\n  payload {payload!r}"
 
 
-class Bench:
-    """Readers of all formats and a decoder, and what they made of the messages so far."""
+class FuzzTarget:
+    """Readers of all formats and a decoder, with the outcomes of the messages so far."""
 
-    def __init__(self, found: list[Sample], only: str | None) -> None:
+    def __init__(self, samples: list[Sample], only: str | None) -> None:
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.escapes: list[Escape] = []
         self._options = TypeAdapter(Format)
-        self._forms = [only] if only else [name for name in FORMATS if name != "fields"]
-        self._registry = sensors_file.parse(registry_of(found))
+        self._formats = [only] if only else [name for name in FORMATS if name != "fields"]
+        self._registry = sensors_file.parse(registry_of(samples))
         self.renew()
 
     def renew(self) -> None:
-        """Take new readers and a new decoder."""
+        """Replace readers and decoder."""
         self._readers: dict[str, list[Reader]] = {
-            name: [self._options.validate_python({"name": name, **one}).reader() for one in OPTIONS.get(name, [{}])]
-            for name in self._forms
+            name: [
+                self._options.validate_python({"name": name, **options}).reader() for options in OPTIONS.get(name, [{}])
+            ]
+            for name in self._formats
         }
         self._series = count(1)
-        ids = {(one.sensor_id, name): next(self._series) for one in self._registry.sensors for name in one.quantities}
+        ids = {
+            (sensor.sensor_id, name): next(self._series)
+            for sensor in self._registry.sensors
+            for name in sensor.quantities
+        }
         self._decoder = Decoder(self._registry, ids)
 
-    def run(self, number: int, form: str, message: Message) -> None:
-        """Have ``message`` read and decoded."""
-        other = self._forms[number % len(self._forms)]
-        for name in dict.fromkeys((form, other)):
+    def run(self, number: int, format_: str, message: Message) -> None:
+        """Read and decode ``message``."""
+        other = self._formats[number % len(self._formats)]
+        for name in dict.fromkeys((format_, other)):
             readers = self._readers.get(name)
             if readers:
                 reader = readers[number % len(readers)]
                 names = {"#": message.topic.partition("/")[2], "sensor": message.topic.partition("/")[0]}
-                self._try(name, message, lambda reader=reader, names=names: self._measured(reader, message, names))
-        self._try("decoder", message, lambda: self._decoded(message))
+                self._try(name, message, lambda reader=reader, names=names: self._read(reader, message, names))
+        self._try("decoder", message, lambda: self._decode(message))
 
-    def _try(self, name: str, message: Message, do: Callable[[], str]) -> None:
+    def _try(self, name: str, message: Message, action: Callable[[], str]) -> None:
         tally = self.tallies[name]
-        begun = time.process_time()
+        started = time.process_time()
         try:
-            outcome = do()
+            outcome = action()
         except NoReadingError:
             outcome = "no reading"
         except UndecodableError as error:
             outcome = error.rejection.reason.value
             if error.rejection.reason is Reason.DEFECT:
-                self._escaped(name, error.rejection.detail, message)
-        except BaseException:  # noqa: BLE001 - what must not be
+                self._report(name, error.rejection.detail, message)
+        except BaseException:  # noqa: BLE001 - any other exception is a finding
             outcome = "escaped"
-            self._escaped(name, traceback.format_exc(limit=-3), message)
-        took = time.process_time() - begun
+            self._report(name, traceback.format_exc(limit=-3), message)
+        duration = time.process_time() - started
         tally.outcomes[outcome] += 1
-        if took > tally.slowest_seconds:
-            tally.slowest_seconds = took
-            if took > SLOW_SECONDS:
-                self._escaped(name, f"{took:.1f} s", message)
+        if duration > tally.slowest_seconds:
+            tally.slowest_seconds = duration
+            if duration > SLOW_SECONDS:
+                self._report(name, f"{duration:.1f} s", message)
 
-    def _escaped(self, name: str, what: str, message: Message) -> None:
-        self.escapes.append(Escape(name, what, message.topic, message.payload))
+    def _report(self, name: str, problem: str, message: Message) -> None:
+        self.escapes.append(Escape(name, problem, message.topic, message.payload))
         if len(self.escapes) <= 20:
             print(self.escapes[-1], file=sys.stderr, flush=True)
 
     @staticmethod
-    def _measured(reader: Reader, message: Message, names: dict[str, str]) -> str:
-        found = reader.read(message, Topic(names))
-        if not found:
+    def _read(reader: Reader, message: Message, names: dict[str, str]) -> str:
+        measurements = reader.read(message, Topic(names))
+        if not measurements:
             raise AssertionError("no measurement and no error")
-        for quantity, value, instant, unit, device, problem in found:
-            right = type(quantity) is str and type(value) in (int, float, bool, str) and type(device) is str
-            if not right or type(instant) not in (int, type(None)) or type(unit) not in (str, type(None)):
-                raise AssertionError(f"unsound: {quantity!r} {value!r} {instant!r} {unit!r} {device!r} {problem!r}")
+        for quantity, value, instant, unit, device, problem in measurements:
+            valid = type(quantity) is str and type(value) in (int, float, bool, str) and type(device) is str
+            if not valid or type(instant) not in (int, type(None)) or type(unit) not in (str, type(None)):
+                raise AssertionError(
+                    f"invalid result: {quantity!r} {value!r} {instant!r} {unit!r} {device!r} {problem!r}"
+                )
         return "measured"
 
-    def _decoded(self, message: Message) -> str:
+    def _decode(self, message: Message) -> str:
         try:
             decoded = self._decoder.decode(message)
         except UnregisteredError as error:
@@ -211,77 +219,77 @@ class Bench:
             decoded = self._decoder.decode(message)
         for series_id, instant, value in decoded.readings:
             if type(series_id) is not int or type(instant) is not int or not -1e290 < value < 1e290:
-                raise AssertionError(f"unsound: {series_id!r} {instant!r} {value!r}")
+                raise AssertionError(f"invalid result: {series_id!r} {instant!r} {value!r}")
         return "read" if decoded.readings else "held back"
 
 
-def registry_of(found: list[Sample]) -> bytes:
-    """Return a registry with one sensor pattern per sample, with the quantities that its format finds in the sample."""
+def registry_of(samples: list[Sample]) -> bytes:
+    """Return a registry with one sensor pattern per sample and the quantities that its format reads from the sample."""
     options: TypeAdapter[Any] = TypeAdapter(Format)
     types: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
-    for number, sample in enumerate(found):
+    for number, sample in enumerate(samples):
         sources = {"humidity"}
-        if sample.form != "fields":
-            reader = options.validate_python(sample.form).reader()
+        if sample.format != "fields":
+            reader = options.validate_python(sample.format).reader()
             with suppress(NoReadingError, UndecodableError):
-                found_here = reader.read(Message(sample.topic, sample.payload, ARRIVED), Topic({"#": sample.topic}))
-                sources |= {quantity for quantity, *_ in found_here if quantity}
-        named = {} if sample.form == "fields" else {"states": {"ON": 1}}
+                measurements = reader.read(Message(sample.topic, sample.payload, ARRIVED), Topic({"#": sample.topic}))
+                sources |= {quantity for quantity, *_ in measurements if quantity}
+        named = {} if sample.format == "fields" else {"states": {"ON": 1}}
         quantities = {
             f"q{place}": {"unit": "Cel", "interval_seconds": 60, **named, **({"source": source} if named else {})}
             for place, source in enumerate(sorted(sources))
         }
         first, _, rest = sample.topic.partition("/")
-        pattern = f"{first}/{{sensor}}/#" if rest and sample.form != "sparkplug" else f"{first}/#"
-        if sample.form == "value":  # its topics say what is measured
+        pattern = f"{first}/{{sensor}}/#" if rest and sample.format != "sparkplug" else f"{first}/#"
+        if sample.format == "value":  # its topics contain the quantity
             *before, last = rest.split("/")[1:] or ["state"]
             pattern = "/".join([first, "{sensor}", *("+" for _ in before), "{quantity}"])
             quantities["named"] = {"unit": "1", "interval_seconds": 60, "source": last, "states": {"ON": 1}}
-        types[f"t{number}"] = {"format": sample.form, "quantities": quantities}
+        types[f"t{number}"] = {"format": sample.format, "quantities": quantities}
         about = {"type": f"t{number}", "site": "here", "area": "hall", "discover": True}
-        # Samples of one family share their first level; the first of them gets its messages.
+        # Samples of one format share their first topic level; the first sample's pattern matches their messages.
         entries.setdefault(pattern, {**about, "topic": pattern, "sensor_id": f"s{number}-{{device}}"})
-    used = {one["type"] for one in entries.values()}
-    kept = {name: one for name, one in types.items() if name in used}
-    return orjson.dumps({"subscribe": ["#"], "types": kept, "sensors": list(entries.values())})
+    used = {entry["type"] for entry in entries.values()}
+    used_types = {name: definition for name, definition in types.items() if name in used}
+    return orjson.dumps({"subscribe": ["#"], "types": used_types, "sensors": list(entries.values())})
 
 
-def forms_of(only: str | None, found: list[Sample]) -> Iterator[Sample]:
-    """Yield samples in turn, for ever."""
-    chosen = [one for one in found if only in (None, one.form)] or found
+def endless(only: str | None, samples: list[Sample]) -> Iterator[Sample]:
+    """Yield the samples (of the format ``only``) in an endless loop."""
+    selected = [sample for sample in samples if only in (None, sample.format)] or samples
     while True:
-        yield from chosen
+        yield from selected
 
 
-def fuzz(messages: int, only: str | None, seed: int) -> tuple[Bench, float]:
-    """Run ``messages`` of them; return what was found and the seconds it took."""
-    found = samples()
-    mutator, bench = Mutator(seed, found), Bench(found, only)
+def fuzz(messages: int, only: str | None, seed: int) -> tuple[FuzzTarget, float]:
+    """Run ``messages`` mutated messages; return the target with its outcomes, and the duration in seconds."""
+    collected = samples()
+    mutator, target = Mutator(seed, collected), FuzzTarget(collected, only)
     units.conversion("[degF]", "Cel")  # loads the units library, which takes seconds once
-    turns = forms_of(only, found)
-    begun = time.monotonic()
+    turns = endless(only, collected)
+    started = time.monotonic()
     for number in range(messages):
-        if number % AT_A_TIME == AT_A_TIME - 1:
-            bench.renew()
-            done = number + 1
-            print(f"{done:,} messages, {done / (time.monotonic() - begun):,.0f}/s", file=sys.stderr, flush=True)
+        if number % RENEW_AFTER == RENEW_AFTER - 1:
+            target.renew()
+            count_ = number + 1
+            print(f"{count_:,} messages, {count_ / (time.monotonic() - started):,.0f}/s", file=sys.stderr, flush=True)
         sample = next(turns)
-        bench.run(number, sample.form, mutator.message(sample, ARRIVED + number * 1000))
-    return bench, time.monotonic() - begun
+        target.run(number, sample.format, mutator.message(sample, ARRIVED + number * 1000))
+    return target, time.monotonic() - started
 
 
-def keep(name: str, bench: Bench, messages: int, seconds: float, asked: argparse.Namespace) -> str:
-    """Write down what came of ``messages`` under ``name``; return it as text."""
+def record(name: str, target: FuzzTarget, messages: int, seconds: float, options: argparse.Namespace) -> str:
+    """Write the outcomes to bench/results/NAME.json; return them as text."""
     result = {
         "about": {**machine(), "date": datetime.now(UTC).date().isoformat()},
         "messages": messages,
-        "seed": asked.seed,
-        "format": asked.format or "all",
+        "seed": options.seed,
+        "format": options.format or "all",
         "seconds": round(seconds, 1),
-        "escaped": len(bench.escapes),
-        "slowest_milliseconds": round(1000 * max(one.slowest_seconds for one in bench.tallies.values()), 1),
-        "outcomes": {name: dict(one.outcomes.most_common()) for name, one in sorted(bench.tallies.items())},
+        "escaped": len(target.escapes),
+        "slowest_milliseconds": round(1000 * max(tally.slowest_seconds for tally in target.tallies.values()), 1),
+        "outcomes": {name: dict(tally.outcomes.most_common()) for name, tally in sorted(target.tallies.items())},
     }
     text = json.dumps(result, indent=2)
     RESULTS.mkdir(exist_ok=True)
@@ -290,15 +298,15 @@ def keep(name: str, bench: Bench, messages: int, seconds: float, asked: argparse
 
 
 def main() -> int:
-    """Fuzz, and write down what came of it."""
+    """Fuzz, record and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--format", choices=FORMATS, help="only the samples and the readers of this format")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    bench, seconds = fuzz(asked.messages, asked.format, asked.seed)
-    print(keep("fuzz", bench, asked.messages, seconds, asked))
-    return 1 if bench.escapes else 0
+    options = parser.parse_args()
+    target, seconds = fuzz(options.messages, options.format, options.seed)
+    print(record("fuzz", target, options.messages, seconds, options))
+    return 1 if target.escapes else 0
 
 
 if __name__ == "__main__":

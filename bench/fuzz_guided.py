@@ -1,11 +1,11 @@
-"""Every payload format under a coverage-guided fuzzer, which keeps what takes a way through the code not taken before.
+"""Coverage-guided fuzzer for every payload format: keeps the messages that reach new code.
 
     .uv/bin/uv pip install atheris
     python bench/fuzz_guided.py [--messages 200000] [--format NAME] [--seed N]
 
-Begins with the samples of bench/fuzz.py, asks of each message what that does, and stops at the first that breaks it:
-the exit status is 1 then, and the message is shown. Results go to bench/results/fuzz-guided.json. atheris has wheels
-for Linux; it is no dependency of the project.
+Starts with the samples of bench/fuzz.py, applies the same checks, and stops at the first failing message, which is
+printed; the exit status is then 1. Results are written to bench/results/fuzz-guided.json. atheris has wheels for Linux;
+it is not a dependency of the project.
 """
 
 import argparse
@@ -27,47 +27,47 @@ with atheris.instrument_imports(include=["collector"]):
     from collector.formats.supported import FORMATS
     from collector.message import Message
 
-LARGEST = 4_096
-"""Bytes of a payload."""
+MAX_BYTES = 4_096
+"""Maximum size of a payload in bytes."""
 
 
 def main() -> None:
-    """Fuzz until as many messages are through, or one breaks the rule; ends the process."""
+    """Fuzz until the number of messages is reached or one fails; ends the process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--format", choices=FORMATS, help="only the samples and the readers of this format")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    found = [one for one in fuzz.samples() if asked.format in {None, one.form}]
-    bench = fuzz.Bench(found, asked.format)
+    options = parser.parse_args()
+    samples = [sample for sample in fuzz.samples() if options.format in {None, sample.format}]
+    target = fuzz.FuzzTarget(samples, options.format)
     units.conversion("[degF]", "Cel")  # loads the units library, which takes seconds once
     corpus = tempfile.TemporaryDirectory()
-    for place, sample in enumerate(found):
-        (Path(corpus.name) / str(place)).write_bytes(bytes([place]) + sample.payload)
-    begun, number = time.monotonic(), 0
+    for index, sample in enumerate(samples):
+        (Path(corpus.name) / str(index)).write_bytes(bytes([index]) + sample.payload)
+    started, number = time.monotonic(), 0
 
     def end() -> None:
-        seconds = time.monotonic() - begun
-        fuzz.keep("fuzz-guided", bench, number, seconds, asked)
-        print(f"{number:,} messages in {seconds:.0f} s, {len(bench.escapes)} escaped", flush=True)
+        seconds = time.monotonic() - started
+        fuzz.record("fuzz-guided", target, number, seconds, options)
+        print(f"{number:,} messages in {seconds:.0f} s, {len(target.escapes)} escaped", flush=True)
         corpus.cleanup()
-        os._exit(bool(bench.escapes))  # libFuzzer would go on
+        os._exit(bool(target.escapes))  # libFuzzer would continue
 
-    def one(data: bytes) -> None:
+    def run_one(data: bytes) -> None:
         nonlocal number
         if not data:
             return
-        sample = found[data[0] % len(found)]
-        bench.run(number, sample.form, Message(sample.topic, data[1:], fuzz.ARRIVED + number * 1000))
+        sample = samples[data[0] % len(samples)]
+        target.run(number, sample.format, Message(sample.topic, data[1:], fuzz.ARRIVED + number * 1000))
         number += 1
-        if bench.escapes or number >= asked.messages:
+        if target.escapes or number >= options.messages:
             end()
-        if number % fuzz.AT_A_TIME == 0:
-            bench.renew()
-            print(f"{number:,} messages, {number / (time.monotonic() - begun):,.0f}/s", file=sys.stderr, flush=True)
+        if number % fuzz.RENEW_AFTER == 0:
+            target.renew()
+            print(f"{number:,} messages, {number / (time.monotonic() - started):,.0f}/s", file=sys.stderr, flush=True)
 
-    options = [f"-max_len={LARGEST}", f"-seed={asked.seed}", "-verbosity=0", "-detect_leaks=0"]
-    atheris.Setup([sys.argv[0], *options, corpus.name], one)
+    flags = [f"-max_len={MAX_BYTES}", f"-seed={options.seed}", "-verbosity=0", "-detect_leaks=0"]
+    atheris.Setup([sys.argv[0], *flags, corpus.name], run_one)
     atheris.Fuzz()
 
 

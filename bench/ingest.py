@@ -1,8 +1,8 @@
-"""How fast readings come in, as ratios against what this machine's parts can do alone, measured in the same run.
+"""Benchmark: ingest rate relative to the limits of database and broker alone, measured in the same run.
 
     python bench/ingest.py [--edition timescaledb|postgresql] [--only throughput,latency,outage,growth] [--rounds 5]
 
-Results go to bench/results/ingest-<edition>.json and, as a table, to the terminal.
+Results are written to bench/results/ingest-<edition>.json and printed as a table.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from blast import Blaster, publish_packets
+from fast_publisher import FastPublisher, publish_packets
 from rig import (
     SENSORS,
     Rig,
     batch_messages,
     machine,
-    rig,
     single_messages,
+    start_rig,
     stock_subscriber,
     wait_for,
 )
@@ -39,13 +39,13 @@ DAY = timedelta(days=1)
 
 
 def clock(begin: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Callable[[], datetime]:
-    """Return a function whose every call gives another day, so that no reading of a run is a duplicate."""
+    """Return a function that returns another day on each call, so that no reading of a run is a duplicate."""
     days = iter(range(100_000))
     return lambda: begin + next(days) * DAY
 
 
 def copy_ceiling(bench: Rig, begin: datetime, rows: int) -> float:
-    """Return rows a second of a bare binary COPY, in batches of 20,000, into a table with the primary key only."""
+    """Return rows per second of a plain binary COPY, in batches of 20,000, into a table with the primary key only."""
     first = (begin - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) - POSTGRES_EPOCH
     bodies = [
         b"".join(
@@ -66,43 +66,43 @@ def copy_ceiling(bench: Rig, begin: datetime, rows: int) -> float:
                 "select public.create_hypertable('ceiling.reading', public.by_range('time', interval '1 day'), "
                 "create_default_indexes => false)"
             )
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for body in bodies:
             with connection.cursor().copy("copy ceiling.reading from stdin (format binary)") as copy:
                 copy.write(HEADER + body + TRAILER)
-        taken = time.perf_counter() - begun
+        taken = time.perf_counter() - started
         connection.execute("drop schema ceiling cascade")
     return rows / taken
 
 
 def stock(environment: dict[str, str], packets: list[bytes]) -> float:
-    """Return messages a second that a stock paho-mqtt subscriber receives while they are published."""
+    """Return messages per second of a plain paho-mqtt subscriber during publishing."""
     with stock_subscriber(environment, len(packets)) as process:
-        blaster = Blaster(environment)
-        begun = time.time()
-        blaster.send(packets)
+        publisher = FastPublisher(environment)
+        started = time.time()
+        publisher.send(packets)
         assert process.stdout
         ended = float(process.stdout.readline())
-        blaster.close()
-    return len(packets) / (ended - begun)
+        publisher.close()
+    return len(packets) / (ended - started)
 
 
 def collect(bench: Rig, packets: list[bytes], readings: int) -> float:
-    """Return messages a second from the first publish to the last commit, with one collector process."""
+    """Return messages per second from the first publish to the last commit, with one collector process."""
     with bench.connect() as connection, bench.collector():
         before = connection.execute("select coalesce(sum(readings), 0) from telemetry.intake").fetchone()
         assert before
-        blaster = Blaster(bench.environment)
-        begun = time.time()
-        blaster.send(packets)
+        publisher = FastPublisher(bench.environment)
+        started = time.time()
+        publisher.send(packets)
         wait_for(connection, int(before[0]) + readings)
         ended = time.time()
-        blaster.close()
-    return len(packets) / (ended - begun)
+        publisher.close()
+    return len(packets) / (ended - started)
 
 
 def throughput(bench: Rig, rounds: int) -> dict[str, Any]:
-    """Measure both message sizes and both ceilings, one after the other, ``rounds`` times."""
+    """Measure both message sizes and both limits alternately, ``rounds`` times."""
     day = clock()
     results: dict[str, list[float]] = {"copy": [], "stock": [], "single": [], "fifty": []}
     for _ in range(rounds):
@@ -125,12 +125,12 @@ def throughput(bench: Rig, rounds: int) -> dict[str, Any]:
 
 
 def ratio(over: list[float], under: list[float]) -> float:
-    """Return the median of the ratios, round by round: the machine's speed drifts, neighbours in time drift less."""
+    """Return the median of the ratios per round: the speed of the machine drifts, but little within a round."""
     return round(statistics.median(a / b for a, b in zip(over, under, strict=True)), 2)
 
 
 def latency(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
-    """Measure publish → visible in reading_1m for ten probes a second, under ``rate`` messages a second."""
+    """Measure publish → visible in reading_1m for ten probes per second, at ``rate`` messages per second."""
     begin = datetime.now(tz=UTC) - timedelta(hours=1)
     packets = publish_packets(single_messages(begin, int(rate * seconds)))
     delays: list[float] = []
@@ -141,8 +141,8 @@ def latency(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
     with bench.connect() as connection, bench.collector():
         row = connection.execute("select series_id from telemetry.series where sensor_id = 't0'").fetchone()
         assert row
-        load = Blaster(bench.environment)
-        probe = Blaster(bench.environment)
+        load = FastPublisher(bench.environment)
+        probe = FastPublisher(bench.environment)
 
         thread = threading.Thread(target=load.send, args=(packets, rate))
         thread.start()
@@ -151,15 +151,15 @@ def latency(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
             number += 1
             instant = datetime.now(tz=UTC)
             payload = f'{{"timestamp":"{instant.isoformat()}","temperature":{number}}}'.encode()
-            begun = time.perf_counter()
+            started = time.perf_counter()
             probe.send(publish_packets([("bench/t0", payload)]))
             while True:
-                found = connection.execute(query, (row[0], instant)).fetchone()
-                if found and found[0] == number:
+                last_value = connection.execute(query, (row[0], instant)).fetchone()
+                if last_value and last_value[0] == number:
                     break
-                if time.perf_counter() - begun > 30:
-                    raise TimeoutError("a probe never became visible")
-            delays.append(time.perf_counter() - begun)
+                if time.perf_counter() - started > 30:
+                    raise TimeoutError("a probe did not become visible within 30 s")
+            delays.append(time.perf_counter() - started)
             time.sleep(max(0.0, 0.1 - delays[-1]))
         thread.join()
         load.close()
@@ -175,21 +175,21 @@ def latency(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
 
 
 def outage(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
-    """Take the database away for ``seconds`` under ``rate`` messages a second; then count."""
+    """Stop the database for ``seconds`` at ``rate`` messages per second; then count the stored readings."""
     packets = publish_packets(single_messages(datetime(2025, 1, 1, tzinfo=UTC), int(rate * (seconds + 10))))
     with bench.connect() as connection:
         before = connection.execute("select coalesce(sum(stored), 0) from telemetry.intake").fetchone()
     assert before
     with bench.collector() as process:
-        blaster = Blaster(bench.environment)
-        load = threading.Thread(target=blaster.send, args=(packets, rate))
+        publisher = FastPublisher(bench.environment)
+        load = threading.Thread(target=publisher.send, args=(packets, rate))
         load.start()
         time.sleep(5)
         bench.server.stop()
-        peak, watched = 0, psutil.Process(process.pid)
+        peak, collector = 0, psutil.Process(process.pid)
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
-            peak = max(peak, watched.memory_info().rss)
+            peak = max(peak, collector.memory_info().rss)
             time.sleep(0.5)
         bench.server.start()
         load.join()
@@ -197,10 +197,10 @@ def outage(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
         with bench.connect() as connection:
             wait_for(connection, int(before[0]) + len(packets))
             caught_up = time.monotonic() - back
-            peak = max(peak, watched.memory_info().rss)
+            peak = max(peak, collector.memory_info().rss)
             row = connection.execute("select stored, balanced from telemetry.accounting").fetchone()
             assert row
-        blaster.close()
+        publisher.close()
     return {
         "seconds_away": seconds,
         "messages_per_second": rate,
@@ -213,7 +213,7 @@ def outage(bench: Rig, seconds: float, rate: float = 2_000) -> dict[str, Any]:
 
 
 def growth(bench: Rig, small: int, large: int) -> dict[str, Any]:
-    """Compare the cost of a reading with ``small`` and with ``large`` rows in the table, through the writer."""
+    """Compare the write time per reading with ``small`` and with ``large`` rows in the table."""
     series = 200
     batches = 25
 
@@ -231,16 +231,16 @@ def growth(bench: Rig, small: int, large: int) -> dict[str, Any]:
             connection.execute("checkpoint")
 
     def cost(after: int) -> float:
-        """Return µs a reading of ``batches`` batches of 20,000 readings that follow row ``after``."""
+        """Return µs per reading for ``batches`` batches of 20,000 readings after row ``after``."""
         writer = Writer("bench", "growth")
         taken = []
         for number in range(batches):
             begin = after + number * COPY_ROWS
             messages = [Message("t", b"", 1_760_000_000_000_000, False, n) for n in range(begin, begin + COPY_ROWS, 50)]
             batch = Batch.of(messages, decode)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             writer.write(batch, decode)
-            taken.append(time.perf_counter() - begun)
+            taken.append(time.perf_counter() - started)
         writer.close()
         return 1e6 * statistics.median(taken) / COPY_ROWS
 
@@ -264,12 +264,12 @@ def growth(bench: Rig, small: int, large: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what was asked for and record it."""
+    """Run the selected parts and record the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edition", default="auto", choices=["auto", "timescaledb", "postgresql"])
-    parser.add_argument("--only", default="throughput,latency,outage,growth", help="parts, with commas between")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of throughput; medians are given")
-    parser.add_argument("--quick", action="store_true", help="a look in two minutes; records nothing")
+    parser.add_argument("--only", default="throughput,latency,outage,growth", help="parts, separated by commas")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of throughput; the medians are reported")
+    parser.add_argument("--quick", action="store_true", help="a short run of two minutes; records nothing")
     arguments = parser.parse_args()
     quick = arguments.quick
     parts: dict[str, Callable[[Rig], dict[str, Any]]] = {
@@ -279,23 +279,23 @@ def main() -> None:
         "growth": lambda bench: growth(bench, 1_000_000, 3_000_000 if quick else 50_000_000),
     }
     for name in arguments.only.split(","):
-        # Each part has servers of its own, so that none pays for what another left behind.
-        with rig(arguments.edition) as bench:
+        # Each part starts new servers, so that it is not slowed down by the data of another.
+        with start_rig(arguments.edition) as bench:
             edition = bench.server.edition
             about = {
                 "edition": edition,
                 "database": str(bench.server.binaries).split(" (")[0],
                 "broker": bench.broker.kind,
             }
-            found = parts[name](bench)
+            result = parts[name](bench)
         print(f"\n{name} ({about['database']}, {about['broker']})")
-        for key, value in found.items():
+        for key, value in result.items():
             if key != "rounds":
                 print(f"  {key:>40}  {value}")
         if not quick:
             path = RESULTS / f"ingest-{edition}.json"
             results = json.loads(path.read_text()) if path.exists() else {}
-            results.update({"about": {**about, **machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, name: found})
+            results.update({"about": {**about, **machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, name: result})
             path.write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -1,9 +1,9 @@
-"""How fast `collector load` takes a Parquet file, against COPY of the same rows in the same run, and its memory.
+"""Benchmark: `collector load` of a Parquet file relative to COPY of the same rows in the same run, and its memory.
 
     python bench/load.py [--edition timescaledb|postgresql] [--rows 10000000] [--record]
 
-COPY goes into a table with the primary key (series_id, time) and nothing else, half of the rows before the load and
-half after it, for the machine's speed drifts. With --record results go to bench/results/load-<edition>.json.
+COPY writes to a table with only the primary key (series_id, time), half of the rows before the load and half after it,
+because the speed of the machine drifts. With --record results are written to bench/results/load-<edition>.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rig import SENSORS, Rig, machine, rig
+from rig import SENSORS, Rig, machine, start_rig
 
 from collector.files.batches import ROW_TYPE
 from collector.store.batch import HEADER, POSTGRES_EPOCH, TRAILER
@@ -33,13 +33,13 @@ BEGIN = 1_767_225_600_000_000
 
 
 def columns(start: int, stop: int) -> tuple[Any, Any, Any]:
-    """Return sensor numbers, times (microseconds since 1970) and values of rows: SENSORS a second."""
+    """Return sensor numbers, times (microseconds since 1970) and values of rows: SENSORS per second."""
     number = np.arange(start, stop, dtype=np.int64)
     return number % SENSORS, BEGIN + number // SENSORS * 1_000_000 + number % SENSORS * 1_000, 15 + number % 1000 / 100
 
 
 def write_file(path: Path, rows: int) -> None:
-    """Write the file as pandas or Spark would: one reading a row, time, sensor and quantity in columns."""
+    """Write the file as pandas or Spark would: one reading per row; columns for time, sensor and quantity."""
     schema = pa.schema(
         [("timestamp", pa.timestamp("us", "UTC")), ("device_id", pa.string()), ("temperature", pa.float64())]
     )
@@ -64,7 +64,7 @@ def bodies(start: int, stop: int) -> Iterator[bytes]:
 
 
 def create_ceiling(bench: Rig, connection: psycopg.Connection[Any]) -> None:
-    """Create the table that COPY alone fills."""
+    """Create the table for the plain COPY."""
     connection.execute("create schema ceiling")
     connection.execute(
         "create table ceiling.reading (time timestamptz not null, series_id integer not null, "
@@ -78,29 +78,29 @@ def create_ceiling(bench: Rig, connection: psycopg.Connection[Any]) -> None:
 
 
 def copy(connection: psycopg.Connection[Any], start: int, stop: int) -> float:
-    """Return the seconds that COPY takes for these rows; making them costs it nothing."""
+    """Return the seconds that COPY takes for these rows, without the time to generate them."""
     taken = 0.0
     for body in bodies(start, stop):
-        begun = time.perf_counter()
-        with connection.cursor().copy("copy ceiling.reading from stdin (format binary)") as sending:
-            sending.write(HEADER + body + TRAILER)
-        taken += time.perf_counter() - begun
+        started = time.perf_counter()
+        with connection.cursor().copy("copy ceiling.reading from stdin (format binary)") as copy_:
+            copy_.write(HEADER + body + TRAILER)
+        taken += time.perf_counter() - started
     return taken
 
 
 def load(bench: Rig, path: Path) -> tuple[float, int, str]:
-    """Return the seconds that `collector load` takes, its peak memory in bytes, and what it said."""
+    """Return the seconds that `collector load` takes, its peak memory in bytes, and its output."""
     program = Path(sys.executable).parent / "collector"
-    begun = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen([program, "load", path], env=bench.environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout
-    said = process.stdout.read().strip()
+    output = process.stdout.read().strip()
     _, status, usage = os.wait4(process.pid, 0)
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"collector load ended with {process.returncode}: {said}")
-    return taken, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), said
+        raise SystemExit(f"collector load ended with {process.returncode}: {output}")
+    return taken, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), output
 
 
 def measure(bench: Rig, rows: int) -> dict[str, Any]:
@@ -110,11 +110,11 @@ def measure(bench: Rig, rows: int) -> dict[str, Any]:
     with bench.connect() as connection:
         create_ceiling(bench, connection)
         copied = copy(connection, 0, rows // 2)
-        loaded, peak, said = load(bench, path)
+        loaded, peak, output = load(bench, path)
         copied += copy(connection, rows // 2, rows)
         stored = connection.execute("select stored from telemetry.accounting").fetchone()
         assert stored
-        assert stored[0] == rows, said
+        assert stored[0] == rows, output
     return {
         "rows": rows,
         "file_mb": round(path.stat().st_size / 1e6),
@@ -126,21 +126,21 @@ def measure(bench: Rig, rows: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, show, and record if asked to."""
+    """Measure, print, and record with --record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edition", default="auto", choices=["auto", "timescaledb", "postgresql"])
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--record", action="store_true", help="write the results to bench/results/")
     arguments = parser.parse_args()
-    with rig(arguments.edition) as bench:
+    with start_rig(arguments.edition) as bench:
         edition = bench.server.edition
         about = {"edition": edition, "database": str(bench.server.binaries).split(" (")[0]}
-        found = measure(bench, arguments.rows)
+        result = measure(bench, arguments.rows)
     print(f"\nload ({about['database']})")
-    for key, value in found.items():
+    for key, value in result.items():
         print(f"  {key:>40}  {value}")
     if arguments.record:
-        results = {"about": {**about, **machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, "load": found}
+        results = {"about": {**about, **machine(), "date": f"{datetime.now(tz=UTC):%Y-%m-%d}"}, "load": result}
         (RESULTS / f"load-{edition}.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Ways to change a message: bytes, numbers, texts, JSON trees, protobuf fields, topics. Used by fuzz.py."""
+"""Mutations of messages for fuzz.py: bytes, numbers, texts, JSON trees, protobuf fields, topics."""
 
 import random
 import re
@@ -15,9 +15,9 @@ from collector.message import Message
 
 @dataclass(frozen=True)
 class Sample:
-    """What is changed; ``form`` is the format of its family."""
+    """A message to mutate, and its format."""
 
-    form: str
+    format: str
     topic: str
     payload: bytes
 
@@ -48,22 +48,22 @@ LEVELS = [
 
 
 class Mutator:
-    """Changes messages, always the same way for one seed."""
+    """Mutates messages, deterministically for a seed."""
 
-    def __init__(self, seed: int, found: Sequence[Sample]) -> None:
+    def __init__(self, seed: int, samples: Sequence[Sample]) -> None:
         self._random = random.Random(seed)
-        self._samples = found
-        self._ways: list[Callable[[bytes], bytes]] = [
+        self._samples = samples
+        self._mutations: list[Callable[[bytes], bytes]] = [
             self._flip, self._cut, self._drop, self._repeat, self._splice, self._insert,
             self._number, self._number, self._text, self._text, self._tree, self._tree, self._wire,
         ]  # fmt: skip
 
     def message(self, sample: Sample, received: int) -> Message:
-        """Return ``sample`` changed in one to four ways."""
+        """Return ``sample`` with one to four mutations."""
         random = self._random
         topic, payload = sample.topic, sample.payload
         for _ in range(random.choice((1, 1, 2, 4))):
-            payload = random.choice(self._ways)(payload)
+            payload = random.choice(self._mutations)(payload)
         if random.random() < 0.2:
             topic = self._topic(topic)
         return Message(topic, payload, received, random.random() < 0.1)
@@ -106,14 +106,14 @@ class Mutator:
         return self._swap(payload, TEXT, TEXTS)
 
     def _swap(self, payload: bytes, pattern: re.Pattern[bytes], others: list[bytes]) -> bytes:
-        found = list(pattern.finditer(payload))
-        if not found:
+        matches = list(pattern.finditer(payload))
+        if not matches:
             return self._flip(payload)
-        begin, end = self._random.choice(found).span()
+        begin, end = self._random.choice(matches).span()
         return payload[:begin] + self._random.choice(others) + payload[end:]
 
     def _tree(self, payload: bytes) -> bytes:
-        """Change one place of a JSON tree: another value, another name, one more level, one less."""
+        """Change one place of a JSON tree: value, name, or nesting."""
         try:
             tree = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -122,10 +122,10 @@ class Mutator:
         places: list[tuple[Any, Any]] = []
         waiting = [tree]
         while waiting:
-            one = waiting.pop()
-            if isinstance(one, dict | list):
-                places += [(one, key) for key in (list(one) if isinstance(one, dict) else range(len(one)))]
-                waiting += one.values() if isinstance(one, dict) else one
+            node = waiting.pop()
+            if isinstance(node, dict | list):
+                places += [(node, key) for key in (list(node) if isinstance(node, dict) else range(len(node)))]
+                waiting += node.values() if isinstance(node, dict) else node
         if not places:
             return random.choice(NUMBERS)
         place, key = random.choice(places)
@@ -148,7 +148,7 @@ class Mutator:
             return self._drop(payload)
 
     def _wire(self, payload: bytes) -> bytes:
-        """Change one field of a Sparkplug payload, as a sender might."""
+        """Change one field of a Sparkplug payload."""
         try:
             wire = Payload.FromString(payload)
         except DecodeError:

@@ -1,10 +1,10 @@
-"""How long a full scan of the quality takes, and its parts.
+"""Benchmark: duration of a full quality scan and of its checks.
 
     python bench/quality.py [--edition timescaledb|postgresql] [--days 30] [--rounds 3]
 
-The history is that of bench/marts.py: 200 series with a reading a minute, to the last full minute; the marts are built
-over it. The target is 30 s for 30 days, with the start of the command. Results go to
-bench/results/quality-<edition>.json and to the terminal.
+The history is that of bench/marts.py: 200 series with one reading per minute up to the last full minute, with built
+marts. The target is 30 s for 30 days, including the start of the command. Results are written to
+bench/results/quality-<edition>.json and printed.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from marts import RESULTS, SERIES, Bench, bench, hour
+from marts import RESULTS, SERIES, Bench, current_hour, start_bench
 from rig import machine
 
 TARGET_SECONDS = 30
@@ -37,40 +37,40 @@ group by outcome
 """
 
 
-def scanned() -> float:
-    """Run ``quality scan`` as users do and return its seconds; whether checks fail is no matter here, errors are."""
+def scan_seconds() -> float:
+    """Run ``quality scan`` and return its seconds; failed checks are ignored, errors are not."""
     code = "from quality.cli import main; main()"
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, "scan"], check=False, capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
-    if done.returncode == 3:  # a scan that could not be made
-        sys.exit(f"the scan could not be made:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    started = time.perf_counter()
+    process = subprocess.run([sys.executable, "-c", code, "scan"], check=False, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if process.returncode == 3:
+        sys.exit(f"the scan could not run:\n{process.stdout[-4000:]}{process.stderr[-4000:]}")
     return seconds
 
 
-def measure(one: Bench, days: int, rounds: int) -> dict[str, Any]:
-    """Fill, build, bring up to the minute, scan."""
-    readings = one.remember(days, hour())
-    one.grow_old(days)
-    one.build("--exclude-resource-types", "test", "unit_test")
+def measure(bench: Bench, days: int, rounds: int) -> dict[str, Any]:
+    """Store the history, build the marts, then repeatedly store the newest readings and scan."""
+    readings = bench.store_history(days, current_hour())
+    bench.run_maintenance_jobs(days)
+    bench.build("--exclude-resource-types", "test", "unit_test")
     taken = []
     for _ in range(rounds):
-        # Sensors go on sending: a scan of what is silent would be another one.
-        newest = one.connection.execute("select max(time) + interval '1 minute' from telemetry.reading").fetchone()
+        # Without new readings all sensors would be silent, which changes the scan.
+        newest = bench.connection.execute("select max(time) + interval '1 minute' from telemetry.reading").fetchone()
         assert newest is not None
-        one.receive(newest[0], datetime.now(UTC))
-        taken.append(scanned())
+        bench.store_readings(newest[0], datetime.now(UTC))
+        taken.append(scan_seconds())
     return {
         "days": days,
         "series": SERIES,
         "readings": readings,
-        "seconds": [round(one, 2) for one in taken],
+        "seconds": [round(duration, 2) for duration in taken],
         "median_seconds": round(statistics.median(taken), 2),
         "target_seconds": TARGET_SECONDS,
-        "results": dict(one.connection.execute(_OUTCOMES).fetchall()),
+        "results": dict(bench.connection.execute(_OUTCOMES).fetchall()),
         "slowest_checks": [
             [contract, check, round(seconds or 0, 2)]
-            for contract, check, seconds in one.connection.execute(_SLOWEST).fetchall()
+            for contract, check, seconds in bench.connection.execute(_SLOWEST).fetchall()
         ],
     }
 
@@ -82,18 +82,18 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     for name in [name for name in os.environ if name.startswith("QUALITY_")]:
         del os.environ[name]
-    with bench(options.edition, options.days) as one:
-        found = {
+    with start_bench(options.edition, options.days) as bench:
+        result = {
             "measured": datetime.now(UTC).date().isoformat(),
             **machine(),
-            **measure(one, options.days, options.rounds),
+            **measure(bench, options.days, options.rounds),
         }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(result, indent=2))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"quality-{options.edition}.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / f"quality-{options.edition}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

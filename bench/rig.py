@@ -1,4 +1,4 @@
-"""What the benchmarks share: a database, a broker, a collector, prepared messages and a stock subscriber."""
+"""Shared by the benchmarks: database, broker, collector, prepared messages, and a plain paho-mqtt subscriber."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def registry() -> bytes:
 
 
 def instants(begin: datetime, count: int) -> Iterator[tuple[int, str]]:
-    """Yield (sensor, ISO 8601 time with milliseconds) for ``count`` readings, SENSORS a second."""
+    """Yield (sensor, ISO 8601 time with milliseconds) for ``count`` readings, SENSORS per second."""
     for index in range(count):
         second, sensor = divmod(index, SENSORS)
         instant = begin + timedelta(seconds=second, milliseconds=sensor)
@@ -72,7 +72,7 @@ def batch_messages(begin: datetime, count: int, size: int = 50) -> Iterator[tupl
 
 @dataclass
 class Rig:
-    """Running servers and where they are."""
+    """Running servers and their settings."""
 
     server: LocalServer
     broker: LocalBroker
@@ -81,19 +81,19 @@ class Rig:
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a connection to the database."""
-        e = self.environment
+        environment = self.environment
         return psycopg.connect(
-            host=e["PGHOST"],
-            port=e["PGPORT"],
-            user=e["PGUSER"],
-            password=e["PGPASSWORD"],
-            dbname=e["PGDATABASE"],
+            host=environment["PGHOST"],
+            port=environment["PGPORT"],
+            user=environment["PGUSER"],
+            password=environment["PGPASSWORD"],
+            dbname=environment["PGDATABASE"],
             autocommit=True,
         )
 
     @contextmanager
     def collector(self, **settings: str) -> Iterator[subprocess.Popen[str]]:
-        """Run ``collector run`` until the block ends; entered once it has subscribed."""
+        """Run ``collector run`` until the block ends; enters it when the collector has subscribed."""
         environment = {**self.environment, "COLLECTOR_CLIENT_ID": f"bench-{time.time_ns()}", **settings}
         process = subprocess.Popen(
             [str(Path(sys.executable).parent / "collector"), "run"], env=environment, stderr=subprocess.PIPE, text=True
@@ -114,7 +114,7 @@ class Rig:
 
 
 def forget_session(environment: Mapping[str, str]) -> None:
-    """End a collector's session: the broker would go on queueing for it, and slow down with every round."""
+    """End the session of a collector: otherwise the broker keeps queueing for it and slows down with every round."""
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, environment["COLLECTOR_CLIENT_ID"], protocol=mqtt.MQTTv311)
     client.username_pw_set(environment["MQTT_USERNAME"], environment["MQTT_PASSWORD"])
     client.on_connect = lambda *_: client.disconnect()
@@ -123,8 +123,8 @@ def forget_session(environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def rig(edition: str, broker: str = "auto", settings: BrokerSettings | None = None) -> Iterator[Rig]:
-    """Start a database and a broker of their own, migrated and with the registry in place."""
+def start_rig(edition: str, broker: str = "auto", settings: BrokerSettings | None = None) -> Iterator[Rig]:
+    """Start a migrated database and a broker in a temporary directory with the registry."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="warehouse-bench-")))
         directory.chmod(0o755)
@@ -148,7 +148,7 @@ def rig(edition: str, broker: str = "auto", settings: BrokerSettings | None = No
 
 
 def wait_for(connection: psycopg.Connection[Any], readings: int, timeout: float = 300) -> None:
-    """Return when ``readings`` readings in all have been committed."""
+    """Wait until ``readings`` readings in total are committed."""
     deadline = time.monotonic() + timeout
     while True:
         row = connection.execute("select coalesce(sum(readings), 0) from telemetry.intake").fetchone()
@@ -164,13 +164,13 @@ _STOCK = """
 import os, sys, time
 import paho.mqtt.client as mqtt
 host, port, user, password = (os.environ["MQTT_" + name] for name in ("HOST", "PORT", "USERNAME", "PASSWORD"))
-wanted, got = int(sys.argv[1]), 0
+expected, received = int(sys.argv[1]), 0
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "stock-%d" % time.time_ns(), protocol=mqtt.MQTTv311)
 client.username_pw_set(user, password)
 def on_message(client, userdata, message):
-    global got
-    got += 1
-    if got == wanted:
+    global received
+    received += 1
+    if received == expected:
         print(time.time(), flush=True)
 client.on_connect = lambda client, *rest: client.subscribe("bench/#", 1)
 client.on_subscribe = lambda *rest: print("ready", flush=True)
@@ -181,13 +181,13 @@ client.loop_forever()
 
 
 @contextmanager
-def stock_subscriber(environment: Mapping[str, str], wanted: int) -> Iterator[subprocess.Popen[str]]:
-    """Run a paho-mqtt subscriber as its documentation shows it, which does nothing with what it receives.
+def stock_subscriber(environment: Mapping[str, str], expected: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a paho-mqtt subscriber as in its documentation, which discards what it receives.
 
-    It prints the time (seconds since 1970) at which it had received ``wanted`` messages.
+    It prints the time (seconds since 1970) at which it has received ``expected`` messages.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", _STOCK, str(wanted)],
+        [sys.executable, "-c", _STOCK, str(expected)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -202,5 +202,5 @@ def stock_subscriber(environment: Mapping[str, str], wanted: int) -> Iterator[su
 
 
 def machine() -> dict[str, str]:
-    """Return what a reader needs to know about where figures come from."""
+    """Return the description of the machine for the results."""
     return {"cores": str(os.cpu_count()), "machine": platform.machine(), "python": platform.python_version()}

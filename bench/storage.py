@@ -1,18 +1,18 @@
-"""What a reading takes on the disk: as it comes in, in the columnstore, its means, and its message in the archive.
+"""Benchmark: disk space per reading in row store and columnstore, per aggregate row, and per archived message.
 
     python bench/storage.py [--edition timescaledb|postgresql] [--days 30] [--only second,minute,few] [--record]
 
-The simulator's readings with two decimals (thermostats and motors), each decoded from its message and stored as the
-collector does, in order of arrival; then the product's own jobs have done what they do with old readings.
+Simulated readings with two decimals (thermostats and motors) are decoded from their messages and stored like in the
+collector, in order of arrival; then the product's jobs for old readings run.
 
-``second``: 3 sensors at one reading a second, ``minute``: 180 at one a minute. Both give 259,200 readings a day, and
-the sizes of larger systems: a chunk is a day, as migrations have made it; a segment is a day of one series, so that
-its batches of 1,000 readings are as full as anywhere; and what a chunk takes whatever is in it (``few`` shows it: 6
-sensors at one a minute) is spread over enough readings to be small. A message is under way for about 1 ms or, with
-``--delay 40``, for 40 (log-normal, sigma 0.5).
+``second``: 3 sensors with one reading per second, ``minute``: 180 with one per minute. Both have 259,200 readings per
+day and the same sizes per reading as larger systems: a chunk is a day, as created by the migrations; a segment is a day
+of one series, so its batches of 1,000 readings are full; and the fixed size of a chunk (see ``few``: 6 sensors with one
+reading per minute) is small per reading. The delay of a message is about 1 ms, or 40 ms with ``--delay 40``
+(log-normal, sigma 0.5).
 
-All of a table is counted: pages, TOAST, indexes, maps of free space. Results go to
-bench/results/storage-<edition>.json with --record, and to the terminal.
+The whole table is counted: pages, TOAST, indexes, free space maps. Results are printed, and with --record written to
+bench/results/storage-<edition>.json.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from archive import kept
+from archive import archived_size
 from marts import RESULTS, connect
 from rig import machine
 
@@ -47,7 +47,7 @@ from timescale.migrate import migrate
 
 SENSORS_JSON = Path(__file__).parents[1] / "sensors.json"
 TYPES = ("thermostat", "motor")
-"""Those whose values have two decimals."""
+"""Sensor types whose values have two decimals."""
 COPY_ROWS = 20_000
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
@@ -57,7 +57,7 @@ select sum(total_bytes), sum(table_bytes), sum(toast_bytes), sum(index_bytes)
 from public.chunks_detailed_size('telemetry.reading')
 """
 _TABLE = "select pg_total_relation_size(oid) from pg_class where oid = 'telemetry.reading'::regclass"
-_MEANS_OF = {
+_AGGREGATE_SIZE = {
     "timescaledb": """
         select public.hypertable_size(format('%%I.%%I', materialization_hypertable_schema,
             materialization_hypertable_name)::regclass)
@@ -82,7 +82,7 @@ where hypertable.schema_name = 'telemetry' and hypertable.table_name = 'reading'
 
 @dataclass(frozen=True)
 class Case:
-    """How many sensors send how often."""
+    """Number of sensors and their interval in seconds."""
 
     sensors: int
     interval: float
@@ -92,50 +92,50 @@ CASES = {"second": Case(3, 1), "minute": Case(180, 60), "few": Case(6, 60)}
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """What a process needs to make a day of messages and decode them."""
+class SensorGroup:
+    """Sensors of a benchmark; generates their messages and decodes them."""
 
     registry: bytes
     names: tuple[str, ...]
     interval: float
     delay: float
-    """Median time that a message is under way, in milliseconds."""
+    """Median delay of a message, in milliseconds."""
 
     def arrivals(self, start: datetime, end: datetime) -> list[Message]:
-        """Return what the sensors publish from ``start`` to before ``end``, in order of arrival."""
+        """Return the messages of the sensors from ``start`` to before ``end``, in order of arrival."""
         known = registries.parse(self.registry)
         players = schedule.players(schedule.choose(known, None, list(self.names)), 1, 1 / self.interval)
         noise = random.Random(start.timestamp())
         median = math.log(1000 * self.delay)
-        found = [
-            Message(one.topic, one.payload, round(one.due * 1e6) + round(noise.lognormvariate(median, 0.5)))
-            for one in schedule.messages(schedule.live(players, start.timestamp(), end.timestamp()), "wide", 1)
+        messages = [
+            Message(message.topic, message.payload, round(message.due * 1e6) + round(noise.lognormvariate(median, 0.5)))
+            for message in schedule.messages(schedule.live(players, start.timestamp(), end.timestamp()), "wide", 1)
         ]
-        return sorted(found, key=lambda message: message.received)
+        return sorted(messages, key=lambda message: message.received)
 
     def rows(self, series_ids: dict[tuple[str, str], int], start: datetime) -> bytes:
         """Return a day of readings as the collector's rows."""
         decode = Decoder(registries.parse(self.registry), series_ids).decode
         rows = b""
-        for number in range(24):  # an hour at a time takes little memory
+        for number in range(24):  # by hour, to limit memory
             batch = Batch.of(self.arrivals(start + number * HOUR, start + (number + 1) * HOUR), decode)
             assert not batch.quarantined
             rows += batch.rows
         return rows
 
 
-def fleet(case: Case, delay: float) -> Fleet:
-    """Return thermostats and motors, two to one, as many as ``case`` has."""
-    own = schedule.played(registries.parse(SENSORS_JSON.read_bytes()))
-    times = math.ceil(case.sensors / sum(one.type in TYPES for one in own))
-    text = schedule.enlarged(SENSORS_JSON.read_bytes(), times * len(own)).encode()
-    names = [one.sensor_id for one in registries.parse(text).sensors if one.type in TYPES]
-    return Fleet(text, tuple(names[: case.sensors]), case.interval, delay)
+def sensor_group(case: Case, delay: float) -> SensorGroup:
+    """Return the thermostats and motors (two to one) of ``case``."""
+    demo_sensors = schedule.played(registries.parse(SENSORS_JSON.read_bytes()))
+    times = math.ceil(case.sensors / sum(sensor.type in TYPES for sensor in demo_sensors))
+    text = schedule.enlarged(SENSORS_JSON.read_bytes(), times * len(demo_sensors)).encode()
+    names = [sensor.sensor_id for sensor in registries.parse(text).sensors if sensor.type in TYPES]
+    return SensorGroup(text, tuple(names[: case.sensors]), case.interval, delay)
 
 
 @contextmanager
 def database(edition: str) -> Iterator[tuple[LocalServer, psycopg.Connection[Any]]]:
-    """Start a server with the product's settings and without jobs of its own."""
+    """Start a server with the product's settings and without background jobs."""
     with tempfile.TemporaryDirectory(prefix="warehouse-bench-") as name:
         Path(name).chmod(0o755)
         with LocalServer(Path(name) / "postgres", edition=edition, port=0) as server:  # type: ignore[arg-type]
@@ -147,8 +147,8 @@ def database(edition: str) -> Iterator[tuple[LocalServer, psycopg.Connection[Any
                 yield server, connection
 
 
-def store(connection: psycopg.Connection[Any], sensors: Fleet, days: int) -> int:
-    """Store ``days`` of readings that end ten days ago; return how many."""
+def store(connection: psycopg.Connection[Any], sensors: SensorGroup, days: int) -> int:
+    """Store ``days`` of readings that end ten days ago; return their number."""
     series_ids = dict(synchronise(connection, registries.parse(sensors.registry)).series_ids)
     end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 10 * DAY
     starts = [end - number * DAY for number in range(days, 0, -1)]
@@ -164,18 +164,18 @@ def store(connection: psycopg.Connection[Any], sensors: Fleet, days: int) -> int
     return stored
 
 
-def means(connection: psycopg.Connection[Any], edition: str) -> dict[str, float]:
-    """Return bytes a row of the means by minute, hour and day."""
-    found = {}
+def aggregate_sizes(connection: psycopg.Connection[Any], edition: str) -> dict[str, float]:
+    """Return bytes per row of the aggregates by minute, hour and day."""
+    sizes = {}
     for level in ("1m", "1h", "1d"):
-        ((size,),) = connection.execute(_MEANS_OF[edition], [level]).fetchall()
+        ((size,),) = connection.execute(_AGGREGATE_SIZE[edition], [level]).fetchall()
         ((count,),) = connection.execute(f"select count(*) from telemetry.reading_{level}".encode()).fetchall()
-        found[level] = round(float(size) / count, 1)
-    return found
+        sizes[level] = round(float(size) / count, 1)
+    return sizes
 
 
 def by_column(connection: psycopg.Connection[Any], readings: int) -> dict[str, float]:
-    """Return bytes a reading of each compressed column, without what holds it."""
+    """Return bytes per reading of each compressed column, without row and page overhead."""
     sums = dict.fromkeys(("time", "value", "received_at"), 0)
     for (chunk,) in connection.execute(_COMPRESSED).fetchall():
         query = f"select {', '.join(f'sum(pg_column_size({name}))' for name in sums)} from {chunk}"
@@ -185,10 +185,10 @@ def by_column(connection: psycopg.Connection[Any], readings: int) -> dict[str, f
 
 
 def measure(edition: str, case: Case, days: int, delay: float) -> dict[str, Any]:
-    """Store, let the jobs work, and weigh."""
-    sensors = fleet(case, delay)
+    """Store the readings, run the jobs, measure the sizes."""
+    sensors = sensor_group(case, delay)
     start = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - 11 * DAY
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "sensors": case.sensors,
         "interval_seconds": case.interval,
         "days": days,
@@ -196,49 +196,49 @@ def measure(edition: str, case: Case, days: int, delay: float) -> dict[str, Any]
     }
     with database(edition) as (server, connection):
         readings = store(connection, sensors, days)
-        found |= {"readings": readings}
+        result |= {"readings": readings}
         if server.edition == "postgresql":
             connection.execute("vacuum analyze")
             ((size,),) = connection.execute(_TABLE).fetchall()
-            found |= {"row_store": round(size / readings, 1)}
+            result |= {"row_store": round(size / readings, 1)}
         else:
             ((size, *_),) = connection.execute(_READINGS).fetchall()
-            found |= {"row_store": round(float(size) / readings, 1)}
+            result |= {"row_store": round(float(size) / readings, 1)}
             connection.execute("call telemetry.refresh_rollups()")
             jobs = "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
             ((job,),) = connection.execute(jobs).fetchall()
             connection.execute(f"call public.run_job({job})".encode())
             assert connection.execute(_IN_COLUMNS).fetchall() == [(True,)]
             (sizes,) = connection.execute(_READINGS).fetchall()
-            total, *parts = (round(float(one) / readings, 2) for one in sizes)
-            found |= {
+            total, *parts = (round(float(size) / readings, 2) for size in sizes)
+            result |= {
                 "columnstore": total,
                 "columnstore_parts": dict(zip(("table", "toast", "indexes"), parts, strict=True)),
                 "columns": by_column(connection, readings),
             }
-        found |= {"bytes_a_mean": means(connection, server.edition)}
-    # An hour is a file; means of several would say the same.
-    return found | {"archive": kept(sensors.arrivals(start, start + HOUR))["bytes_a_message"]}
+        result |= {"bytes_a_mean": aggregate_sizes(connection, server.edition)}
+    # One file per hour; more hours would give the same average.
+    return result | {"archive": archived_size(sensors.arrivals(start, start + HOUR))["bytes_a_message"]}
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edition", choices=["timescaledb", "postgresql"], default="timescaledb")
-    parser.add_argument("--only", default=",".join(CASES), help="parts, with commas between")
+    parser.add_argument("--only", default=",".join(CASES), help="parts, separated by commas")
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--delay", type=float, default=1, help="median milliseconds from reading to arrival")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     for name in options.only.split(","):
-        found = measure(options.edition, CASES[name], options.days, options.delay)
-        print(json.dumps({name: found}, indent=2), flush=True)
+        result = measure(options.edition, CASES[name], options.days, options.delay)
+        print(json.dumps({name: result}, indent=2), flush=True)
         if options.record:
             path = RESULTS / f"storage-{options.edition}.json"
             results = json.loads(path.read_text()) if path.exists() else {}
             part = name if options.delay == 1 else f"{name}_{options.delay:g}_ms"
-            results |= {"measured": datetime.now(UTC).date().isoformat(), **machine(), part: found}
+            results |= {"measured": datetime.now(UTC).date().isoformat(), **machine(), part: result}
             path.write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -1,7 +1,7 @@
-"""Publishes prepared messages at QoS 1 as fast as a broker takes them, at next to no cost of its own.
+"""Publishes prepared messages at QoS 1 as fast as the broker accepts them, with minimal CPU time.
 
-The packets (MQTT 3.1.1, sections 3.1, 3.3 and 3.4) are built before the clock starts, so that on a small machine the
-publisher does not compete with what is measured.
+The packets (MQTT 3.1.1, sections 3.1, 3.3 and 3.4) are built before the measurement starts, so that on a small machine
+the publisher does not compete with the measured process.
 """
 
 import select
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 WINDOW = 5_000
-"""Messages on their way to the broker without an acknowledgement."""
+"""Maximum number of unacknowledged messages."""
 
 
 def _text(text: str) -> bytes:
@@ -36,39 +36,39 @@ def publish_packets(messages: Iterable[tuple[str, bytes]]) -> list[bytes]:
     ]
 
 
-class Blaster:
-    """A connection that does nothing but publish."""
+class FastPublisher:
+    """A connection that only publishes."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._socket = socket.create_connection((environment["MQTT_HOST"], int(environment["MQTT_PORT"])))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        body = _text("MQTT") + bytes([4, 0xC2]) + struct.pack(">H", 0) + _text(f"blast-{time.time_ns()}")
+        body = _text("MQTT") + bytes([4, 0xC2]) + struct.pack(">H", 0) + _text(f"fast-publisher-{time.time_ns()}")
         body += _text(environment["MQTT_USERNAME"]) + _text(environment["MQTT_PASSWORD"])
         self._socket.sendall(_packet(0x10, body))
-        answer = self._socket.recv(4)
-        if answer[3] != 0:
-            raise ConnectionError(f"the broker refuses: {answer!r}")
+        connack = self._socket.recv(4)
+        if connack[3] != 0:
+            raise ConnectionError(f"the broker refused the connection: {connack!r}")
         self._socket.setblocking(False)
 
     def send(self, packets: list[bytes], rate: float | None = None) -> None:
-        """Publish ``packets`` (at ``rate`` a second, if given) and return when the broker has acknowledged all."""
+        """Publish ``packets`` (at ``rate`` per second, if given) and return when the broker has acknowledged all."""
         acknowledged = sent = 0
-        begun = time.perf_counter()
+        started = time.perf_counter()
         chunks = self._chunks(packets)
         unsent = b""
         while acknowledged < len(packets) * 4:
             if not unsent and sent < len(packets) and sent - acknowledged // 4 < WINDOW:
-                allowed = len(packets) if rate is None else int((time.perf_counter() - begun) * rate)
+                allowed = len(packets) if rate is None else int((time.perf_counter() - started) * rate)
                 if sent < allowed:
                     unsent, sent = next(chunks) if rate is None else self._slice(packets, sent, allowed)
             readable, writable, _ = select.select(
                 [self._socket], [self._socket] if unsent else [], [], 0.002 if rate else 1.0
             )
             if readable:
-                answer = self._socket.recv(65_536)
-                if not answer:
+                received = self._socket.recv(65_536)
+                if not received:
                     raise ConnectionError("the broker closed the connection")
-                acknowledged += len(answer)
+                acknowledged += len(received)
             if writable:
                 unsent = unsent[self._socket.send(unsent) :]
 
@@ -84,6 +84,6 @@ class Blaster:
             yield b"".join(chunk), start + len(chunk)
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         self._socket.sendall(b"\xe0\x00")
         self._socket.close()
