@@ -24,6 +24,10 @@ Reading = tuple[int, int, float]
 """series_id, time (microseconds since 1970-01-01 UTC), value. A bare tuple: one is made for every value."""
 
 
+LARGEST = 1e290
+"""Values lie between this and its negative: telemetry.reading refuses others, since their sums would overflow."""
+
+
 class Reason(StrEnum):
     """The reason for a quarantine row; the values are those of ``telemetry.quarantine.reason``."""
 

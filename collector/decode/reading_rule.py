@@ -5,7 +5,7 @@
 2. Kind: states (texts that the registry maps to numbers), true and false, numbers. Any other value is no reading;
    the format's :attr:`~collector.formats.measurement.FormatOptions.wrong_kind` decides whether it is ignored or
    quarantined.
-3. Number: finite, smaller than :data:`LARGEST`, and an integer only if a double holds it exactly.
+3. Number: finite, smaller than :data:`~collector.message.LARGEST`, and an integer only if a double holds it exactly.
 4. Unit: converted from the unit in the message, else from ``sent_unit``, to the unit of the series.
 
 :meth:`Series.reading` is the rule. Everything that decodes faster (:func:`column_readings` here, the loops of
@@ -22,11 +22,8 @@ from typing import Any
 from collector import units
 from collector.formats.measurement import Column
 from collector.formats.times import date
-from collector.message import Reading, Reason, UnusableError, quoted
+from collector.message import LARGEST, Reading, Reason, UnusableError, quoted
 from collector.registry.schema import Quantity
-
-LARGEST = 1e290
-"""Values lie between this and its negative: telemetry.reading refuses others, since their sums would overflow."""
 
 EXACT = 2**53
 """Every integer between this and its negative has an exact double."""

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from collector.decode.reading_rule import EXACT, LARGEST
+from collector.decode.reading_rule import EXACT
 from collector.files.row_decoder import NUMBER
+from collector.message import LARGEST
 
 Column: TypeAlias = Any
 """A ``pyarrow.Array``; its published type hints lack half of the methods used here."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, repeat
-from math import hypot, inf
+from math import hypot
 from operator import itemgetter, sub
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,7 +15,16 @@ from collector.formats import json_payload
 from collector.formats.json_payload import LEAST_ROUNDED, MISSING, ROUNDED, Pointer
 from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Policy, Topic
 from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, moment, since_1970
-from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
+from collector.message import (
+    LARGEST,
+    IgnoredReason,
+    Message,
+    NoReadingError,
+    Reason,
+    UndecodableError,
+    UnusableError,
+    quoted,
+)
 
 _DEVICE_TYPES = (str, int, float)
 _parse_time = datetime.fromisoformat
@@ -173,7 +182,7 @@ class FieldsReader:
         if message.retained and self._time is None:
             raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time of its own")
         measurements = list(self._all(document, topic))
-        if any(type(raw) is float and ROUNDED <= abs(raw) < inf for _, raw, *_ in measurements):
+        if any(type(raw) is float and ROUNDED <= abs(raw) < LARGEST for _, raw, *_ in measurements):
             # It may have been an integer that lost digits.
             measurements = list(self._all(json_payload.load_exactly(message.payload), topic))
         if not measurements:
