@@ -32,19 +32,6 @@ def _check(text: str) -> None:
         raise ValueError(f"is longer than the {MAXIMUM_BYTES} bytes MQTT allows; shorten it")
 
 
-def matches(pattern: str, topic: str) -> bool:
-    """Say whether filter ``pattern`` matches ``topic``; wildcards don't match a first level that begins with $."""
-    if topic.startswith("$") and pattern[0] in "+#":
-        return False
-    wanted, given = pattern.split("/"), topic.split("/")
-    for index, level in enumerate(wanted):
-        if level == "#":
-            return True
-        if index >= len(given) or level not in ("+", given[index]):
-            return False
-    return len(wanted) == len(given)
-
-
 def covers(pattern: str, wanted: str) -> bool:
     """Say whether filter ``pattern`` matches every topic that filter ``wanted`` matches."""
     if pattern[0] in "+#" and wanted[0] == "$":

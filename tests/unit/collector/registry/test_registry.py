@@ -559,4 +559,4 @@ def test_sensors_json_of_the_repository():
 def test_filters_match_as_specified(pattern, topic, expected):
     """Wildcards match as MQTT 3.1.1 specifies."""
     assert topics.check_filter(pattern) == pattern
-    assert topics.matches(pattern, topic) is expected
+    assert (topics.Pattern.compile(pattern).match(topic) is not None) is expected
