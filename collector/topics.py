@@ -1,4 +1,4 @@
-"""MQTT topic names, filters (MQTT 3.1.1, section 4.7) and patterns: filters whose levels may have names."""
+"""MQTT topic filters (MQTT 3.1.1, section 4.7) and patterns: filters with named placeholders."""
 
 import re
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ MAXIMUM_BYTES = 65_535
 
 
 def check_filter(text: str) -> str:
-    """Return ``text`` if it can be a topic filter; raises ``ValueError`` with the mend otherwise."""
+    """Return ``text`` if it is a valid topic filter; raises ``ValueError`` that names the fix otherwise."""
     _check(text)
     levels = text.split("/")
     for index, level in enumerate(levels):
         if "#" in level and (level != "#" or index != len(levels) - 1):
-            raise ValueError("# stands alone in the last level only, as in 'sensors/#'")
+            raise ValueError("# must be alone in the last level, as in 'sensors/#'")
         if "+" in level and level != "+":
-            raise ValueError("+ stands alone in its level, as in 'sensors/+/state'")
+            raise ValueError("+ must be alone in its level, as in 'sensors/+/state'")
     return text
 
 
@@ -23,17 +23,17 @@ def _check(text: str) -> None:
     if not text:
         raise ValueError("is empty; give the MQTT topic")
     if "\0" in text:
-        raise ValueError("holds a NUL character, which MQTT forbids; remove it")
+        raise ValueError("contains a NUL character, which MQTT forbids; remove it")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise ValueError("holds half a surrogate pair, which is no UTF-8; remove it") from None
+        raise ValueError("contains half a surrogate pair, which is not valid UTF-8; remove it") from None
     if size > MAXIMUM_BYTES:
         raise ValueError(f"is longer than the {MAXIMUM_BYTES} bytes MQTT allows; shorten it")
 
 
 def covers(pattern: str, wanted: str) -> bool:
-    """Say whether filter ``pattern`` matches every topic that filter ``wanted`` matches."""
+    """Return whether filter ``pattern`` matches every topic that filter ``wanted`` matches."""
     if pattern[0] in "+#" and wanted[0] == "$":
         return False
     given, needed = pattern.split("/"), wanted.split("/")
@@ -46,72 +46,72 @@ def covers(pattern: str, wanted: str) -> bool:
 
 
 REST = "#"
-"""The name of what the wildcard # stands for."""
+"""Name of the value of the wildcard #."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
 @dataclass(frozen=True)
 class Template:
-    """Text with placeholders, such as ``z2m-{sensor}``."""
+    """A text with placeholders, such as ``z2m-{sensor}``."""
 
     text: str
     names: tuple[str, ...] = field(compare=False)
 
     @classmethod
     def compile(cls, text: str) -> "Template":
-        """Compile ``text``; raises ``ValueError`` with the mend."""
+        """Compile ``text``; raises ``ValueError`` that names the fix."""
         names = _placeholders(text)
         if ":path" in text:
-            raise ValueError("{…:path} belongs into the topic; write the name alone here")
+            raise ValueError("{…:path} is allowed only in the topic; write the name alone here")
         return cls(text, tuple(names))
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """Return the text with each placeholder's value; those without one become empty."""
-        return _PLACEHOLDER.sub(lambda found: values.get(found[1], ""), self.text) if self.names else self.text
+        """Return the text with each placeholder replaced by its value, or by nothing where it has none."""
+        return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), self.text) if self.names else self.text
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A topic filter in whose levels ``{name}`` stands for any text, and ``{name:path}`` for any levels."""
+    """A topic filter with placeholders: ``{name}`` is any text in a level, ``{name:path}`` any levels."""
 
     text: str
     names: tuple[str, ...] = field(compare=False)
     filter: str = field(compare=False)
-    """The narrowest topic filter of MQTT that matches what this does."""
+    """The narrowest MQTT topic filter that matches the same topics."""
     _expression: re.Pattern[str] = field(compare=False, repr=False)
 
     @classmethod
     def compile(cls, text: str) -> "Pattern":
-        """Compile ``text``; raises ``ValueError`` with the mend."""
+        """Compile ``text``; raises ``ValueError`` that names the fix."""
         _check(text)
         names: list[str] = []
         levels, expressions = [], []
         path: int | None = None
         for index, level in enumerate(text.split("/")):
-            found = _placeholders(level)
-            if len(found) > 1:
-                raise ValueError("a level holds one placeholder at most; put them into levels of their own")
-            if not found:
+            placeholders = _placeholders(level)
+            if len(placeholders) > 1:
+                raise ValueError("a level has at most one placeholder; put each into a separate level")
+            if not placeholders:
                 levels.append(level)
                 expressions.append("[^/]*" if level == "+" else re.escape(level))
                 continue
-            (name, spans), *_ = found.items()
+            (name, spans), *_ = placeholders.items()
             if name in names:
-                raise ValueError(f"{{{name}}} stands twice; give the second another name")
+                raise ValueError(f"{{{name}}} occurs twice; rename the second one")
             names.append(name)
             before, after = level[: level.index("{")], level[level.index("}") + 1 :]
             if {"+", "#"} & set(before + after):
-                raise ValueError("+ and # stand alone in their level, as in 'sensors/+/{sensor}'")
+                raise ValueError("+ and # must be alone in their level, as in 'sensors/+/{sensor}'")
             if spans and path is not None:
-                raise ValueError("two placeholders of several levels can't be told apart; leave :path out of one")
+                raise ValueError("two placeholders of several levels are ambiguous; remove :path from one of them")
             path = index if spans else path
             levels.append("+")
             expressions.append(f"{re.escape(before)}(?P<{name}>{'.+' if spans else '[^/]+'}){re.escape(after)}")
         check_filter("/".join(levels))
         if levels[-1] == REST:
             if path is not None:
-                raise ValueError("a placeholder of several levels and # can't be told apart; leave one of them out")
+                raise ValueError("a placeholder of several levels next to # is ambiguous; remove one of them")
             rest = "(?P<rest__>.*)"
             expressions[-1:] = []
             expression = f"{'/'.join(expressions)}(?:/{rest})?" if expressions else rest
@@ -122,28 +122,28 @@ class Pattern:
 
     @property
     def exact(self) -> bool:
-        """Whether it matches its own text alone."""
+        """Whether it matches one topic, its text."""
         return self.filter == self.text and not {"+", "#"} & set(self.filter.split("/"))
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """Return what the placeholders stand for in ``topic``; None: it doesn't match.
+        """Return the values of the placeholders in ``topic``; None: it doesn't match.
 
-        What the final # stands for is called ``#``.
+        The value of a final # has the name ``#``.
         """
         if topic.startswith("$") and self.filter[0] in "+#":
             return None
-        found = self._expression.fullmatch(topic)
-        if found is None:
+        match = self._expression.fullmatch(topic)
+        if match is None:
             return None
-        names = found.groupdict("")
+        names = match.groupdict("")
         if "rest__" in names:
             names[REST] = names.pop("rest__")
         return names
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """Return the filter for the topics whose placeholders have these values; others become wildcards."""
+        """Return the filter for topics with these values; placeholders without a value become wildcards."""
         return "/".join(
-            _PLACEHOLDER.sub(lambda found: values[found[1]], level)
+            _PLACEHOLDER.sub(lambda match: values[match[1]], level)
             if all(name in values for name in _placeholders(level))
             else "+"
             for level in self.text.split("/")
@@ -154,5 +154,5 @@ def _placeholders(text: str) -> dict[str, bool]:
     """Return the names of the placeholders in ``text``, and whether each spans several levels."""
     rest = _PLACEHOLDER.sub("", text)
     if "{" in rest or "}" in rest:
-        raise ValueError("a placeholder is a name in braces, {sensor} or {sensor:path}; mend the braces")
-    return {found[1]: found[2] is not None for found in _PLACEHOLDER.finditer(text)}
+        raise ValueError("a placeholder is a name in braces, {sensor} or {sensor:path}; correct the braces")
+    return {match[1]: match[2] is not None for match in _PLACEHOLDER.finditer(text)}

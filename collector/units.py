@@ -1,6 +1,6 @@
 """Units are UCUM codes (https://ucum.org/ucum): case-sensitive, one spelling per unit.
 
-Devices spell units in many ways: :func:`code` knows them. :func:`conversion` leads from one unit to another.
+Devices spell units in many ways: :func:`code` maps spellings to codes. :func:`conversion` converts between units.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ _COMMON = frozenset(
         "mg/l",
     ]
 )
-"""Codes accepted without loading the grammar, which costs a second."""
+"""Codes that are accepted without loading the grammar, which takes a second."""
 
 _SPELLINGS = {
     "Cel": "°C ℃ C C° celsius degC deg_C deg.C degreeC degreesC degreesCelsius degrees_celsius ºC ˚C",
@@ -188,104 +188,106 @@ _SPELLINGS = {
     "mol": "",
     "1": "count counts ratio",
 }
-"""UCUM code to the ways devices write it; no code where it is written as it is. °C beats coulomb, F beats farad. UCUM
-knows neither reactive power nor a level against a milliwatt: var is written V.A, and dBm dB."""
+"""UCUM code → spellings of devices; empty where they use the code itself. C is degree Celsius, not coulomb; F is
+Fahrenheit, not farad. UCUM has no unit of reactive power and no level relative to a milliwatt: var is mapped to V.A,
+and dBm to dB."""
 
 _CODES = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 _CODES |= {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
-# Words may be written in capitals; of shorter ones the case says what they mean, as in mW and MW.
+# Words may be in capitals; in shorter spellings the case matters, as in mW and MW.
 _SHORTEST_WORD = 4
 _WORDS = {word.lower(): unit for word, unit in _CODES.items() if word.isalpha() and len(word) >= _SHORTEST_WORD}
 
 
 def code(spelling: str) -> str | None:
-    """Return the UCUM code for a device's ``spelling`` of a unit; None where it is not known.
+    """Return the UCUM code for a device's ``spelling`` of a unit; None where it is unknown.
 
     >>> code("°C"), code("µg/m³"), code("furlong")
     ('Cel', 'ug/m3', None)
     """
-    # Two characters look like the micro sign, and spaces of several kinds stand inside "deg C".
+    # Two characters look like the micro sign, and "deg C" is written with several kinds of spaces.
     plain = "".join(spelling.replace("\u03bc", "µ").split())
     return _CODES.get(plain) or _WORDS.get(plain.lower())
 
 
 def check(unit: str) -> str:
-    """Return ``unit`` if it is a UCUM code; raises ``ValueError`` that names the right one where it is known."""
+    """Return ``unit`` if it is a UCUM code; raises ``ValueError`` that names the correct code where it is known."""
     if unit in _COMMON or unit in _SPELLINGS:
         return unit
-    mend = code(unit) if unit.strip() else "1"
-    if mend is None and _parses(unit):
+    correct = code(unit) if unit.strip() else "1"
+    if correct is None and _parses(unit):
         return unit
-    hint = f"write {mend!r}" if mend else "see https://ucum.org/ucum; a count or ratio is '1'"
+    hint = f"write {correct!r}" if correct else "see https://ucum.org/ucum; a count or ratio is '1'"
     raise ValueError(f"not a UCUM code: {hint}")
 
 
 _SMALLEST = 1e-30
 Conversion = Callable[[float], float]
 _LONGEST = 40
-"""Characters; no unit is longer, and what a device sends is not to keep a parser busy."""
+"""Characters; no unit is longer, and longer texts of devices are not parsed."""
 
 
 @lru_cache(maxsize=1024)
-def conversion(found: str, wanted: str) -> Conversion | None:
-    """Return what makes a number of ``found``, a UCUM code or a device's spelling, one of UCUM code ``wanted``.
+def conversion(sent: str, wanted: str) -> Conversion | None:
+    """Return the function that converts numbers from ``sent``, a UCUM code or a device's spelling, to code ``wanted``.
 
-    None where both are the same unit. Raises ``ValueError`` where there is no way of the form a·x + b from one to the
-    other: another dimension, a logarithm, a spelling nobody knows.
+    None where both are the same unit. Raises ``ValueError`` where there is no conversion of the form a·x + b: another
+    dimension, a logarithm, an unknown spelling.
     """
-    found = code(found) or found
-    if found == wanted:
+    sent = code(sent) or sent
+    if sent == wanted:
         return None
-    line = _line(found, wanted)
+    line = _line(sent, wanted)
     if line is None:
-        raise ValueError(f"no conversion from {found[:_LONGEST]!a} to {wanted!r}")
+        raise ValueError(f"no conversion from {sent[:_LONGEST]!a} to {wanted!r}")
     factor, offset = line
     if factor == 1 and offset == 0:
         return None
-    # Whole numbers above and below, so that 1005 W are 1.005 kW and not 1.0049999999999999.
+    # Numerator and denominator are whole numbers, so that 1005 W are 1.005 kW and not 1.0049999999999999.
     above, below, shift = float(factor.numerator), float(factor.denominator), float(offset)
     return lambda number: number * above / below + shift
 
 
-@lru_cache(maxsize=4096)  # that there is no way takes milliseconds to find out, and a device asks with every message
-def _line(found: str, wanted: str) -> tuple[Fraction, Fraction] | None:
-    """Return a and b of a·x + b; None: there is no such way."""
-    if len(found) > _LONGEST:
+@lru_cache(maxsize=4096)  # to find that there is no conversion takes milliseconds, and every message needs the result
+def _line(sent: str, wanted: str) -> tuple[Fraction, Fraction] | None:
+    """Return a and b of a·x + b; None: there is no such conversion."""
+    if len(sent) > _LONGEST:
         return None
-    first, more = _AMENDED.get(found, (found, 1.0))
+    first, more = _AMENDED.get(sent, (sent, 1.0))
     last, less = _AMENDED.get(wanted, (wanted, 1.0))
     registry = _registry()
     try:
         start, end = registry.from_ucum(first).units, registry.from_ucum(last).units
         zero, one, two = (float(registry.Quantity(number, start).to(end).magnitude) for number in (0.0, 1.0, 2.0))
-    except Exception:  # noqa: BLE001 - parser and converter have a dozen of their own, and any means no
+    except Exception:  # noqa: BLE001 - parser and converter raise a dozen different ones, and each means no
         return None
     step = one - zero
-    # Written so that what is not a number is refused too; beyond such factors no double is exact.
+    # NaN fails this comparison too; beyond such factors no double is exact.
     if not (abs((two - one) - step) <= abs(step) * 1e-9 and _SMALLEST < abs(step) < 1 / _SMALLEST):
         return None
     return _exact(step * more / less), _exact(zero / less)
 
 
 _AMENDED = {"[in_i'Hg]": ("mm[Hg]", 25.4), "[in_i'H2O]": ("mm[H2O]", 25.4)}
-"""Codes that pint takes for another unit (mercury at 60 °F is 0.3 % lighter than UCUM's), by one it takes right."""
+"""Codes that pint maps to another unit (mercury at 60 °F is 0.3 % lighter than UCUM's) → a code that it maps correctly,
+and the factor."""
 
 
 def _exact(number: float) -> Fraction:
-    """Return the simple fraction that ``number`` was before it was rounded: 0.5555555555555556 is 5/9."""
+    """Return the simple fraction that was rounded to ``number``: 0.5555555555555556 is 5/9."""
     simple = Fraction(number).limit_denominator(10_000)
-    # Offsets come as differences of numbers around 460, so they are not known better.
+    # Offsets are differences of numbers around 460, which limits their precision.
     return simple if abs(float(simple) - number) <= 1e-12 * max(1.0, abs(number)) and simple else Fraction(number)
 
 
 def ready() -> None:
-    """Load what conversions need, which takes seconds, now and not with the first message that needs it."""
+    """Load the unit library now, which takes seconds, rather than with the first message that needs it."""
     _registry()
 
 
 @cache
 def _registry() -> Any:
-    # Imported when needed: it takes two seconds, which who has nothing to convert never pays.
+    # Imported when needed: it takes two seconds, and most registries have nothing to convert.
     from ucumvert import PintUcumRegistry  # noqa: PLC0415
 
     return PintUcumRegistry()
@@ -293,7 +295,7 @@ def _registry() -> Any:
 
 @cache
 def _parses(unit: str) -> bool:
-    # Imported when needed: it brings pint, a second of start-up that a registry of common units never pays.
+    # Imported when needed: it imports pint, which takes a second, and registries of common units do not need it.
     from lark.exceptions import LarkError  # noqa: PLC0415
     from ucumvert.parser import get_ucum_parser  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from collector.registry import sensors_file
 from collector.registry.sensors_file import Registry
 
 NOW = 1_772_366_400_000_000
-"""When the messages arrive: 2026-03-01 12:00 UTC, in microseconds since 1970."""
+"""Time of arrival: 2026-03-01 12:00 UTC, in microseconds since 1970."""
 TIME = "2026-03-01T11:59:30Z"
 TOPIC = "plant/p0"
 OTHER = "plant/p1"
@@ -21,14 +21,14 @@ class Bad:
     name: str
     payload: bytes
     reason: Reason | None
-    """None: nothing is held back."""
+    """None: nothing is quarantined."""
     held: int = 1
-    """Readings held back; 0 with a reason: the whole message."""
+    """Quarantined readings; 0 with a reason: the whole message."""
     good: int = 0
-    """Readings of the same message that are good all the same."""
+    """Good readings of the same message."""
     topic: str = TOPIC
     words: str = ""
-    """What the detail says."""
+    """Part of the detail."""
 
     @property
     def message(self) -> Message:

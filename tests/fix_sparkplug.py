@@ -43,11 +43,10 @@ TYPES = {**{one.name.lower(): int(one) for one in DataType}, "bytes": 17, "templ
 
 
 def encode(content: dict) -> bytes:
-    """Return the payload on the wire of ``content``, written as the specification writes its examples.
+    """Return the encoded payload of ``content``, which has the form of the examples in the specification.
 
-    A metric with ``dataType`` and without ``alias``, or the other way round, is sent so; ``field`` names the field
-    that holds the value where it is not the type's own; ``properties`` maps keys to text or a number; ``null`` is
-    is_null.
+    A metric may omit ``dataType`` or ``alias``; ``field`` names the field of the value where it is not that of the
+    type; ``properties`` maps keys to text or a number; ``null`` is is_null.
     """
     payload = Payload(**{name: content[name] for name in ("timestamp", "seq", "uuid", "body") if name in content})
     for one in content.get("metrics", ()):
@@ -67,7 +66,7 @@ def encode(content: dict) -> bytes:
 
 
 def sparkplug_sample(name: str) -> tuple[str, bytes]:
-    """Return topic and payload on the wire of a sample of tests/payloads."""
+    """Return the topic and the encoded payload of a sample of tests/payloads."""
     content = json.loads((PAYLOADS / f"sparkplug_b_{name}.json").read_text())
     return content["topic"], encode(content["payload"])
 

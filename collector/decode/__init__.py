@@ -1,1 +1,1 @@
-"""Measurements to readings: the one rule for value, unit, time and bounds."""
+"""Measurements to readings, by one rule for value, unit, time and bounds."""

@@ -25,8 +25,7 @@ class Decoder:
 
     ``series_ids`` maps (sensor_id, quantity) to series_id, and ``discovered`` are the sensors that patterns have
     discovered so far, as :func:`collector.registry.sync.synchronise` returns both; ``max_discovered`` limits them.
-    ``readers`` are those of the decoder before this one: what a format remembers of earlier messages outlives a change
-    of the registry.
+    ``readers`` are those of the previous decoder: the state of a format is kept when the registry changes.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Decoder:
         readers: Mapping[FormatOptions, Reader] | None = None,
     ) -> None:
         self.readers = dict(readers or {})
-        """One for all sensors that have the same options."""
+        """By options; sensors with the same options share a reader."""
         self._max_message_bytes = max_message_bytes
         self._max_future = round(max_future_seconds * 1_000_000)
         self._find = registry.routes.find

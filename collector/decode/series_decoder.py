@@ -229,16 +229,17 @@ class SeriesDecoder:
         sensor = self._find_sensor(device)
         since = microseconds(sensor.since)
         is_strict = self._options.wrong_kind == "quarantine"
-        all_series = [
-            Series.of(name, quantity, self._series_ids[sensor.sensor_id, name], since, is_strict=is_strict)
+        by_source = {
+            quantity.source or name: Series.of(
+                name, quantity, self._series_ids[sensor.sensor_id, name], since, is_strict=is_strict
+            )
             for name, quantity in sensor.quantities.items()
-        ]
-        series = {one.source: one for one in all_series}
+        }
         listed = None
         if self._options.has_pointers:
             pointers = {name: quantity.pointer for name, quantity in sensor.quantities.items()}
             listed = ListedSensor.of(sensor.zone, pointers)
-        prepared = _SensorSeries(since, series, {} if self._trees is None else places(series), listed)
+        prepared = _SensorSeries(since, by_source, {} if self._trees is None else places(by_source), listed)
         if len(self._sensors) < MOST_DEVICES:
             self._sensors[device] = prepared
         return prepared
@@ -304,8 +305,7 @@ def sensor_decoder(sensor: Sensor, series_ids: Mapping[tuple[str, str], int], ma
 def sensor_by_device(sensors: Sequence[Sensor]) -> Callable[[str], Sensor]:
     """Return a function that finds the sensor of a device among the ``sensors`` of one topic.
 
-    It raises :class:`~collector.message.UnusableError`. A device without a name is the only sensor, where there is
-    one.
+    It raises :class:`~collector.message.UnusableError`. An empty name means the only sensor, where there is one.
     """
     by_device = {sensor.device: sensor for sensor in sensors}
     only = sensors[0] if len(sensors) == 1 else None

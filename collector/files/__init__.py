@@ -1,1 +1,1 @@
-"""Files of readings: CSV and Parquet as whole columns, NDJSON line by line, all to the batches the writer takes."""
+"""Files of readings as sources: CSV and Parquet by column, NDJSON by line, archives of raw messages."""

@@ -19,14 +19,14 @@ from collector.message import Message
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STORE = "s3:/"
-"""How an object store's address begins; a ``Path`` makes one slash of the two."""
+"""Beginning of an object store's address; a ``Path`` turns its two slashes into one."""
 _LATEST = 2**63 - 1
 _SLICE = 10_000
-"""Rows that become messages at a time: as Python's objects they take several times the room."""
+"""Rows that become messages at a time: as Python objects they take several times the memory."""
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether ``path`` is of an archive: a directory, an object store's address, or a file with its columns."""
+    """Return whether ``path`` is an archive: a directory, an object store's address, or a file with its columns."""
     if str(path).startswith(_STORE) or path.is_dir():
         return True
     if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():
@@ -34,7 +34,7 @@ def is_archive(path: Path) -> bool:
     try:
         return _has_columns(pyarrow.parquet.read_schema(path))
     except (OSError, pa.ArrowException):
-        return False  # whoever reads it says what is wrong
+        return False  # the reader of the file reports the error
 
 
 def _has_columns(schema: pa.Schema) -> bool:
@@ -58,7 +58,7 @@ class _File:
         return pyarrow.parquet.ParquetFile(self.filesystem.open_input_file(self.path), pre_buffer=False)
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
+        """Close the file; the next access opens it again."""
         if "parquet" in vars(self):
             self.parquet.close(force=True)
             del vars(self)["parquet"]
@@ -98,15 +98,15 @@ class Archive:
         self._open: list[_File] = []
 
     def messages(self) -> Iterator[Message]:
-        """Yield all messages in the order of their arrival; raises :class:`FileError` where it can't go on.
+        """Yield all messages in the order of their arrival; raises :class:`FileError` where the rest is unreadable.
 
-        Memory is bounded by the row groups whose times overlap, one or two in an archive that this program wrote.
+        Memory is bounded by the row groups whose times overlap: one or two in an archive of this program.
         """
         waiting: Table = SCHEMA.empty_table()
         ends = [part.first for part in self._parts[1:]]
         for part, end in zip(self._parts, [*ends, _LATEST], strict=False):
             waiting = _in_order(pa.concat_tables([waiting, part.read()]))
-            # What arrived before the first message of all parts that have not been read yet.
+            # Messages that arrived before the first message of all parts that have not been read yet.
             ready = int(np.searchsorted(_received(waiting), end))
             for start in range(0, ready, _SLICE):
                 self._read += min(_SLICE, ready - start)
@@ -115,7 +115,7 @@ class Archive:
             self._close_all_but(part.file)
 
     def done(self) -> float:
-        """Return how much of it all has been read, from 0 to 1."""
+        """Return the part of all messages that has been read, from 0 to 1."""
         return self._read / max(self._rows, 1)
 
     def _close_all_but(self, file: _File) -> None:
@@ -125,7 +125,7 @@ class Archive:
         self._open = [file]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open files."""
         for file in self._open:
             file.close()
 
@@ -135,10 +135,12 @@ def _files(path: Path) -> Iterable[_File]:
         filesystem, place = _located(path)
         if filesystem.get_file_info(place).type != fs.FileType.Directory:
             return [_File(filesystem, place)]
-        found = filesystem.get_file_info(fs.FileSelector(place, recursive=True))
-        names = sorted(one.path for one in found if one.type == fs.FileType.File and _visible(one.path, place))
+        entries = filesystem.get_file_info(fs.FileSelector(place, recursive=True))
+        names = sorted(
+            entry.path for entry in entries if entry.type == fs.FileType.File and _visible(entry.path, place)
+        )
     if not names:
-        raise FileError(f"{path}: a directory without an archive (date=…/hour=…/*.parquet) in it; name the files")
+        raise FileError(f"{path}: a directory without an archive (date=…/hour=…/*.parquet); name the files")
     return [_File(filesystem, name) for name in names]
 
 
@@ -151,7 +153,9 @@ def _parts(file: _File) -> list[_Part]:
     with errors_of(Path(file.path)):
         metadata: Any = file.parquet.metadata
         if not _has_columns(file.parquet.schema_arrow):
-            raise FileError(f"{file.path}: no file of an archive (it lacks {', '.join(SCHEMA.names)}); name it alone")
+            raise FileError(
+                f"{file.path}: not a file of an archive (it lacks {', '.join(SCHEMA.names)}); load it separately"
+            )
         column = file.parquet.schema_arrow.names.index("received")
         parts = []
         for number in range(metadata.num_row_groups):
@@ -163,7 +167,7 @@ def _parts(file: _File) -> list[_Part]:
 
 
 def _first(file: _File, number: int, column: Any) -> int:
-    """Return the earliest arrival in a row group; files that other programs wrote may not say it."""
+    """Return the earliest arrival in a row group; files of other programs may lack it in their statistics."""
     statistics = column.statistics
     earliest = statistics.min if statistics is not None and statistics.has_min_max else None
     if not isinstance(earliest, datetime) or earliest.tzinfo is None:

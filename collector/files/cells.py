@@ -1,6 +1,6 @@
-"""Cells of Arrow columns: as arrays for the fast way, and one by one for rows that become messages. Pure.
+"""Cells of Arrow columns: as arrays for the fast path, and one by one for rows that become messages. Pure.
 
-Text is taken as bytes throughout, since no file promises to be UTF-8; what isn't is shown escaped.
+Text is handled as bytes, since files need not be UTF-8; other bytes are escaped.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ _NUMBER = f"^{NUMBER}$"
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Say whether cells of this type are text (or bytes, which are taken for text)."""
+    """Return whether cells of this type are text, or bytes, which count as text."""
     return bool(
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -36,7 +36,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def plain(column: Column) -> Column:
-    """Return ``column`` in one of the few types that the rest of this package knows: no views, dictionaries, …"""  # noqa: D400
+    """Return ``column`` in one of the few types that this package handles, without views and dictionaries."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return plain(column.dictionary_decode())
@@ -45,26 +45,26 @@ def plain(column: Column) -> Column:
     if pa.types.is_fixed_size_binary(kind) or kind in (pa.string_view(), pa.binary_view()):
         return column.cast(pa.binary())
     if pa.types.is_decimal(kind):
-        return column.cast(pa.string()).cast(pa.binary())  # its digits: a double is then as near as can be
+        return column.cast(pa.string()).cast(pa.binary())  # its digits: the double is then the nearest one
     if pa.types.is_date64(kind):
         return column.cast(pa.timestamp("ms"))
     return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
 
 
 def as_text(column: Column) -> Column:
-    """Return bytes as text without a look at them: only for parsers that refuse what is not ASCII."""
+    """Return bytes as text unchecked: only for parsers that refuse other text than ASCII."""
     return column.view(pa.string())
 
 
 def nulls(column: Column) -> NDArray[np.bool_]:
-    """Say which cells are null."""
+    """Return which cells are null."""
     if not column.null_count:
         return np.zeros(len(column), np.bool_)
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)
 
 
 def blanks(column: Column) -> NDArray[np.bool_]:
-    """Say which cells hold nothing; text of blanks is left to the row decoder."""
+    """Return which cells are empty; the row decoder handles text of blanks."""
     missing = nulls(column)
     if is_text(column.type):
         missing |= characters(column, 0)[1] == 0
@@ -82,23 +82,23 @@ def integers(column: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def floats(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a floating-point column and which of its cells are there."""
+    """Return a floating-point column and which of its cells are not null."""
     sure = ~nulls(column)
     filled = column.fill_null(0) if column.null_count else column
     return filled.to_numpy(zero_copy_only=False).astype(np.float64), sure
 
 
 def text_numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the numbers in a text column and which cells hold one."""
+    """Return the numbers in a text column and which cells are numbers."""
     try:
         return floats(as_text(column).cast(pa.float64()))
-    except pa.ArrowInvalid:  # Arrow doesn't say which; looking for them costs as much again
-        good = pc.match_substring_regex(column, _NUMBER)
-        return floats(as_text(pc.if_else(good, column, pa.scalar(None, column.type))).cast(pa.float64()))
+    except pa.ArrowInvalid:  # Arrow does not report which cells; finding them takes as long again
+        is_number = pc.match_substring_regex(column, _NUMBER)
+        return floats(as_text(pc.if_else(is_number, column, pa.scalar(None, column.type))).cast(pa.float64()))
 
 
 def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the numbers in a column and which cells surely are one: finite, and exact as a double."""
+    """Return the numbers in a column and which cells are sure: finite and exact as a double."""
     kind = column.type
     if is_text(kind):
         values, sure = text_numbers(column)
@@ -113,17 +113,17 @@ def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def booleans(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return true as 1 and false as 0, and which cells surely are one of them."""
+    """Return true as 1 and false as 0, and which cells are sure to be one of them."""
     if pa.types.is_boolean(column.type):
         return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
     if is_text(column.type):
-        found = codes(column, lambda text: {"true": 1, "false": 0}.get(text.lower(), -1))
-        return found.astype(np.float64), found >= 0
+        known = codes(column, lambda text: {"true": 1, "false": 0}.get(text.lower(), -1))
+        return known.astype(np.float64), known >= 0
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 
 def codes(column: Column, known: Callable[[str], int]) -> NDArray[np.int64]:
-    """Return for each cell what ``known`` says of its text; -1 for none."""
+    """Return the result of ``known`` for the text of each cell; -1 for null."""
     encoded = column.dictionary_encode()
     meaning = [known(str(value(encoded.dictionary, row)).strip()) for row in range(len(encoded.dictionary))]
     positions, sure = integers(encoded.indices)
@@ -138,12 +138,12 @@ def characters(column: Column, width: int) -> tuple[NDArray[np.uint8], NDArray[n
     lengths = np.diff(offsets)
     if column.null_count:
         lengths[nulls(column)] = 0
-    padded = np.zeros((width + 7, rows), np.uint8)  # room to look past the end
+    padded = np.zeros((width + 7, rows), np.uint8)  # so that readers may look past the end
     if data_bytes is not None and rows and offsets[-1] > offsets[0]:
         data = np.frombuffer(data_bytes, np.uint8)
         if (lengths == lengths[0]).all() and not column.null_count:
-            shown = min(int(lengths[0]), width)
-            padded[:shown] = data[offsets[0] : offsets[-1]].reshape(rows, -1)[:, :shown].T
+            count = min(int(lengths[0]), width)
+            padded[:count] = data[offsets[0] : offsets[-1]].reshape(rows, -1)[:, :count].T
         else:
             for place in range(min(width, int(lengths.max()))):
                 inside = lengths > place
@@ -152,12 +152,12 @@ def characters(column: Column, width: int) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def row(columns: Sequence[tuple[str, Column]], position: int) -> dict[str, Any]:
-    """Return one row as a mapping of column to cell, of values that JSON has."""
+    """Return one row as a mapping of column to cell, with values of JSON types."""
     return {name: value(column, position) for name, column in columns}
 
 
 def value(column: Column, position: int) -> Any:
-    """Return one cell as JSON has it; times as ISO 8601 text, to the microsecond."""
+    """Return one cell as a value of a JSON type; times as ISO 8601 text, to the microsecond."""
     cell = column[position]
     kind = column.type
     if not cell.is_valid:
@@ -169,12 +169,12 @@ def value(column: Column, position: int) -> Any:
     if pa.types.is_date32(kind):
         return _iso8601(cell.value * 86_400_000_000, zone="").removesuffix("T00:00:00")
     try:
-        found = cell.as_py()
+        content = cell.as_py()
     except (ValueError, OverflowError, ImportError):
         return str(cell)
-    if isinstance(found, bytes):
-        return found.decode("utf-8", "backslashreplace")
-    return str(found) if isinstance(found, Decimal | date | timedelta) else found
+    if isinstance(content, bytes):
+        return content.decode("utf-8", "backslashreplace")
+    return str(content) if isinstance(content, Decimal | date | timedelta) else content
 
 
 def _iso8601(micros: int, zone: str) -> str:

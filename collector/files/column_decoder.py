@@ -95,8 +95,8 @@ class ColumnDecoder:
         micros, sure = instants.micros, instants.sure
         if instants.local.any():
             sensors = self.rows.sensors.all
-            for zone in {one.zone for one in sensors}:
-                of_zone = np.array([one.zone == zone for one in sensors])[sensor] & instants.local
+            for zone in {file_sensor.zone for file_sensor in sensors}:
+                of_zone = np.array([file_sensor.zone == zone for file_sensor in sensors])[sensor] & instants.local
                 if zone is None:
                     sure &= ~of_zone
                 elif of_zone.any():

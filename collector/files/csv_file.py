@@ -23,9 +23,9 @@ _LONGEST = 1_000_000
 
 
 class CsvFile:
-    """One CSV file; ``delimiter`` None finds out which of ``, ;`` and tab the header has. Raises :class:`FileError`.
+    """One CSV file; ``delimiter`` None: the one of ``, ;`` and tab in the header. Raises :class:`FileError`.
 
-    Rows are numbered as spreadsheets do: the header is row 1.
+    Rows are numbered as in spreadsheets: the header is row 1.
     """
 
     def __init__(self, path: Path, delimiter: str | None = None) -> None:
@@ -39,7 +39,7 @@ class CsvFile:
         if not text:
             raise FileError(f"{path}: only empty lines; there is nothing to load")
         if "\0" in text.split("\n", 1)[0]:
-            raise FileError(f"{path}: no CSV file in UTF-8; save it as one, or say with --format what it is")
+            raise FileError(f"{path}: not a CSV file in UTF-8; save it as one, or name its format with --format")
         self._delimiter = delimiter or _sniff(text)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter)
         self.columns = next(rows)
@@ -48,20 +48,20 @@ class CsvFile:
         self._blocks_read = 0
 
     def time_unit(self, column: str, given: str | None) -> str:
-        """Return how times are written; numbers that nobody said the unit of are refused rather than quarantined."""
+        """Return the unit of times; raises :class:`FileError` for numbers without a given unit."""
         if given is None:
             place = self.columns.index(column)
             cells = [row[place].strip() for row in self._first if len(row) > place]
-            # Eight digits can be a date (ISO 8601, basic format); no date has nine.
+            # Eight digits may be a date (ISO 8601, basic format); no date has nine.
             if cells and all(parsed(cell) is not None and len(cell) >= _EPOCH_DIGITS for cell in cells):
                 raise FileError(
                     f"{self._path}: column {column} holds numbers like {cells[0]}; "
-                    "say what they count since 1970 with --time-unit s, ms, us or ns"
+                    "name their unit since 1970 with --time-unit s, ms, us or ns"
                 )
         return given or "iso8601"
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
-        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` where it can't go on."""
+        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` on unreadable rows."""
         with errors_of(self._path):
             yield from gather(self._blocks(columns), columns, rows)
 
@@ -75,7 +75,7 @@ class CsvFile:
 
         reader = pyarrow.csv.open_csv(
             self._stream,
-            # One thread: rows have numbers then, and the second core is the database's.
+            # One thread: rows are in order then, and the database uses the second core.
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=refuse
@@ -91,21 +91,21 @@ class CsvFile:
         number = 2
         for batch in reader:
             self._blocks_read += 1
-            found = malformed.copy()
+            bad_rows = malformed.copy()
             malformed.clear()
-            self._check_closed(number, batch, found)
-            numbers = np.arange(number, number + batch.num_rows + len(found), dtype=np.int64)
-            if found:  # the others' numbers leave out those
-                numbers = numbers[~np.isin(numbers, [one[0] for one in found])][: batch.num_rows]
-            number += batch.num_rows + len(found)
-            yield batch, numbers, found
+            self._check_closed(number, batch, bad_rows)
+            numbers = np.arange(number, number + batch.num_rows + len(bad_rows), dtype=np.int64)
+            if bad_rows:  # the numbers of the other rows skip theirs
+                numbers = numbers[~np.isin(numbers, [row[0] for row in bad_rows])][: batch.num_rows]
+            number += batch.num_rows + len(bad_rows)
+            yield batch, numbers, bad_rows
         if malformed:
             nothing = pa.RecordBatch.from_pylist([], reader.schema)
             self._check_closed(number, nothing, malformed)
             yield nothing, np.zeros(0, np.int64), malformed
 
     def _check_closed(self, number: int, batch: pa.RecordBatch, malformed: list[tuple[int, str, str]]) -> None:
-        """Refuse what swallowed the rows after it, rather than let them disappear in the quarantine as one cell."""
+        """Raise an error for a cell that includes the rows after it, since its quotation mark is not closed."""
         longest = max((len(text) for _, text, _ in malformed), default=0)
         for column in batch.columns:
             longest = max(longest, int(characters(column, 0)[1].max(initial=0)))
@@ -116,8 +116,8 @@ class CsvFile:
             )
 
     def done(self) -> float:
-        """Return how much of the file has been read, from 0 to 1."""
-        # What has been read is far ahead of what has come out; only the compressed file's size says nothing else.
+        """Return the part of the file that has been read, from 0 to 1."""
+        # The reader is far ahead of the rows it yields; for compressed files only the file position is known.
         place = self._blocks_read * _BLOCK if self._stream is self._raw else self._raw.tell()
         return min(1.0, place / self._size)
 
@@ -127,7 +127,7 @@ class CsvFile:
 
 
 def _sniff(text: str) -> str:
-    """Return the delimiter that stands most often in the header, outside quotation marks."""
+    """Return the most frequent delimiter in the header, outside quotation marks."""
     header = next(csv.reader(io.StringIO(text, newline=""), delimiter="\0"), [""])
     line = "".join(header) if '"' not in text.splitlines()[0] else text.splitlines()[0]
     outside = "".join(line.split('"')[::2])

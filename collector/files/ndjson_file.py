@@ -1,4 +1,4 @@
-"""NDJSON files: one JSON object a line, each decoded as if it were a message of its sensor."""
+"""NDJSON files: one JSON object per line, decoded like a message of its sensor."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +18,7 @@ _LONGEST = 16_000_000
 
 
 class NdjsonFile:
-    """One NDJSON file; raises :class:`FileError`. Its first line is line 1; empty ones are passed over."""
+    """One NDJSON file; raises :class:`FileError`. Its first line is line 1; empty lines are skipped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,12 +36,12 @@ class NdjsonFile:
         return list(names)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each line with its number; raises :class:`FileError` where it can't go on."""
+        """Yield each line with its number; raises :class:`FileError` where the rest is unreadable."""
         rest, number = b"", 0
         with errors_of(self._path):
             while block := bytes(self._stream.read(_BLOCK)):
                 *lines, rest = (rest + block).split(b"\n")
-                for number, line in enumerate(lines, number + 1):  # noqa: B020 - it goes on counting
+                for number, line in enumerate(lines, number + 1):  # noqa: B020 - continues the count
                     if line.strip():
                         yield number, line.rstrip(b"\r")
                 if len(rest) > _LONGEST:
@@ -50,7 +50,7 @@ class NdjsonFile:
                 yield number + 1, rest.rstrip(b"\r")
 
     def done(self) -> float:
-        """Return how much of the file has been read, from 0 to 1."""
+        """Return the part of the file that has been read, from 0 to 1."""
         return self._raw.tell() / self._size
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class NdjsonFile:
 class LineDecoder:
     """Decodes lines by the format of their sensor, with the decoder of live messages.
 
-    A line is of ``only``, if given; else of the sensor that it names: with its format's device pointer, or by a
+    The sensor is ``only``, if given; else the one that the line names: at its format's device pointer, or in a
     member ``sensor_id`` or ``device_id``. ``max_future`` is in microseconds.
     """
 
@@ -78,9 +78,9 @@ class LineDecoder:
         self._topics = [sensor.topic for sensor in self._sensors]
         self._decoders = [sensor_decoder(sensor, series_ids, max_future) for sensor in self._sensors]
         self._only = only is not None
-        # A line is looked at to find its topic and again to decode it.
+        # A line is read to find its topic and again to decode it.
         self._last: tuple[bytes, int] = b"", -1
-        # By the way of naming it: the same name may mean another sensor elsewhere.
+        # By the place of the name: the same name at another place may be another sensor.
         self._names: dict[tuple[str, ...], dict[str, int]] = {}
         for position, sensor in enumerate(self._sensors):
             pointers = {("sensor_id",), ("device_id",), sensor.format.device_path}
@@ -91,7 +91,7 @@ class LineDecoder:
             self._names[path] |= {sensor.sensor_id: position for position, sensor in enumerate(self._sensors)}
 
     def topic(self, line: bytes) -> str | None:
-        """Return the topic under which a message like ``line`` would have come; None: no sensor of ours is named."""
+        """Return the topic of the sensor that ``line`` names; None: it names no sensor of the registry."""
         try:
             position = self._position(line)
         except UndecodableError:
@@ -99,15 +99,15 @@ class LineDecoder:
         return None if position < 0 else self._topics[position]
 
     def decode(self, message: Message) -> Decoded:
-        """Return what the line holds; raises :class:`UndecodableError` or :class:`NoReadingError`."""
+        """Return the content of the line; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         position = self._position(message.payload)
         if position < 0:
-            raise UndecodableError(Reason.UNKNOWN_SENSOR, "names no sensor of the registry; --sensor ID says which")
+            raise UndecodableError(Reason.UNKNOWN_SENSOR, "names no sensor of the registry; name it with --sensor ID")
         try:
             return self._decoders[position].decode(message)
         except (UndecodableError, NoReadingError):
             raise
-        except Exception as error:  # a defect of ours must cost neither the file nor the line
+        except Exception as error:  # a defect in our code must not stop the file or lose the line
             raise UndecodableError(Reason.DEFECT, f"{type(error).__name__}: {error}"[:500]) from error
 
     def _position(self, line: bytes) -> int:

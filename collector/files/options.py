@@ -1,4 +1,4 @@
-"""What the user says about files, checked before anything is opened."""
+"""Options of the user for files, checked before any file is opened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from core.errors import SettingError, WarehouseError
 
 
 class FileError(WarehouseError):
-    """A file can't be loaded, or no further; the text says which, why and what mends it."""
+    """A file can't be loaded, or only in part; the text names the file, the reason and the fix."""
 
 
 class Form(StrEnum):
@@ -23,7 +23,7 @@ class Form(StrEnum):
 
 
 class TimeUnit(StrEnum):
-    """How times are written: ISO 8601 text, or numbers since 1970-01-01 UTC."""
+    """Form of times: ISO 8601 text, or numbers since 1970-01-01 UTC."""
 
     ISO8601 = "iso8601"
     SECONDS = "s"
@@ -33,7 +33,7 @@ class TimeUnit(StrEnum):
 
 
 ROLES = ("time", "sensor_id", "quantity", "value")
-"""What a column can be, besides the values of one quantity."""
+"""Roles of columns, besides the values of one quantity."""
 
 _FORMS = {
     ".csv": Form.CSV,
@@ -47,14 +47,14 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Options:
-    """The same for all files of one command."""
+    """Options that apply to all files of a command."""
 
     sensor: Sensor | None = None
-    """The sensor that all rows are of; None: the rows say."""
+    """The sensor of all rows; None: the rows name it."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Role or quantity to the name of its column."""
+    """Role or quantity → name of its column."""
     zone: ZoneInfo | None = None
-    """Where times without a zone belong, before the sensor's own zone."""
+    """Zone of times without one; replaces the sensor's zone."""
     time_unit: TimeUnit | None = None
     delimiter: str | None = None
 
@@ -69,20 +69,20 @@ def parse(
 ) -> Options:
     """Return the options; raises :class:`SettingError` that lists every mistake."""
     mistakes = []
-    chosen = next((one for one in registry.sensors if one.sensor_id == sensor), None)
+    chosen = next((candidate for candidate in registry.sensors if candidate.sensor_id == sensor), None)
     if sensor is not None and chosen is None:
-        known = ", ".join(sorted(one.sensor_id for one in registry.sensors)) or "none"
+        known = ", ".join(sorted(candidate.sensor_id for candidate in registry.sensors)) or "none"
         mistakes.append(f"--sensor {sensor}: not in the registry; it has: {known}")
     mapping = _mapping(columns, [chosen] if chosen else registry.sensors, mistakes)
     if chosen is not None and "sensor_id" in mapping:
-        mistakes.append(f"--column sensor_id={mapping['sensor_id']}: --sensor already says it; leave one of them out")
+        mistakes.append(f"--column sensor_id={mapping['sensor_id']}: --sensor names the sensor already; remove one")
     if timezone is not None and timezone not in available_timezones():
         mistakes.append(f"--timezone {timezone}: not a zone of the IANA database; write one like UTC or Europe/Athens")
     separator = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
     if separator is not None and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
         mistakes.append(f"--delimiter {delimiter}: give one character, or tab")
     if mistakes:
-        raise SettingError("\n".join(["wrong options", *(f"  {one}" for one in mistakes)]))
+        raise SettingError("\n".join(["wrong options", *(f"  {mistake}" for mistake in mistakes)]))
     return Options(chosen, mapping, ZoneInfo(timezone) if timezone else None, time_unit, separator)
 
 
@@ -104,11 +104,11 @@ def _mapping(columns: Sequence[str], sensors: Sequence[Sensor], mistakes: list[s
 
 
 def form_of(path: Path) -> Form:
-    """Return the format that the name of ``path`` says; raises :class:`FileError`."""
+    """Return the format by the suffix of ``path``; raises :class:`FileError`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     form = _FORMS.get(suffixes[-1]) if suffixes else None
     if form is None:
-        raise FileError(f"{path}: its name doesn't say what it holds; add --format csv, parquet or ndjson")
+        raise FileError(f"{path}: unknown suffix; name the format with --format csv, parquet or ndjson")
     return form

@@ -18,7 +18,7 @@ class ParquetFile:
         self._path = path
         with errors_of(path):
             check_not_empty(path)
-            # Without buffering ahead, memory stays at a few pages a column however large the row groups are.
+            # Without read-ahead, memory is a few pages per column, however large the row groups are.
             self._file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
             self._schema = self._file.schema_arrow
         self.columns = self._schema.names
@@ -26,19 +26,19 @@ class ParquetFile:
         self._read = 0
 
     def time_unit(self, column: str, given: str | None) -> str:
-        """Return how times are written; numbers need ``given``, timestamps know."""
+        """Return the unit of times; numbers need a given unit, timestamps have one."""
         kind = self._schema.field(column).type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             return "iso8601"
         if given is None and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             raise FileError(
                 f"{self._path}: column {column} holds numbers ({kind}); "
-                "say what they count since 1970 with --time-unit s, ms, us or ns"
+                "name their unit since 1970 with --time-unit s, ms, us or ns"
             )
         return given or "iso8601"
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
-        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` where it can't go on."""
+        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` on unreadable rows."""
         with errors_of(self._path):
             yield from gather(self._blocks(columns, rows), columns, rows)
 
@@ -49,7 +49,7 @@ class ParquetFile:
             yield batch, np.arange(first, self._read + 1, dtype=np.int64), []
 
     def done(self) -> float:
-        """Return how much of the file has been read, from 0 to 1."""
+        """Return the part of the file that has been read, from 0 to 1."""
         return self._read / max(self._rows, 1)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from collector.files.options import FileError
 from collector.message import Message
 
 MAXIMUM_BYTES = 32_000_000
-"""Most bytes of cells that wait for one transaction."""
+"""Most bytes of cells in one transaction."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -32,7 +32,7 @@ class Chunk:
     numbers: NDArray[np.int64]
     """The rows' numbers in the file."""
     malformed: list[tuple[int, str, str]] = field(default_factory=list)
-    """Rows that are none: number, text and what is wrong. Their positions follow those of the others."""
+    """Malformed rows: number, text and problem. Their positions follow those of the others."""
 
     def message(self, position: int, name: str, received: int) -> Message:
         """Return the row at ``position`` as a message."""
@@ -46,7 +46,7 @@ class Chunk:
 
 
 class RowMessages(Sequence[Message]):
-    """Rows as messages, each made when it is looked at: few ever are."""
+    """Rows as messages, each built when it is accessed: few are."""
 
     def __init__(self, chunk: Chunk, positions: NDArray[np.int64], name: str, received: int) -> None:
         self._chunk = chunk
@@ -75,24 +75,24 @@ class TableFile(Protocol):
         """Names of all columns, in their order."""
 
     def time_unit(self, column: str, given: str | None) -> str:
-        """Return how times in ``column`` are written; raises :class:`FileError` when that can't be told."""
+        """Return the unit of times in ``column``; raises :class:`FileError` where it is unknown."""
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
-        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` where it can't go on."""
+        """Yield the ``columns``, about ``rows`` rows at a time; raises :class:`FileError` on unreadable rows."""
 
     def done(self) -> float:
-        """Return how much of the file has been read, from 0 to 1."""
+        """Return the part of the file that has been read, from 0 to 1."""
 
     def close(self) -> None:
         """Close the file."""
 
 
 Block = tuple[pa.RecordBatch, NDArray[np.int64], list[tuple[int, str, str]]]
-"""Rows, their numbers in the file, and between them what is no row: number, text, what is wrong."""
+"""Rows, their numbers in the file, and the malformed rows among them: number, text, problem."""
 
 
 def gather(blocks: Iterable[Block], columns: Sequence[str], rows: int) -> Iterator[Chunk]:
-    """Yield ``blocks``, however they were cut, as chunks of ``rows`` rows; fewer where they are large."""
+    """Yield ``blocks`` as chunks of ``rows`` rows, or of fewer where they are large."""
     waiting: list[Block] = []
     count = size = 0
     for block in blocks:
@@ -109,8 +109,8 @@ def gather(blocks: Iterable[Block], columns: Sequence[str], rows: int) -> Iterat
 def _cut(blocks: list[Block], columns: Sequence[str], rows: int) -> Iterator[Chunk]:
     table = pa.Table.from_batches([block[0] for block in blocks])
     numbers = np.concatenate([block[1] for block in blocks])
-    malformed = [one for block in blocks for one in block[2]]
-    # Equal parts, so that no small rest is left over for a transaction of its own.
+    malformed = [row for block in blocks for row in block[2]]
+    # Equal parts, so that no small rest takes a separate transaction.
     parts = max(1, round(len(numbers) / rows))
     ends = [len(numbers) * part // parts for part in range(parts + 1)]
     for start, end in pairwise(ends):
@@ -126,7 +126,7 @@ def _whole(column: "pa.ChunkedArray[pa.Scalar[pa.DataType]]") -> cells.Column:
 
 @contextmanager
 def errors_of(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the file at ``path`` into a :class:`FileError`."""
+    """Turn errors of the file at ``path`` into a :class:`FileError`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -134,18 +134,18 @@ def errors_of(path: Path) -> Iterator[None]:
     except IsADirectoryError as error:
         raise FileError(f"{path}: a directory; name the files in it") from error
     except PermissionError as error:
-        raise FileError(f"{path}: not allowed to read it; give this user permission") from error
+        raise FileError(f"{path}: no permission to read it; give this user permission") from error
     except EOFError as error:
-        raise FileError(f"{path}: cut off in the middle of its compressed data; copy it anew") from error
+        raise FileError(f"{path}: truncated in its compressed data; copy it again") from error
     except (OSError, pa.ArrowException, ValueError) as error:
         text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise FileError(f"{path}: {_MENDS.get(_kind(text), 'damaged or of another format')} ({text})") from error
+        raise FileError(f"{path}: {_FIXES.get(_kind(text), 'damaged or of another format')} ({text})") from error
 
 
-_MENDS = {
-    "cut": "cut off in the middle of its compressed data; copy it anew",
-    "quote": 'a row is longer than 4 MB, or a quotation mark (") is opened and never closed',
-    "footer": "no Parquet file, or cut off; copy it anew or say with --format what it is",
+_FIXES = {
+    "cut": "truncated in its compressed data; copy it again",
+    "quote": 'a row is longer than 4 MB, or a quotation mark (") is never closed',
+    "footer": "not a Parquet file, or truncated; copy it again or name its format with --format",
 }
 
 
@@ -158,7 +158,7 @@ def _kind(text: str) -> str:
 
 
 def check_not_empty(path: Path) -> int:
-    """Return the size of the file at ``path`` in bytes; raises :class:`FileError` if there is nothing in it."""
+    """Return the size of the file at ``path`` in bytes; raises :class:`FileError` if it is empty."""
     if path.is_dir():
         raise IsADirectoryError(path)
     size = path.stat().st_size
@@ -168,7 +168,7 @@ def check_not_empty(path: Path) -> int:
 
 
 def open_stream(path: Path) -> tuple[pa.OSFile, Any]:
-    """Open ``path``, through gunzip if it is compressed (whatever its name); return the file and what to read from."""
+    """Open ``path``, through gunzip if its content is compressed; return the file and the stream to read from."""
     with path.open("rb") as file:
         compressed = file.read(2) == _GZIP
     raw = pa.OSFile(str(path), "rb")

@@ -1,6 +1,6 @@
-"""Times of whole columns: the same instants as :func:`collector.files.row_decoder.instant`, or left to it. Pure.
+"""Times of whole columns: the fast path of :func:`collector.files.row_decoder.instant`. Pure.
 
-A column becomes :class:`Instants`; rows that are not ``sure`` are for the row decoder, which alone says what is wrong.
+A column becomes :class:`Instants`; rows that are not ``sure`` are decoded by the row decoder, which reports problems.
 """
 
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class Instants:
     """Times of a column."""
 
     micros: NDArray[np.int64]
-    """Microseconds since 1970-01-01, in UTC or (``local``) wherever the row's clock stood."""
+    """Microseconds since 1970-01-01, in UTC or (``local``) in the zone of the row's clock."""
     local: NDArray[np.bool_]
     sure: NDArray[np.bool_]
 
 
 def of(column: Column, unit: str) -> Instants:
-    """Return the times in ``column``; ``unit`` says how text and numbers are meant (``iso8601``, ``s``, …)."""
+    """Return the times in ``column``; ``unit`` is that of text and numbers (``iso8601``, ``s``, …)."""
     kind = column.type
     if pa.types.is_timestamp(kind):
         return _timestamps(column, kind)
@@ -59,8 +59,8 @@ def of(column: Column, unit: str) -> Instants:
 def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the instants of local times in ``zone`` and which of them are sure.
 
-    A time that the clock shows twice is the first one, and one that it skips is counted on from before the gap: what
-    Python's ``datetime`` makes of them (PEP 495, fold 0), and so what the same text in a live message means.
+    An ambiguous time is the first of its two instants, and a time in a gap has the offset before the gap. Python's
+    ``datetime`` does the same (PEP 495, fold 0), so the same text in a live message has the same instant.
     """
     if zone.key == "UTC":
         return micros, np.ones(len(micros), np.bool_)
@@ -72,8 +72,8 @@ def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64]
 
 @lru_cache(maxsize=1 << 16)
 def _offset(zone: ZoneInfo, minute: int) -> int:
-    found = (_EPOCH + timedelta(minutes=minute)).replace(tzinfo=zone).utcoffset()
-    return 0 if found is None else found // timedelta(microseconds=1)
+    offset = (_EPOCH + timedelta(minutes=minute)).replace(tzinfo=zone).utcoffset()
+    return 0 if offset is None else offset // timedelta(microseconds=1)
 
 
 def _timestamps(column: Column, kind: Any) -> Instants:
@@ -107,7 +107,7 @@ def _epoch_integers(ticks: NDArray[np.int64], sure: NDArray[np.bool_], unit: str
 
 
 def _epoch_floats(ticks: NDArray[np.float64], sure: NDArray[np.bool_], unit: str) -> Instants:
-    sure &= np.abs(ticks) < EXACT  # not so for NaN either
+    sure &= np.abs(ticks) < EXACT  # False for NaN too
     ticks = np.where(sure, ticks, 0.0)
     micros = ticks // 1_000 if unit == "ns" else np.rint(ticks * _PER_UNIT[unit])
     sure &= np.abs(micros) < _LIMIT
@@ -115,9 +115,9 @@ def _epoch_floats(ticks: NDArray[np.float64], sure: NDArray[np.bool_], unit: str
 
 
 def _iso8601(column: Column) -> Instants:
-    """Read ``YYYY-MM-DD hh:mm:ss[.f…][Z|±hh[:mm]]`` with a blank or T between; other spellings are left."""
+    """Read ``YYYY-MM-DD hh:mm:ss[.f…][Z|±hh[:mm]]`` with a blank or T between; other forms are not sure."""
     characters, lengths = cells.characters(column, _WIDTH)
-    digits = characters - np.uint8(ord("0"))  # wraps around: what is no digit is above 9
+    digits = characters - np.uint8(ord("0"))  # wraps around: other characters are above 9
     is_digit = digits <= 9  # noqa: PLR2004
     sure = (lengths >= 19) & (lengths <= _WIDTH)  # noqa: PLR2004 - up to the seconds
     for place in (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18):
@@ -150,7 +150,7 @@ def _iso8601(column: Column) -> Instants:
 def _fraction(
     characters: NDArray[np.uint8], digits: NDArray[np.uint8], is_digit: NDArray[np.bool_], sure: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return microseconds after the dot, and where the text goes on."""
+    """Return microseconds after the dot, and the position of the rest of the text."""
     rows = characters.shape[1]
     fraction, end = np.zeros(rows, np.int64), np.full(rows, 19, np.int64)
     going = characters[19] == ord(".")
@@ -172,9 +172,9 @@ def _shift(
     end: NDArray[np.int64],
     sure: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return microseconds east of UTC, and which texts name no zone; ``left`` characters stand from ``end`` on."""
+    """Return microseconds east of UTC, and which texts have no zone; ``left`` characters follow from ``end`` on."""
     rows = np.arange(characters.shape[1])
-    # Only the rows with an offset in numbers need their characters looked up at a place of their own.
+    # Only rows with a numeric offset need a look-up at a position per row.
     first = characters[end, rows]
     shift = np.zeros(len(rows), np.int64)
     local = left == 0

@@ -1,1 +1,1 @@
-"""Payload formats: bytes and topic in, readings or a reason out. Pure."""
+"""Payload formats: from the bytes and topic of a message to measurements. Pure."""

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
-from collector.formats.times import iso8601
-from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError
+from collector.formats.times import Moment, moment
+from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _OTHER_EVENTS = frozenset(("join", "ack", "txack", "log", "location", "integration", "error", "down", "tx", "rx"))
 _EUI = 8
@@ -29,8 +29,8 @@ class ChirpstackFormat(FormatOptions):
     unlisted = "ignore"
 
     name: Literal["chirpstack"] = "chirpstack"
-    device: Literal["eui", "name"] = Field("eui", description="What tells devices apart: their DevEUI or their name.")
-    radio: bool = Field(False, description="Signal strengths too, as rxInfo/0/rssi and rxInfo/0/snr.")
+    device: Literal["eui", "name"] = Field("eui", description="What identifies a device: its DevEUI or its name.")
+    radio: bool = Field(False, description="Also read signal strengths, as rxInfo/0/rssi and rxInfo/0/snr.")
 
     def reader(self) -> Reader:
         """Return a reader for events."""
@@ -55,32 +55,32 @@ class ChirpstackReader:
             info = document  # version 3
         device = info.get("deviceName") if self._by_name else _eui(info.get("devEui", info.get("devEUI")))
         if type(device) is not str:
-            raise UndecodableError(Reason.MALFORMED, "no device of ChirpStack")
+            raise UndecodableError(Reason.MALFORMED, "no ChirpStack device in the event")
         values = _status(document) if event == "status" or "margin" in document else self._uplink(document)
         time, problem = _instant(document)
         return [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
 
     def _uplink(self, document: dict[str, Any]) -> Values:
-        found: Values = [(name, value, None) for name, value in json_tree.leaves(_decoded(document))]
+        values: Values = [(name, value, None) for name, value in json_tree.leaves(_decoded(document))]
         receptions = document.get("rxInfo") if self._radio else None
-        for index, one in enumerate(receptions if type(receptions) is list else ()):
-            if type(one) is dict:
+        for index, reception in enumerate(receptions if type(receptions) is list else ()):
+            if type(reception) is dict:
                 for name, value, unit in (
-                    ("rssi", one.get("rssi"), None),
-                    ("snr", one.get("snr", one.get("loRaSNR")), "dB"),
+                    ("rssi", reception.get("rssi"), None),
+                    ("snr", reception.get("snr", reception.get("loRaSNR")), "dB"),
                 ):
                     if value is not None and type(value) in (int, float):
-                        found.append((f"rxInfo/{index}/{name}", value, unit))
-        if not found:
+                        values.append((f"rxInfo/{index}/{name}", value, unit))
+        if not values:
             raise NoReadingError(
                 IgnoredReason.NO_DECODED_PAYLOAD,
                 "an uplink without a decoded object: the device profile has no codec, or it failed",
             )
-        return found
+        return values
 
 
 def _decoded(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what the device profile's codec made of the payload."""
+    """Return the object that the device profile's codec decoded from the payload."""
     decoded = document.get("object")
     text = document.get("objectJSON")
     if decoded is None and type(text) is str and text:  # version 3 with its own JSON encoding
@@ -91,33 +91,31 @@ def _decoded(document: dict[str, Any]) -> dict[str, Any]:
 def _status(document: dict[str, Any]) -> Values:
     """Return the answer to LoRaWAN's DevStatusReq: margin in dB, battery in percent.
 
-    The JSON mapping of Protocol Buffers leaves out what is 0, so an absent margin is 0 dB. A battery level says
-    nothing where power comes from outside or the device does not know.
+    The JSON mapping of Protocol Buffers omits members that are 0, so an absent margin is 0 dB. The battery level has
+    no meaning where power is external or the device can't measure it.
     """
-    found: Values = [("margin", document.get("margin", 0), "dB")]
+    values: Values = [("margin", document.get("margin", 0), "dB")]
     if not (document.get("externalPowerSource") or document.get("batteryLevelUnavailable")):
-        found.append(("batteryLevel", document.get("batteryLevel", 0), "%"))
-    return [one for one in found if type(one[1]) in (int, float, str, bool)]
+        values.append(("batteryLevel", document.get("batteryLevel", 0), "%"))
+    return [value for value in values if type(value[1]) in (int, float, str, bool)]
 
 
 def _eui(raw: Any) -> Any:
-    """Return an EUI in hexadecimal digits; the Protocol Buffers JSON of version 3 has it in base64."""
+    """Return an EUI in hexadecimal digits; the Protocol Buffers JSON of version 3 writes it in base64."""
     if type(raw) is str and len(raw) == 12:  # noqa: PLR2004 - eight bytes in base64
         try:
-            found = base64.b64decode(raw, validate=True)
+            eui = base64.b64decode(raw, validate=True)
         except (binascii.Error, ValueError):
             return raw
-        return found.hex() if len(found) == _EUI else raw
+        return eui.hex() if len(eui) == _EUI else raw
     return raw
 
 
-def _instant(document: dict[str, Any]) -> tuple[int | None, UnusableError | None]:
-    """Return when the server (in version 3 a gateway) received it, and why there is no time; None is the arrival."""
+def _instant(document: dict[str, Any]) -> Moment:
+    """Return the time at which the server (in version 3 a gateway) received the event."""
     raw = document.get("time") or document.get("publishedAt")
     receptions = document.get("rxInfo")
     if raw is None and type(receptions) is list:
-        raw = next((one["time"] for one in receptions if type(one) is dict and one.get("time")), None)
-    try:
-        return (None if raw is None else iso8601(raw, None)), None
-    except UnusableError as error:
-        return None, error
+        times = (reception.get("time") for reception in receptions if type(reception) is dict)
+        raw = next(filter(None, times), None)
+    return moment(raw, "iso8601")

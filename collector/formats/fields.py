@@ -180,7 +180,7 @@ class FieldsReader:
             if plain is not None:
                 return plain
         if message.retained and self._time is None:
-            raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time of its own")
+            raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time")
         measurements = list(self._all(document, topic))
         if any(type(raw) is float and ROUNDED <= abs(raw) < LARGEST for _, raw, *_ in measurements):
             # It may have been an integer that lost digits.

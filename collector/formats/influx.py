@@ -13,17 +13,17 @@ from collector.formats.measurement import FormatOptions, Measurement, Reader, To
 from collector.formats.times import epoch
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
-# All repeats are possessive: a line is read once, however it is made.
+# All repeats are possessive: no line is read more than once.
 _SERIES = re.compile(r"((?:[^ \\\n]++|\\.|\\(?=\n|\Z))++) ++")
-"""Measurement and tags, up to the first space that no backslash escapes."""
+"""Measurement and tags, up to the first space that is not escaped by a backslash."""
 _FIELD = re.compile(
     r"((?:[^ =,\\\n]++|\\.)++)=(?:"
     r"([-+]?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?)(?=[ ,\"\n]|\Z)"
     r'|("(?:[^"\\]++|\\.|\\\n)*+"|[^ ,"\n]++))(,?+)'
 )
-"""Key, value if it is a float, value if not, and the comma behind; a text may hold line breaks."""
+"""Key, value if it is a float, value otherwise, and the comma after it; a text may contain line breaks."""
 _TIME = re.compile(r"(?: ++(?:(-?[0-9]{1,25})(?=[ \n]|\Z)|([^ \n]++)))?+ *+(?:\n|\Z)")
-"""The time where it is an integer, else what stands in its place."""
+"""The time where it is an integer, else the text in its place."""
 _PART = re.compile(r"((?:[^,=\\]++|\\.|\\\Z)++)(?:=((?:[^,=\\]++|\\.|\\\Z)++))?+(?:,(?!\Z)|\Z)")
 """The measurement, or a tag with its value."""
 _ESCAPED = re.compile(r"\\([,= \\])")
@@ -32,31 +32,31 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,20}[iu]", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), True)
 _BOOLEANS |= dict.fromkeys(("f", "F", "false", "False", "FALSE"), False)
-_LONGEST_KEPT = 500
-"""Characters; longer series are taken apart each time."""
+_LONGEST_CACHED = 500
+"""Characters; longer series are not cached."""
 
-_new = tuple.__new__  # which takes half the time of Measurement's own
+_new = tuple.__new__  # takes half the time of Measurement's constructor
 
 
 class InfluxFormat(FormatOptions):
     """InfluxDB line protocol; a field is a quantity."""
 
     name: Literal["influx"] = "influx"
-    precision: Literal["ns", "us", "ms", "s"] = Field("ns", description="Unit of the times, nanoseconds as a rule.")
+    precision: Literal["ns", "us", "ms", "s"] = Field("ns", description="Unit of the times.")
     device_tag: str | None = Field(
-        None, min_length=1, description="The tag that tells devices apart; without it the topic alone does."
+        None, min_length=1, description="Tag that names the device; default: only the topic names it."
     )
     quantity: Literal["field", "measurement/field"] = Field(
-        "field", description="What quantities are called by: the field, or the measurement, a slash and the field."
+        "field", description="Name of a quantity: the field, or measurement and field with a slash between them."
     )
 
     def reader(self) -> Reader:
-        """Return a reader for lines."""
+        """Return a reader for messages of this format."""
         return InfluxReader(self)
 
 
 class InfluxReader:
-    """Reads lines; one that can't be read is one problem, the others are read all the same."""
+    """Reads lines; an unreadable line is one problem and does not affect the others."""
 
     def __init__(self, options: InfluxFormat) -> None:
         self._precision = options.precision
@@ -71,7 +71,7 @@ class InfluxReader:
             raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
         if "\r" in text:
             text = text.replace("\r\n", "\n")
-        found: list[Measurement] = []
+        measurements: list[Measurement] = []
         position, end = 0, len(text)
         while position < end:
             first = text[position]
@@ -80,22 +80,22 @@ class InfluxReader:
             elif first == "#":
                 position = _next_line(text, position)
             else:
-                position = self._line(text, position, found)
-        if not found:
-            raise NoReadingError(IgnoredReason.NO_VALUE, "no line but comments")
-        return found
+                position = self._line(text, position, measurements)
+        if not measurements:
+            raise NoReadingError(IgnoredReason.NO_VALUE, "only comments")
+        return measurements
 
-    def _line(self, text: str, position: int, found: list[Measurement]) -> int:
-        """Read the line at ``position``; return where the next one begins."""
+    def _line(self, text: str, position: int, measurements: list[Measurement]) -> int:
+        """Read the line at ``position``; return the position of the next one."""
         begun = position
         series = _SERIES.match(text, position)
         if series is None:
-            return _unread(text, begun, position, "no space behind measurement and tags", found)
+            return _unread(text, begun, position, "no space after measurement and tags", measurements)
         raw = series[1]
         try:
-            measurement, device = (_taken_apart if len(raw) <= _LONGEST_KEPT else _take_apart)(raw, self._device_tag)
+            measurement, device = (_parse_series if len(raw) <= _LONGEST_CACHED else _series)(raw, self._device_tag)
         except UnusableError as error:
-            return _unread(text, begun, position, error.detail, found)
+            return _unread(text, begun, position, error.detail, measurements)
         prefix = f"{measurement}/" if self._with_measurement else ""
         position = series.end()
         fields: list[tuple[str, float | bool | str, UnusableError | None]] = []
@@ -103,7 +103,7 @@ class InfluxReader:
         while comma:
             field = _FIELD.match(text, position)
             if field is None:
-                return _unread(text, begun, position, "no field, key=value", found)
+                return _unread(text, begun, position, "no field key=value", measurements)
             key, plain, raw, comma = field.groups()
             if "\\" in key:
                 key = _ESCAPED.sub(r"\1", key)
@@ -111,12 +111,12 @@ class InfluxReader:
             position = field.end()
         rest = _TIME.match(text, position)
         if rest is None:
-            return _unread(text, begun, position, "something behind the time", found)
+            return _unread(text, begun, position, "text after the time", measurements)
         instant, other = rest.groups()
         time = None if instant is None else epoch(int(instant), self._precision)
-        late = None if other is None else self._no_time(other)
-        found += [
-            _new(Measurement, (key, value, time, None, device, problem or late)) for key, value, problem in fields
+        no_time = None if other is None else self._no_time(other)
+        measurements += [
+            _new(Measurement, (key, value, time, None, device, problem or no_time)) for key, value, problem in fields
         ]
         return rest.end()
 
@@ -124,10 +124,10 @@ class InfluxReader:
         return UnusableError(Reason.UNREADABLE_TIME, f"expected a number of {self._precision}, got {quoted(raw)}")
 
 
-def _unread(text: str, begun: int, position: int, why: str, found: list[Measurement]) -> int:
-    """Hold back the line at ``begun``, read as far as ``position``; return where the next one begins."""
+def _unread(text: str, begun: int, position: int, why: str, measurements: list[Measurement]) -> int:
+    """Reject the line at ``begun``, read as far as ``position``; return the position of the next one."""
     line = text[begun : _next_line(text, begun)].rstrip("\n")
-    found.append(Measurement("", "", problem=UnusableError(Reason.MALFORMED, f"{why}: {quoted(line)}")))
+    measurements.append(Measurement("", "", problem=UnusableError(Reason.MALFORMED, f"{why}: {quoted(line)}")))
     return _next_line(text, position)
 
 
@@ -136,8 +136,8 @@ def _next_line(text: str, position: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def _take_apart(series: str, device_tag: str | None) -> tuple[str, str]:
-    """Return the measurement and what ``device_tag`` says; raises :class:`UnusableError`."""
+def _series(series: str, device_tag: str | None) -> tuple[str, str]:
+    """Return the measurement and the value of ``device_tag``; raises :class:`UnusableError`."""
     first = _PART.match(series)
     if first is None or first[2] is not None:
         raise UnusableError(Reason.MALFORMED, "no measurement")
@@ -145,18 +145,18 @@ def _take_apart(series: str, device_tag: str | None) -> tuple[str, str]:
     while position < len(series):
         tag = _PART.match(series, position)
         if tag is None or tag[2] is None:
-            raise UnusableError(Reason.MALFORMED, "no tag, key=value")
+            raise UnusableError(Reason.MALFORMED, "no tag key=value")
         if device_tag is not None and _ESCAPED.sub(r"\1", tag[1]) == device_tag:
             device = _ESCAPED.sub(r"\1", tag[2])
         position = tag.end()
     return _ESCAPED.sub(r"\1", first[1]), device
 
 
-_taken_apart = lru_cache(maxsize=8192)(_take_apart)  # the lines of a device begin alike
+_parse_series = lru_cache(maxsize=8192)(_series)  # the lines of a device begin alike
 
 
 def _value(raw: str) -> tuple[float | bool | str, UnusableError | None]:
-    """Return the value of a field that is no float, and why it is none."""
+    """Return the value of a field that is not a float, and its problem."""
     if raw[0] == '"':
         return _ESCAPED_TEXT.sub(r"\1", raw[1:-1]), None
     if raw in _BOOLEANS:
@@ -165,4 +165,4 @@ def _value(raw: str) -> tuple[float | bool | str, UnusableError | None]:
         return int(raw[:-1]), None
     if _NOT_FINITE.fullmatch(raw):
         return 0, UnusableError(Reason.NOT_FINITE, f"{quoted(raw)} is not a finite number")
-    return 0, UnusableError(Reason.MALFORMED, f"{quoted(raw)} is no value of line protocol")
+    return 0, UnusableError(Reason.MALFORMED, f"{quoted(raw)} is not a value of line protocol")

@@ -1,4 +1,4 @@
-"""JSON payloads: strict and fast where they are good, forgiving where only single values are bad."""
+"""JSON payloads: a fast strict parser, a lenient one for documents with NaN or long integers, and JSON Pointers."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import orjson
 from collector.message import Reason, UndecodableError
 
 MISSING: Any = object()
-"""What a pointer finds where nothing is; unlike ``null``, which is a value."""
+"""Result of a pointer to a missing member; unlike ``null``, which is a value."""
 
 ROUNDED = 2.0**63
 """From here on a float of :func:`load` may be an integer that lost digits; :func:`load_exactly` keeps them."""
@@ -22,7 +22,7 @@ _LONGEST_INTEGER = 400
 def load(payload: bytes) -> Any:
     """Return the JSON document in ``payload``; raises :class:`UndecodableError`.
 
-    RFC 8259 knows no NaN and no infinity, yet devices send them. Such a document is read all the same (as
+    RFC 8259 allows neither NaN nor infinity, yet devices send them. Such a document is read all the same (as
     Python's ``json`` does), so that one bad number costs one reading and not the whole message.
     """
     try:
@@ -34,7 +34,7 @@ def load(payload: bytes) -> Any:
 def load_exactly(payload: bytes) -> Any:
     """Return what :func:`load` does, five times slower, and with every integer as an ``int``.
 
-    orjson makes floats of integers that 64 bits can't hold, and says nothing.
+    orjson turns integers beyond 64 bits into floats without an error.
     """
     try:
         return json.loads(payload.decode(), parse_int=integer)
@@ -47,8 +47,8 @@ def load_exactly(payload: bytes) -> Any:
 
 
 def integer(text: str) -> int | float:
-    """Return the integer that ``text``, a sign and digits, is."""
-    # Python refuses to read thousands of digits, as it would take long: such a number is infinite to us anyway.
+    """Return the integer in ``text``, a sign and digits."""
+    # Python refuses integers of thousands of digits, which take long to read; as a double they are infinite.
     return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
 
 
@@ -58,7 +58,7 @@ def steps(pointer: str) -> tuple[str, ...]:
 
 
 def find(document: Any, path: tuple[str, ...]) -> Any:
-    """Return what stands at ``path`` in ``document``, or :data:`MISSING`."""
+    """Return the value at ``path`` in ``document``, or :data:`MISSING`."""
     for step in path:
         if type(document) is dict:
             document = document.get(step, MISSING)
@@ -79,7 +79,7 @@ class Pointer:
 
     @classmethod
     def compile(cls, text: str) -> "Pointer":
-        """Return the pointer that ``text`` is."""
+        """Return the pointer in ``text``."""
         path = steps(text)
         return cls(path, path[0] if len(path) == 1 else None)
 

@@ -1,4 +1,4 @@
-"""JSON trees: what stands in nested objects and lists, each with the slash-joined name of its place."""
+"""JSON trees: the values in nested objects and lists, each named by its path, joined by slashes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -9,20 +9,20 @@ from collector.formats.times import ARRIVAL, Moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError
 
 LONGEST_PREFIX = 200
-"""Characters; what is nested under a longer name is left out. It bounds the depth too: every level has its slash."""
+"""Characters; values under a longer path are skipped. This bounds the depth too, since every level has a slash."""
 
 MOST_LEAVES = 10_000
-"""Values of one tree; a list of two-byte numbers would take a hundred times its payload's memory."""
+"""Values of one tree; a longer list of two-byte numbers would take a hundred times the memory of its payload."""
 
 SMALL = 2 * MOST_LEAVES
-"""Bytes of JSON that hold no more leaves than that: the shortest with its comma takes two."""
+"""Bytes of JSON that have at most :data:`MOST_LEAVES` leaves: the shortest takes two with its comma."""
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_INTEGER = b"0" * 20
-"""Once all digits are 0: what may be an integer beyond 64 bits, which orjson turns into a float without a word."""
+"""An integer that may exceed 64 bits, after all digits became 0. orjson turns such integers into floats silently."""
 
 LONGEST_TEXT = 200
-"""Bytes of a payload that is no JSON and yet a state."""
+"""Bytes of a payload that is not JSON but a state."""
 
 _JSON_BEGINS = (b"{", b"[", b'"')
 _TOO_MANY = f"more than {MOST_LEAVES} values in one tree"
@@ -41,23 +41,23 @@ def load(payload: bytes) -> Any:
     """
     if not payload:
         raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload, which deletes a retained message")
-    exact = _LONG_INTEGER in payload.translate(_DIGITS)  # a seventh of the time a regular expression takes
+    exact = _LONG_INTEGER in payload.translate(_DIGITS)  # takes a seventh of the time of a regular expression
     return json_payload.load_exactly(payload) if exact else json_payload.load(payload)
 
 
 def load_object(payload: bytes) -> dict[str, Any]:
-    """Return what :func:`load` does; raises :class:`UndecodableError` too where that is no object."""
+    """Return the JSON object in ``payload``; raises as :func:`load` does, and where the document is no object."""
     document = load(payload)
     if type(document) is not dict:
-        raise UndecodableError(Reason.MALFORMED, "JSON, but no object")
+        raise UndecodableError(Reason.MALFORMED, "JSON, but not an object")
     return document
 
 
 def load_or_text(payload: bytes) -> Any:
-    """Return what :func:`load` does, or the payload as text where it is no JSON: states often come bare (``ON``).
+    """Return the JSON document in ``payload``, or the payload as text: many devices send bare states (``ON``).
 
-    Raises :class:`UndecodableError` where it begins as an object, list or string of JSON and is none, where it is not
-    UTF-8, and where no state would be so long or hold control characters.
+    Raises :class:`UndecodableError` where a payload that begins as an object, list or string of JSON is not JSON, and
+    where text is not UTF-8, longer than any state or has control characters.
     """
     try:
         return load(payload)
@@ -73,16 +73,16 @@ def load_or_text(payload: bytes) -> Any:
 def leaves(tree: dict[str, Any] | list[Any], prefix: str = "") -> list[tuple[str, Leaf]]:
     """Return every number, text, true and false in ``tree`` with its name, in its order; null is left out.
 
-    Names are those of the members, joined by slashes, those of a list's items their index: ``by_minute/0``.
-    ``prefix`` stands before each name as it is: give its slash. Raises :class:`UndecodableError` beyond
+    Names are those of the members, joined by slashes; the name of a list's item is its index: ``by_minute/0``.
+    ``prefix`` is put before each name; it ends in a slash. Raises :class:`UndecodableError` beyond
     :data:`MOST_LEAVES`.
     """
-    found: list[tuple[str, Leaf]] = []
-    _collect(tree, prefix, found)
-    return found
+    collected: list[tuple[str, Leaf]] = []
+    _collect(tree, prefix, collected)
+    return collected
 
 
-def _collect(tree: dict[str, Any] | list[Any], prefix: str, found: list[tuple[str, Leaf]]) -> None:
+def _collect(tree: dict[str, Any] | list[Any], prefix: str, collected: list[tuple[str, Leaf]]) -> None:
     if len(prefix) > LONGEST_PREFIX:
         return
     if len(tree) > MOST_LEAVES:
@@ -90,10 +90,10 @@ def _collect(tree: dict[str, Any] | list[Any], prefix: str, found: list[tuple[st
     for step, value in members(tree):
         kind = type(value)
         if kind is dict or kind is list:
-            _collect(value, f"{prefix}{step}/", found)
+            _collect(value, f"{prefix}{step}/", collected)
         elif value is not None:
-            found.append((prefix + step, value))
-    if len(found) > MOST_LEAVES:
+            collected.append((prefix + step, value))
+    if len(collected) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
 
 
@@ -104,30 +104,30 @@ def measurements(
     device: str = "",
     units: Mapping[str, str] = _NO_UNITS,
 ) -> list[Measurement]:
-    """Return what :func:`leaves` does as measurements; ``units``: by the last step of names that say theirs."""
-    found: list[Measurement] = []
-    _measure(tree, prefix, (*when, device, units), found)
-    return found
+    """Return the leaves of ``tree`` as measurements; ``units``: by the last step of names, where that implies one."""
+    collected: list[Measurement] = []
+    _measure(tree, prefix, (*when, device, units), collected)
+    return collected
 
 
-_More = tuple[int | None, UnusableError | None, str, Mapping[str, str]]
+_Shared = tuple[int | None, UnusableError | None, str, Mapping[str, str]]
 
 
-def _measure(tree: dict[str, Any] | list[Any], prefix: str, more: _More, found: list[Measurement]) -> None:
-    # What _collect does, with measurements at its leaves: most messages are nothing else, and one is made for every
-    # value, so it calls tuple's own constructor, which takes half the time of Measurement's.
+def _measure(tree: dict[str, Any] | list[Any], prefix: str, shared: _Shared, collected: list[Measurement]) -> None:
+    # The same as _collect, but with measurements. It runs for most messages and once per value, so it calls tuple's
+    # constructor, which takes half the time of Measurement's.
     if len(prefix) > LONGEST_PREFIX:
         return
     if len(tree) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
-    time, problem, device, units = more
+    time, problem, device, units = shared
     for step, value in members(tree):
         kind = type(value)
         if kind is dict or kind is list:
-            _measure(value, f"{prefix}{step}/", more, found)
+            _measure(value, f"{prefix}{step}/", shared, collected)
         elif value is not None:
-            found.append(_new(Measurement, (prefix + step, value, time, units.get(step), device, problem)))
-    if len(found) > MOST_LEAVES:
+            collected.append(_new(Measurement, (prefix + step, value, time, units.get(step), device, problem)))
+    if len(collected) > MOST_LEAVES:
         raise UndecodableError(Reason.MALFORMED, _TOO_MANY)
 
 
@@ -135,7 +135,7 @@ _T = TypeVar("_T")
 
 
 class Place(Generic[_T]):
-    """What is listed at one step of a tree, and below it."""
+    """The listed name at one step of a tree, and those below it."""
 
     __slots__ = ("below", "here")
 
@@ -146,19 +146,19 @@ class Place(Generic[_T]):
 
 
 def places(listed: Mapping[str, _T]) -> dict[str, dict[str, Place[_T]]]:
-    """Return where in a tree the names of ``listed`` may stand: by prefix, then by step.
+    """Return the places in a tree that the names of ``listed`` may have: by prefix, then by step.
 
-    Any slash of a name may be one that joins two members or one member's own.
+    Any slash in a name may join two members or be part of one member's name.
     """
-    found: dict[str, dict[str, Place[_T]]] = {}
-    for name, what in listed.items():
+    by_prefix: dict[str, dict[str, Place[_T]]] = {}
+    for name, value in listed.items():
         ends = [0, *(at + 1 for at, character in enumerate(name[:LONGEST_PREFIX]) if character == "/")]
         for number, end in enumerate(ends):
-            steps = found.setdefault(name[:end], {})
-            steps.setdefault(name[end:], Place()).here = what
+            steps = by_prefix.setdefault(name[:end], {})
+            steps.setdefault(name[end:], Place()).here = value
             for further in ends[number + 1 :]:
-                steps.setdefault(name[end : further - 1], Place()).below = found.setdefault(name[:further], {})
-    return found
+                steps.setdefault(name[end : further - 1], Place()).below = by_prefix.setdefault(name[:further], {})
+    return by_prefix
 
 
 class Tree(NamedTuple):
@@ -166,12 +166,12 @@ class Tree(NamedTuple):
 
     tree: dict[str, Any]
     prefix: str = ""
-    """What stands before each name: nothing, or what ends in a slash."""
+    """Put before each name: empty, or a text that ends in a slash."""
     when: Moment = ARRIVAL
     device: str = ""
     units: Mapping[str, str] = _NO_UNITS
     key: Callable[[str], str | None] | None = None
-    """What in ``units`` a name's unit is found by; None: its last step."""
+    """Returns the key in ``units`` for a name; None: the key is its last step."""
 
     def measurements(self) -> list[Measurement]:
         """Return all measurements; raises :class:`UndecodableError` beyond :data:`MOST_LEAVES`."""
@@ -192,16 +192,16 @@ def members(tree: dict[str, Any] | list[Any]) -> Iterable[tuple[str, Any]]:
 
 @runtime_checkable
 class TreeReader(Reader, Protocol):
-    """A reader whose messages are trees, from which what is listed can be picked."""
+    """A reader whose messages are trees, so that the decoder can look up the listed quantities only."""
 
     def trees(self, message: Message, topic: Topic) -> Sequence[Tree]:
-        """Return the trees in ``message``; raises what :meth:`read` does, but for trees without a value."""
+        """Return the trees in ``message``; raises as :meth:`read` does, except that trees may have no value."""
         ...
 
 
 def all_measurements(trees: Sequence[Tree]) -> list[Measurement]:
     """Return the measurements of all ``trees``; raises :class:`NoReadingError` where there is none."""
-    found = [one for tree in trees for one in tree.measurements()]
-    if not found:
-        raise NoReadingError(IgnoredReason.NO_VALUE, "holds no value")
-    return found
+    measurements = [measurement for tree in trees for measurement in tree.measurements()]
+    if not measurements:
+        raise NoReadingError(IgnoredReason.NO_VALUE, "no value in the message")
+    return measurements

@@ -1,9 +1,9 @@
 """Format ``shelly``: Shelly devices of all generations.
 
 From generation 2 on (https://shelly-api-docs.shelly.cloud/gen2/General/Notifications) a change is published twice: as
-a notification on ``<prefix>/events/rpc``, with its time and only what changed, and as the whole status of its component
-on ``<prefix>/status/<component>``. Both name it alike: ``switch:0/apower``. Generation 1
-(https://shelly-api-docs.shelly.cloud/gen1/) has one bare value a topic, and the JSON document ``info``.
+a notification on ``<prefix>/events/rpc``, with its time and the changed members, and as the whole status of its
+component on ``<prefix>/status/<component>``. Both have the same quantities: ``switch:0/apower``. Generation 1
+(https://shelly-api-docs.shelly.cloud/gen1/) has one bare value per topic, and the JSON document ``info``.
 """
 
 from typing import Any, ClassVar, Literal
@@ -17,14 +17,14 @@ from collector.formats.times import arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
-"""Last or last but one levels of topics without a reading: presence, commands and their replies, button events."""
+"""Last or second last levels of topics without a reading: presence, commands and their replies, button events."""
 
 _UNITS = {"tC": "Cel", "tF": "[degF]"}
-"""Members whose name says their unit → its UCUM code."""
+"""Members whose name implies a unit → its UCUM code."""
 
 
 class ShellyFormat(FormatOptions):
-    """What Shelly devices publish: notifications, component status, and generation 1's values and info."""
+    """Messages of Shelly devices: notifications, component status, and the values and info of generation 1."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
     publishes_state: ClassVar[bool] = True
@@ -32,8 +32,8 @@ class ShellyFormat(FormatOptions):
     name: Literal["shelly"] = "shelly"
     only: Literal["rpc", "status"] | None = Field(
         None,
-        description="From generation 2 on the same change comes on events/rpc and on status/…: which of them to read. "
-        "Default: both; then subscribe to one of them only.",
+        description="From generation 2 on each change is published on events/rpc and on status/…: which of them to "
+        "read. Default: both; then subscribe to one of them only.",
     )
 
     def reader(self) -> "ShellyReader":
@@ -42,7 +42,7 @@ class ShellyFormat(FormatOptions):
 
 
 class ShellyReader:
-    """Reads Shelly's messages; ``only`` leaves out notifications (``status``) or component status (``rpc``)."""
+    """Reads Shelly's messages; ``only``: component status (``status``), notifications (``rpc``) or both (None)."""
 
     def __init__(self, only: str | None) -> None:
         self._only = only
@@ -84,12 +84,12 @@ def _component(payload: bytes) -> dict[str, Any]:
     if status is None:
         raise NoReadingError(IgnoredReason.NULL, "null")
     if type(status) is not dict:
-        raise UndecodableError(Reason.MALFORMED, "JSON, but no object")
+        raise UndecodableError(Reason.MALFORMED, "JSON, but not an object")
     return status
 
 
 def _generation_1(payload: bytes, last: str, below: str | None) -> Tree:
-    """Return what a topic of generation 1 holds; ``below``: the topic below the device's own."""
+    """Return the tree of a message of generation 1; ``below``: the levels below the device's topic."""
     document = json_tree.load_or_text(payload)
     if type(document) is dict:
         if last == "info":
@@ -98,12 +98,12 @@ def _generation_1(payload: bytes, last: str, below: str | None) -> Tree:
             return Tree(document, "", when, units=_UNITS)
         return Tree(document, f"{below}/" if below else "", units=_UNITS)
     if type(document) is list:
-        raise UndecodableError(Reason.MALFORMED, "a JSON array, which no Shelly sends")
+        raise UndecodableError(Reason.MALFORMED, "a JSON array, which Shelly devices don't send")
     return Tree({below or last: document})
 
 
 def _drop_invalid(status: dict[str, Any]) -> None:
-    """Put null for the meters and sensors whose own ``is_valid`` is false: nothing was measured."""
+    """Set the meters and sensors whose ``is_valid`` is false to null: they measured nothing."""
     for name, part in status.items():
         if type(part) is dict:
             if part.get("is_valid") is False:

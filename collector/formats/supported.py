@@ -1,4 +1,4 @@
-"""The formats that ``sensors.json`` may name: the one list of them."""
+"""The list of all formats that ``sensors.json`` may name."""
 
 from typing import Annotated, Any, get_args
 
@@ -35,12 +35,12 @@ _Options = Annotated[
     Field(discriminator="name"),
 ]
 
-FORMATS: tuple[str, ...] = tuple(one.model_fields["name"].default for one in get_args(get_args(_Options)[0]))
+FORMATS: tuple[str, ...] = tuple(options.model_fields["name"].default for options in get_args(get_args(_Options)[0]))
 """Names of all formats."""
 
 
 def _spelled_out(raw: Any) -> Any:
-    """Return the long form: a text is the name of a format, and a format without a name is ``fields``."""
+    """Return the long form of a format: a text is its name, and options without a name are those of ``fields``."""
     if isinstance(raw, str):
         raw = {"name": raw}
     if isinstance(raw, dict) and "name" not in raw:

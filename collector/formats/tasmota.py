@@ -1,7 +1,7 @@
 """Format ``tasmota``: Tasmota firmware (https://tasmota.github.io/docs/MQTT/), its sensors, relays and Zigbee bridges.
 
-Which kind a message is shows in its topic's last level, whatever the device's FullTopic puts before it. Quantities are
-named as in ``tele/…/SENSOR``; ``STATUS8`` and ``STATUS10``, which hold the same one level deeper, name them alike.
+The last level of the topic is the kind of message, whatever the device's FullTopic puts before it. Quantities are named
+as in ``tele/…/SENSOR``; so are those of ``STATUS8`` and ``STATUS10``, which have the same members one level deeper.
 """
 
 import re
@@ -22,18 +22,18 @@ _UNITS: dict[str, dict[str, str]] = {
     "PressureUnit": {"mmHg": "mm[Hg]", "inHg": "[in_i'Hg]"},
     "SpeedUnit": {"kn": "[kn_i]", "mph": "[mi_i]/h", "ft/s": "[ft_i]/s", "yd/s": "[yd_i]/s"},
 }
-"""Member of a message → its spellings that are no UCUM codes → their codes."""
+"""Member of a message → its spellings that are not UCUM codes → their codes."""
 
 _OBJECTS = re.compile(r"SENSOR|STATE|RESULT|STATUS\d*")
 """Kinds of messages that are always JSON objects."""
 _SILENT = re.compile(r"LWT|INFO\d|LOGGING|config|HASS_STATE")
-"""Kinds without a reading: presence, start-up, discovery."""
+"""Kinds of messages without a reading: presence, start-up, discovery."""
 _BRIDGES = {name.upper(): name for name in ("ZbReceived", "LwReceived", "LwDecoded")}
-"""Members that hold what a Zigbee or LoRaWAN bridge received, by device."""
+"""Members with the values that a Zigbee or LoRaWAN bridge received, by device."""
 _SHORT_ADDRESS = re.compile(r"0x[0-9A-F]{4}")
 
 _CACHED_NAME = 100
-"""Characters; longer names are not kept, so that no message can fill the memory through the cache."""
+"""Characters; longer names are not cached, so that no message can fill the memory through the cache."""
 
 
 def _zone(text: str) -> str:
@@ -43,7 +43,7 @@ def _zone(text: str) -> str:
 
 
 class TasmotaFormat(FormatOptions):
-    """What Tasmota devices publish: SENSOR, STATE, RESULT, POWER, STATUS8, STATUS10, STATUS11."""
+    """Messages of Tasmota devices: SENSOR, STATE, RESULT, POWER, STATUS8, STATUS10, STATUS11."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
     publishes_state: ClassVar[bool] = True
@@ -51,8 +51,8 @@ class TasmotaFormat(FormatOptions):
     name: Literal["tasmota"] = "tasmota"
     timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
         None,
-        description="IANA name of the zone the devices' clocks are set to: their Time, which says none, then is that "
-        "of the readings. Default: the time of arrival, unless Time has an offset (SetOption52 1) or Epoch is sent.",
+        description="IANA name of the devices' time zone; the member Time, which has no zone, is then the time of the "
+        "readings. Default: the time of arrival, unless Time has an offset (SetOption52 1) or Epoch is sent.",
     )
 
     def reader(self) -> "TasmotaReader":
@@ -61,7 +61,7 @@ class TasmotaFormat(FormatOptions):
 
 
 class TasmotaReader:
-    """Reads Tasmota's messages; ``zone`` is that of ``Time`` (None: it says nothing)."""
+    """Reads Tasmota's messages; ``zone`` is the zone of ``Time`` (None: a ``Time`` without an offset is not used)."""
 
     def __init__(self, zone: ZoneInfo | None) -> None:
         self._zone = zone
@@ -70,11 +70,11 @@ class TasmotaReader:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         return json_tree.all_measurements(self.trees(message, topic))
 
-    def trees(self, message: Message, topic: Topic) -> list[Tree]:  # noqa: ARG002 - the topic's end says all
+    def trees(self, message: Message, topic: Topic) -> list[Tree]:  # noqa: ARG002 - the end of the topic suffices
         """Return the trees in ``message``; see :class:`~collector.formats.json_tree.TreeReader`."""
         *levels, kind = message.topic.split("/")
         if "cmnd" in levels or "discovery" in levels or _SILENT.fullmatch(kind):
-            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{kind[:60]} holds no reading")
+            raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{kind[:60]} has no reading")
         document = json_tree.load_or_text(message.payload)
         if type(document) is not dict:
             return [_bare(kind, document)]
@@ -85,13 +85,13 @@ class TasmotaReader:
 
     def _part(self, part: dict[str, Any]) -> list[Tree]:
         when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
-        found: list[Tree] = []
+        trees: list[Tree] = []
         for key, members in _bridged(part).items():
             name = members.pop("Name", None)
             members.pop("Device", None)
-            found.append(_tree(members, when, name if type(name) is str and name else key))
-        found.append(_tree(part, when, ""))
-        return found
+            trees.append(_tree(members, when, name if type(name) is str and name else key))
+        trees.append(_tree(part, when, ""))
+        return trees
 
     def _moment(self, time: Any, since_1970: Any) -> Moment:
         if type(since_1970) in (int, float):
@@ -107,16 +107,16 @@ class TasmotaReader:
 
 
 def _bare(kind: str, value: Any) -> Tree:
-    """Return the state that is a whole payload, as in ``stat/…/POWER``."""
+    """Return the tree of a payload that is only a state, as in ``stat/…/POWER``."""
     if type(value) is list or _OBJECTS.fullmatch(kind):
-        raise UndecodableError(Reason.MALFORMED, f"{kind[:60]} is no JSON object")
+        raise UndecodableError(Reason.MALFORMED, f"{kind[:60]} is not a JSON object")
     if value is None:
         raise NoReadingError(IgnoredReason.NULL, "null")
     return Tree({kind: value})
 
 
 def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the objects that hold values: the message, or what is wrapped in a reply to the command Status."""
+    """Return the objects with values: the message, or the objects inside a reply to the command Status."""
     if not next(iter(document), "").startswith("Status"):
         return [document]
     parts = [part for name in ("StatusSNS", "StatusSTS") if type(part := document.get(name)) is dict]
@@ -126,19 +126,19 @@ def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tree(members: dict[str, Any], when: Moment, device: str) -> Tree:
-    units = _units(members)  # takes them out
+    units = _units(members)  # removes them
     return Tree(members, "", when, device, units, _unit_member if units else None)
 
 
 def _units(members: dict[str, Any]) -> dict[str, str]:
-    """Take the members that name units out of ``members``; return member → UCUM code."""
-    found: dict[str, str] = {}
+    """Remove the members that name units from ``members``; return member → UCUM code."""
+    by_member: dict[str, str] = {}
     for member, codes in _UNITS.items():
         if member in members:
             unit = members.pop(member)
             if type(unit) is str:
-                found[member] = codes.get(unit, unit)
-    return found
+                by_member[member] = codes.get(unit, unit)
+    return by_member
 
 
 def _unit_member(name: str) -> str | None:
@@ -147,7 +147,7 @@ def _unit_member(name: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _cached_unit_member(name: str) -> str | None:
-    """Return the member of a message that gives the unit of its quantity ``name``."""
+    """Return the member of a message that names the unit of quantity ``name``."""
     steps = [step for step in name.split("/") if not step.isdigit()] or [""]
     if "Speed" in steps:
         return "SpeedUnit"
@@ -157,13 +157,13 @@ def _cached_unit_member(name: str) -> str | None:
 
 
 def _bridged(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Take what a bridge received out of ``part``; return device (short address or friendly name) → members."""
+    """Remove the values that a bridge received from ``part``; return device (short address or name) → members."""
     for name in _BRIDGES.values():
         received = part.pop(name, None)
         if type(received) is dict:
-            # SetOption119 leaves the device's key out: then the topic, or Name, says whose it is.
+            # SetOption119 omits the device's key: then the topic, or Name, identifies the device.
             return received if all(type(value) is dict for value in received.values()) else {"": received}
-    # SetOption100 leaves ZbReceived out.
+    # SetOption100 omits ZbReceived.
     bare = {
         key: value
         for key, value in part.items()

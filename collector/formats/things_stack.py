@@ -10,7 +10,7 @@ from pydantic import Field
 
 from collector.formats import json_tree
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
-from collector.formats.times import iso8601
+from collector.formats.times import ARRIVAL, Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
 _OTHER_EVENTS = (
@@ -38,7 +38,7 @@ _NORMALIZED_UNITS = {
 }  # fmt: skip
 
 _RADIO = {"rssi": None, "channel_rssi": None, "snr": "dB"}
-"""Quantity → UCUM code, which dBm has none of."""
+"""Quantity → UCUM code; dBm has none."""
 
 
 class ThingsStackFormat(FormatOptions):
@@ -49,23 +49,23 @@ class ThingsStackFormat(FormatOptions):
     name: Literal["things_stack"] = "things_stack"
     payload: Literal["decoded", "normalized"] = Field(
         "decoded",
-        description="Which payload to read: decoded_payload, what the device's formatter returns, or "
+        description="Which payload to read: decoded_payload, the result of the device's formatter, or "
         "normalized_payload, whose names and units are the same for all devices.",
     )
     time: Literal["network", "application", "arrival"] = Field(
         "network",
-        description="Which clock counts: that of the network server (uplink_message.received_at), of the application "
-        "server (received_at), or of the collector. The clocks of gateways are often wrong, so they don't.",
+        description="Which clock gives the time: that of the network server (uplink_message.received_at), of the "
+        "application server (received_at), or of the collector. Clocks of gateways are often wrong and are not used.",
     )
-    radio: bool = Field(False, description="Signal strengths too, as rx_metadata/0/rssi, rx_metadata/0/snr, …")
+    radio: bool = Field(False, description="Also read signal strengths, as rx_metadata/0/rssi, rx_metadata/0/snr, …")
 
     def reader(self) -> Reader:
-        """Return a reader for uplinks."""
+        """Return a reader for messages of this format."""
         return ThingsStackReader(self)
 
 
 class ThingsStackReader:
-    """Reads uplinks, also simulated ones; all other events carry no reading."""
+    """Reads uplinks, including simulated ones; other events have no reading."""
 
     def __init__(self, options: ThingsStackFormat) -> None:
         self._normalized = options.payload == "normalized"
@@ -80,61 +80,57 @@ class ThingsStackReader:
             for event in _OTHER_EVENTS:
                 if event in document:
                     raise NoReadingError(IgnoredReason.NOT_TELEMETRY, f"{event}, no uplink")
-            raise UndecodableError(Reason.MALFORMED, "neither an uplink of The Things Stack nor another event of it")
+            raise UndecodableError(Reason.MALFORMED, "not an event of The Things Stack")
         ids = document.get("end_device_ids")
         device = ids.get("device_id") if type(ids) is dict else None
         if type(device) is not str:
             device = ""
         time, problem = self._instant(document, uplink)
-        found: list[Measurement] = []
+        measurements: list[Measurement] = []
         if self._normalized:
-            _add_normalized(uplink.get("normalized_payload"), device, time, problem, found)
+            measurements += _normalized(uplink.get("normalized_payload"), device, time, problem)
         elif type(payload := uplink.get("decoded_payload")) is dict:
-            found += [
+            measurements += [
                 Measurement(name, value, time, None, device, problem) for name, value in json_tree.leaves(payload)
             ]
         if self._radio:
-            found += [Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)]
-        if not found:
+            measurements += [
+                Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)
+            ]
+        if not measurements:
             raise NoReadingError(
                 IgnoredReason.NO_DECODED_PAYLOAD,
                 "an uplink without a decoded payload: the device has no payload formatter, or it failed",
             )
-        return found
+        return measurements
 
-    def _instant(self, document: dict[str, Any], uplink: dict[str, Any]) -> tuple[int | None, UnusableError | None]:
-        """Return the time that counts, and why there is none; an empty one is the arrival's."""
+    def _instant(self, document: dict[str, Any], uplink: dict[str, Any]) -> Moment:
+        """Return the time of the chosen clock."""
         if self._time == "arrival":
-            return None, None
+            return ARRIVAL
         raw = uplink.get("received_at") if self._time == "network" else None
-        return _parsed(document.get("received_at") if raw is None else raw)
+        return moment(document.get("received_at") if raw is None else raw, "iso8601")
 
 
-def _parsed(raw: Any) -> tuple[int | None, UnusableError | None]:
-    try:
-        return (None if raw is None else iso8601(raw, None)), None
-    except UnusableError as error:
-        return None, error
-
-
-def _add_normalized(
-    items: Any, device: str, time: int | None, problem: UnusableError | None, found: list[Measurement]
-) -> None:
-    """Add what the normalizer made, one object an instant; ``time`` is for those without one of their own."""
+def _normalized(items: Any, device: str, time: int | None, problem: UnusableError | None) -> list[Measurement]:
+    """Return the measurements of a normalized payload, with one object per instant; some have no ``time``."""
+    measurements: list[Measurement] = []
     for item in items if type(items) is list else ():
         if type(item) is not dict:
-            found.append(Measurement("", "", time, None, device, UnusableError(Reason.WRONG_TYPE, f"{quoted(item)}")))
+            wrong_type = UnusableError(Reason.WRONG_TYPE, f"expected an object, got {quoted(item)}")
+            measurements.append(Measurement("", "", time, None, device, wrong_type))
             continue
-        own, wrong = _parsed(item["time"]) if item.get("time") is not None else (time, problem)
-        found += [
-            Measurement(name, value, own, _NORMALIZED_UNITS.get(name), device, wrong)
+        item_time, item_problem = moment(item["time"], "iso8601") if item.get("time") is not None else (time, problem)
+        measurements += [
+            Measurement(name, value, item_time, _NORMALIZED_UNITS.get(name), device, item_problem)
             for name, value in json_tree.leaves(item)
             if name != "time"
         ]
+    return measurements
 
 
 def _radio(uplink: dict[str, Any]) -> list[tuple[str, float, str | None]]:
-    """Return the signal strengths at each gateway: quantity, value, unit."""
+    """Return quantity, value and unit of the signal strengths at each gateway."""
     receptions = uplink.get("rx_metadata")
     return [
         (f"rx_metadata/{index}/{name}", reception[name], unit)

@@ -13,11 +13,11 @@ from collector.formats.times import ARRIVAL, Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UnusableError, quoted
 
 _SILENT = frozenset(["attributes", "connect", "disconnect", "rpc", "claim", "provision", "response", "request"])
-"""Levels of topics that bring no telemetry; a request's number may stand behind them."""
+"""Levels of topics without telemetry; the number of a request may follow them."""
 
 
 class ThingsboardFormat(FormatOptions):
-    """Telemetry as devices and gateways send it to ThingsBoard."""
+    """Telemetry that devices and gateways send to ThingsBoard."""
 
     name: Literal["thingsboard"] = "thingsboard"
 
@@ -29,25 +29,25 @@ class ThingsboardFormat(FormatOptions):
 class ThingsboardReader:
     """Reads ThingsBoard's messages."""
 
-    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the topic and payload say all
+    def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - topic and payload suffice
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         levels = message.topic.split("/")
         if not _SILENT.isdisjoint(levels[-3:]):
             raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "attributes, a connection or a call")
         document = json_tree.load(message.payload)
-        found: list[Measurement] = []
+        measurements: list[Measurement] = []
         if type(document) is dict and ("gateway" in levels or ("devices" not in levels and _by_device(document))):
             for device, telemetry in document.items():
-                found += _measurements(telemetry, device)
+                measurements += _measurements(telemetry, device)
         else:
-            found = _measurements(document, "")
-        if not found:
-            raise NoReadingError(IgnoredReason.NO_VALUE, "holds no value")
-        return found
+            measurements = _measurements(document, "")
+        if not measurements:
+            raise NoReadingError(IgnoredReason.NO_VALUE, "no value in the message")
+        return measurements
 
 
 def _by_device(document: dict[str, Any]) -> bool:
-    """Say whether ``document`` looks like a gateway's, where the topic is not ThingsBoard's own."""
+    """Return whether ``document`` looks like a gateway's, for topics that are not ThingsBoard's own."""
     return bool(document) and all(
         type(records) is list and len(records) > 0 and type(records[0]) is dict and "values" in records[0]
         for records in document.values()
@@ -55,22 +55,22 @@ def _by_device(document: dict[str, Any]) -> bool:
 
 
 def _measurements(telemetry: Any, device: str) -> list[Measurement]:
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     for record in telemetry if type(telemetry) is list else (telemetry,):
         values, when = _record(record)
         if type(values) is dict:
-            found += json_tree.measurements(values, "", when, device)
+            measurements += json_tree.measurements(values, "", when, device)
         else:
             problem = UnusableError(Reason.MALFORMED, f"expected an object of keys and values, got {quoted(values)}")
-            found.append(Measurement("", 0, when[0], None, device, problem))
-    return found
+            measurements.append(Measurement("", 0, when[0], None, device, problem))
+    return measurements
 
 
 def _record(record: Any) -> tuple[Any, Moment]:
-    """Return the values in ``record``, which may be anything but should be an object, and their time."""
+    """Return the values in ``record`` and their time; valid values are an object."""
     if type(record) is dict and "values" in record:
         if "ts" in record:
             return record["values"], moment(record["ts"], "ms")
-        if len(record) == 1:  # the gateway API allows leaving ts out
+        if len(record) == 1:  # the gateway API allows records without ts
             return record["values"], ARRIVAL
     return record, ARRIVAL

@@ -1,4 +1,4 @@
-"""Format ``value``: the payload is one value, and the topic says of what."""
+"""Format ``value``: the payload is one value, and the topic names its quantity."""
 
 import json
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from collector.message import IgnoredReason, Message, NoReadingError, Reason, Un
 from collector.topics import Template
 
 _LONGEST = 256
-"""Bytes; no value is longer, but the texts of some topics beside values are."""
+"""Bytes; no value is longer, but other topics of the same devices have longer texts."""
 
 NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a"})
-"""What devices and home automation write where they have no value, in lower case."""
+"""Texts that devices and home automation send in place of a missing value, in lower case."""
 
 
 def _template(text: str) -> str:
@@ -27,7 +27,7 @@ def _template(text: str) -> str:
 class ValueFormat(FormatOptions):
     """The payload is the value: ``21.5``, ``"21.5"``, ``true``, ``open``; the topic names sensor and quantity.
 
-    ESPHome, Homie, Home Assistant's statestream, Hubitat, the first Shellies and much that is home-made publish so.
+    ESPHome, Homie, Home Assistant's statestream, Hubitat, the first Shellies and many home-made devices do this.
     """
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
@@ -35,22 +35,24 @@ class ValueFormat(FormatOptions):
 
     name: Literal["value"] = "value"
     quantity: Annotated[str, AfterValidator(_template)] = Field(
-        "{quantity}", min_length=1, description="What the topic's placeholders make the quantity: {channel}/{quantity}."
+        "{quantity}",
+        min_length=1,
+        description="The quantity's name, built from the topic's placeholders: {channel}/{quantity}.",
     )
-    unit_suffix: bool = Field(False, description="Whether a unit follows the number: 21.5 °C.")
+    unit_suffix: bool = Field(False, description="Whether a unit follows the number, as in 21.5 °C.")
 
     @property
     def names_devices(self) -> bool:
-        """No payload does: it is a value."""
+        """Return False: a payload is only a value."""
         return False
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """What makes the quantity."""
+        """The placeholders in the template of the quantity."""
         return Template.compile(self.quantity).names
 
     def reader(self) -> Reader:
-        """Return a reader for payloads that are values."""
+        """Return a reader for messages of this format."""
         return _ValueReader(Template.compile(self.quantity), self.unit_suffix)
 
 
@@ -61,7 +63,7 @@ class _ValueReader:
 
     def read(self, message: Message, topic: Topic) -> Sequence[Measurement]:
         """Return the one measurement; see :class:`~collector.formats.measurement.Reader`."""
-        if "/$" in message.topic:  # Homie writes about its devices there: https://homieiot.github.io, "Attributes"
+        if "/$" in message.topic:  # attributes of Homie's devices: https://homieiot.github.io, "Attributes"
             raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an attribute of a device")
         value, unit = self._value(message.payload)
         return (Measurement(self._quantity.fill(topic.names), value, unit=unit),)
@@ -78,18 +80,18 @@ class _ValueReader:
         if text[:1] in ("{", "["):
             raise NoReadingError(IgnoredReason.NOT_A_VALUE, "an object or a list, not a value")
         if text.lower() in NO_VALUE:
-            raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "says that there is no value")
+            raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "the text means that there is no value")
         if text in ("true", "false"):
             return text == "true", None
         if (value := _number(text)) is not None:
             return value, None
-        if self._unit_suffix and (found := _with_unit(text)) is not None:
-            return found
+        if self._unit_suffix and (number := _with_unit(text)) is not None:
+            return number
         return text, None
 
 
 def _unquoted(text: str) -> str:
-    """Return what a JSON text says; one that isn't one is taken as it is."""
+    """Return the content of a JSON string; a text that is no JSON string as it is, without its quotation marks."""
     try:
         return str(json.loads(text)).strip()
     except ValueError:
@@ -97,8 +99,8 @@ def _unquoted(text: str) -> str:
 
 
 def _number(text: str) -> float | None:
-    """Return the number that ``text`` is, by the grammar of JSON and a few liberties; None: it is none."""
-    # Not all that Python reads is a number to others: 1_000, or digits of other scripts.
+    """Return the number in ``text``, by the grammar of JSON with a few extensions; None: it is no number."""
+    # Python also reads 1_000 and digits of other scripts, which are no numbers here.
     if not text.isascii() or "_" in text:
         return None
     try:
@@ -108,8 +110,8 @@ def _number(text: str) -> float | None:
 
 
 def _with_unit(text: str) -> tuple[float, str] | None:
-    """Return number and unit of ``21.5 °C``; None: there is no number in front."""
-    # From the longest on: 5e3 is a number, and 5 eV has one.
+    """Return the number and the unit of ``21.5 °C``; None: the text does not begin with a number."""
+    # Longest first: 5e3 is a number, and 5 eV begins with one.
     for end in range(min(len(text) - 1, 32), 0, -1):
         value = _number(text[:end].rstrip())
         if value is not None:

@@ -1,7 +1,7 @@
 """Format ``zwave_js``: Z-Wave JS UI (https://zwave-js.github.io/zwave-js-ui/#/usage/setup?id=gateway).
 
-One value a topic, in any of its three payload types: time and value, the entire ValueID object, or the bare value.
-The topic's rest below the node names the quantity: ``sensor_multilevel/endpoint_0/Air_temperature``.
+Each topic has one value, in one of three payload types: time and value, the entire ValueID object, or the bare value.
+The levels below the node name the quantity: ``sensor_multilevel/endpoint_0/Air_temperature``.
 """
 
 from typing import Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from collector.message import IgnoredReason, Message, NoReadingError
 
 _GATEWAY = frozenset(["_CLIENTS", "_EVENTS"])
 _NODE = frozenset(["status", "lastActive", "nodeinfo"])
-"""Topics right below a node that are about the node itself."""
+"""Topics directly below a node that describe the node itself."""
 
 _TIME_VALUE = frozenset(["time", "value"])
 
@@ -46,11 +46,11 @@ _UNITS = {
     "hours": "h",
     "days": "d",
 }
-"""Units as Z-Wave JS spells them → UCUM codes."""
+"""Unit as Z-Wave JS spells it → UCUM code."""
 
 
 class ZwaveJsFormat(FormatOptions):
-    """What Z-Wave JS UI publishes, one value a topic."""
+    """Messages of Z-Wave JS UI, with one value per topic."""
 
     unlisted: ClassVar[Literal["ignore", "quarantine"]] = "ignore"
     publishes_state: ClassVar[bool] = True
@@ -77,14 +77,14 @@ class ZwaveJsReader:
             raise NoReadingError(IgnoredReason.NO_VALUE, "no value")
         if type(value) is not dict and type(value) is not list:
             return [Measurement(quantity, value, time, unit, "", problem)]
-        found = json_tree.measurements(value, f"{quantity}/", (time, problem))
-        if not found:
+        measurements = json_tree.measurements(value, f"{quantity}/", (time, problem))
+        if not measurements:
             raise NoReadingError(IgnoredReason.NO_VALUE, "no value")
-        return found
+        return measurements
 
 
 def _value(document: Any) -> tuple[Any, str | None, Moment]:
-    """Return the value in ``document`` (null: none), its unit, and its time in milliseconds."""
+    """Return the value in ``document`` (null: none), its unit and its time."""
     if type(document) is not dict:
         return document, None, ARRIVAL
     document.pop("nodeName", None)  # "Include Node info"

@@ -1,9 +1,9 @@
 """The message of Sparkplug B, org.eclipse.tahu.protobuf.Payload, for Google's protobuf library.
 
 Names, numbers and types of the fields are those of the specification, version 3.0, section 6.4.1 "Google Protocol
-Buffer Schema" (https://sparkplug.eclipse.org/specification/). The descriptor is built here: no package has it that
-goes together with the current MQTT client, and a generated module would be bound to the version of its generator.
-What nothing is read from (DataSet, Template, MetaData, nested property sets) is left as the bytes it came in.
+Buffer Schema" (https://sparkplug.eclipse.org/specification/). The descriptor is built here: no package with it is
+compatible with the current MQTT client, and a generated module would depend on the version of its generator.
+Fields that are not read (DataSet, Template, MetaData, nested property sets) are declared as bytes.
 """
 
 import zlib
@@ -19,8 +19,8 @@ _TYPES = {"uint64": 4, "bool": 8, "string": 9, "message": 11, "bytes": 12, "uint
 """Values of FieldDescriptorProto.Type (google/protobuf/descriptor.proto)."""
 _OPTIONAL, _REPEATED = 1, 3
 
-# Each field is "name number type", with a * where it is repeated and a | where it is one of the oneof "value"; a type
-# that is none of the above is a message.
+# Each field is "name number type", with a * where it is repeated and a | where it is in the oneof "value"; other types
+# than those above are messages.
 _MESSAGES = {
     "Payload": "timestamp 1 uint64, metrics 2 Metric *, seq 3 uint64, uuid 4 string, body 5 bytes",
     "Metric": "name 1 string, alias 2 uint64, timestamp 3 uint64, datatype 4 uint32, is_historical 5 bool, "
@@ -49,7 +49,7 @@ def _message_class() -> Any:
                 if not message.oneof_decl:
                     message.oneof_decl.add(name="value")
                 added.oneof_index = 0
-    # A pool of its own: another module of this process may bring the same package.
+    # A separate pool: another module of this process may register the same package.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Payload"))
@@ -58,7 +58,7 @@ def _message_class() -> Any:
 Payload: Any = _message_class()
 """Class of the protobuf message."""
 
-# Of the class, not of each metric: looking a method up among a message's fields takes as long as calling it.
+# Methods of the class: to look a method up in a message takes as long as to call it.
 _metric_class = type(Payload().metrics.add())
 has, which = _metric_class.HasField, _metric_class.WhichOneof
 
@@ -68,10 +68,10 @@ _LARGEST = 16_000_000
 """Bytes, unpacked."""
 
 GOOD = 192
-"""Property Quality of a good value; 0 is bad, 500 stale (section 6.4.11)."""
+"""Property Quality of a good value; 0 is bad, 500 is stale (section 6.4.11)."""
 
 _UNIT_KEYS = frozenset(("engUnit", "engUnits", "EngUnit", "EngUnits", "unit", "units"))
-"""The specification names no property for units; engUnit is what Ignition's modules send."""
+"""Properties with a unit. The specification defines none; Ignition's modules send engUnit."""
 
 _UCUM = {
     "°C": "Cel", "ºC": "Cel", "C": "Cel", "degC": "Cel", "deg C": "Cel", "Celsius": "Cel", "celsius": "Cel",
@@ -84,7 +84,7 @@ _UCUM = {
     "inHg": "[in_i'Hg]", "mmHg": "mm[Hg]", "inH2O": "[in_i'H2O]", "m³": "m3", "m³/h": "m3/h", "m^3/h": "m3/h",
     "µg/m³": "ug/m3", "m²": "m2", "pH": "[pH]", "sec": "s", "hr": "h", "lux": "lx", "Ω": "Ohm", "ohm": "Ohm",
 }  # fmt: skip
-"""Spellings that are no UCUM codes, or are the codes of something else: nobody means coulomb by C, or farad by F."""
+"""Spellings that are not UCUM codes, or are codes of another unit: C is not coulomb here, and F is not farad."""
 
 
 def parse(raw: bytes) -> tuple[Any, bytes]:
@@ -101,21 +101,21 @@ def parse(raw: bytes) -> tuple[Any, bytes]:
                 raise UndecodableError(Reason.TOO_LARGE, f"more than {_LARGEST} bytes when unpacked")
             payload = Payload.FromString(raw)
     except (DecodeError, zlib.error) as error:
-        raise UndecodableError(Reason.MALFORMED, f"no Sparkplug B payload: {error}") from error
+        raise UndecodableError(Reason.MALFORMED, f"not a Sparkplug B payload: {error}") from error
     return payload, raw
 
 
 def check_quality(metric: Any) -> None:
-    """Raise :class:`UnusableError` where the quality of ``metric`` is said to be another than good."""
+    """Raise :class:`UnusableError` where ``metric`` has a quality other than good."""
     if not has(metric, "properties"):
         return
     for key, entry in zip(metric.properties.keys, metric.properties.values, strict=False):
         if key == "Quality" and entry.WhichOneof("value") == "int_value" and entry.int_value != GOOD:
-            raise UnusableError(Reason.BAD_QUALITY, f"quality {entry.int_value}, where {GOOD} is good")
+            raise UnusableError(Reason.BAD_QUALITY, f"quality {entry.int_value}; {GOOD} is good")
 
 
 def unit_of(metric: Any) -> str | None:
-    """Return the UCUM code of the unit that ``metric`` says it has, its own spelling if no code is known."""
+    """Return the UCUM code of the unit of ``metric``; its own spelling where no code is known."""
     if not has(metric, "properties"):
         return None
     for key, entry in zip(metric.properties.keys, metric.properties.values, strict=False):
