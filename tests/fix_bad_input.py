@@ -1,4 +1,4 @@
-"""Messages that are no good, and what becomes of each: one table for the decoder's tests and the database's."""
+"""Bad messages with their expected outcome: one table for the tests of the decoder and of the database."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OTHER = "plant/p1"
 
 @dataclass(frozen=True)
 class Bad:
-    """One message and what becomes of it."""
+    """One message and its expected outcome."""
 
     name: str
     payload: bytes
@@ -64,7 +64,7 @@ def probes_text(prefix: str = "plant") -> bytes:
 
 
 def wide(time: str = TIME, **values: object) -> bytes:
-    """Return a payload; values given as bytes stand in it as they are."""
+    """Return a payload; values given as bytes are inserted as they are."""
     members = [b'"timestamp": ' + json.dumps(time).encode()]
     for name, value in values.items():
         members.append(f'"{name}": '.encode() + (value if isinstance(value, bytes) else json.dumps(value).encode()))
@@ -72,7 +72,7 @@ def wide(time: str = TIME, **values: object) -> bytes:
 
 
 def _value(name: str, literal: bytes, reason: Reason, words: str = "") -> Bad:
-    """Return a message whose temperature is ``literal`` beside a humidity that is good."""
+    """Return a message whose temperature is ``literal``, with a good humidity."""
     return Bad(name, wide(temperature=literal, humidity=50), reason, 1, 1, words=words)
 
 
@@ -119,8 +119,8 @@ CASES = [
     _value("expected a number, got deep nesting", b"[" * 900 + b"]" * 900, _TYPE),
     _value("expected a number, got deepest nesting", b"[" * 1010 + b"]" * 1010, _TYPE),
     _value("expected a number, got true", b"true", _TYPE, "temperature: expected a number, got True"),
-    Bad("a number where true is due", wide(open=1, humidity=1), _TYPE, 1, 1, words="expected true or false, got 1"),
-    Bad("a text where true is due", wide(open="on", humidity=1), _TYPE, 1, 1, words="expected true or false, got 'on'"),
+    Bad("a number for a boolean", wide(open=1, humidity=1), _TYPE, 1, 1, words="expected true or false, got 1"),
+    Bad("a text for a boolean", wide(open="on", humidity=1), _TYPE, 1, 1, words="expected true or false, got 'on'"),
     _value("NaN", b"NaN", _FINITE, "temperature: nan is not a finite number"),
     _value("Infinity", b"Infinity", _FINITE, "temperature: inf"),
     _value("-Infinity", b"-Infinity", _FINITE, "temperature: -inf"),
@@ -138,8 +138,8 @@ CASES = [
     _time("unparsable time", b'"yesterday"', Reason.UNREADABLE_TIME, "'yesterday' is not an ISO 8601 time"),
     _time("empty time", b'""', Reason.UNREADABLE_TIME),
     _time("impossible date", b'"2026-02-30T00:00:00Z"', Reason.UNREADABLE_TIME),
-    _time("number where a text is due", b"1772366400", Reason.UNREADABLE_TIME, "expected an ISO 8601 text"),
-    _time("list where a time is due", b"[1]", Reason.UNREADABLE_TIME),
+    _time("number as a time", b"1772366400", Reason.UNREADABLE_TIME, "expected an ISO 8601 text"),
+    _time("list as a time", b"[1]", Reason.UNREADABLE_TIME),
     _time("endless fraction of a second", b'"2026-03-01T11:59:30.' + b"0" * 500_000 + b'Z"', Reason.UNREADABLE_TIME),
     _time("time without zone", b'"2026-03-01T11:59:30"', Reason.TIME_WITHOUT_ZONE, "has no zone"),
     _time("ancient time", b'"1999-12-31T23:59:59Z"', Reason.TIME_TOO_OLD, "before 2000-01-01"),

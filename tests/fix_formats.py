@@ -1,4 +1,4 @@
-"""Payload formats in tests: samples of tests/payloads as messages, reading by hand, and fuzzing."""
+"""Payload formats in tests: samples of tests/payloads as messages, helpers that read them, and fuzzing."""
 
 import json
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ from collector.message import Message, NoReadingError, UndecodableError
 
 PAYLOADS = Path(__file__).parent / "payloads"
 ARRIVED = 1_900_000_000_000_000
-"""When the messages arrive: 2030-03-17, in microseconds since 1970; after the time of every sample."""
+"""Time of arrival of the messages: 2030-03-17, in microseconds since 1970; after the time of every sample."""
 
 
 def sample(name: str, topic: str | None = None) -> Message:
-    """Return the sample ``name`` as the message it was; ``topic`` where the sample has none."""
+    """Return the sample ``name`` as a message; ``topic`` where the sample has none."""
     content = json.loads((PAYLOADS / f"{name}.json").read_text())
     return Message(content["topic"] or topic or "", content["payload_raw"].encode(), ARRIVED)
 
 
 def read(form: FormatOptions, topic: str, payload: object, names: dict | None = None) -> list[Measurement]:
-    """Read a payload, given as bytes or as what it is in JSON."""
+    """Read a payload, given as bytes or as a JSON value."""
     raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
     return named(form.reader().read(Message(topic, raw, ARRIVED), Topic(names or {})))
 
 
 def named(found: Sequence[Measured]) -> list[Measurement]:
-    """Return what a reader found with names to its fields: some readers make bare tuples."""
+    """Return the measurements of a reader with named fields: some readers return bare tuples."""
     return [Measurement(*one) for one in found]
 
 
@@ -38,7 +38,7 @@ def values(found: list[Measurement]) -> dict:
 
 
 def sent(found: list[Measurement]) -> list[tuple]:
-    """Return what was measured without times and problems: device, quantity, value, unit."""
+    """Return device, quantity, value and unit of each measurement."""
     return [(one.device, one.quantity, one.value, one.unit) for one in found]
 
 
@@ -56,7 +56,7 @@ _SCALARS = (
 
 
 def documents(members: list[str]) -> st.SearchStrategy[object]:
-    """Return a strategy for JSON documents whose objects have ``members``, and others, with anything in them."""
+    """Return a strategy for JSON documents whose objects have ``members``, and others, with any values."""
     keys = st.sampled_from(members) | st.text(max_size=4)
     return st.recursive(
         _SCALARS,
@@ -82,7 +82,7 @@ def messages(members: list[str], levels: list[str], samples: list[str]) -> st.Se
 
 
 def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
-    """Return a strategy for what patterns make of ``topic``."""
+    """Return a strategy for the placeholder values of patterns that match ``topic``."""
     levels = topic.split("/")
     return st.sampled_from(
         [
@@ -96,7 +96,7 @@ def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
 
 
 def holds(form: FormatOptions, message: Message, names: dict[str, str]) -> None:
-    """Fail unless ``message`` gives sound measurements or one of the two errors a reader may raise."""
+    """Assert that reading ``message`` returns valid measurements or raises one of the two errors of the contract."""
     try:
         found = named(form.reader().read(message, Topic(names)))
     except (NoReadingError, UndecodableError):

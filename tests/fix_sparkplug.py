@@ -1,4 +1,4 @@
-"""Sparkplug in tests: payloads on the wire from what they say, and an edge node that sends them."""
+"""Sparkplug in tests: encoding of payloads, and an edge node that sends them."""
 
 import json
 from pathlib import Path
@@ -72,27 +72,27 @@ def sparkplug_sample(name: str) -> tuple[str, bytes]:
 
 
 def requests_rebirth(payload: bytes) -> bool:
-    """Say whether ``payload`` is a rebirth request and nothing else."""
+    """Return whether ``payload`` is a rebirth request and nothing else."""
     metrics = Payload.FromString(payload).metrics
     return [(one.name, one.boolean_value) for one in metrics] == [("Node Control/Rebirth", True)]
 
 
 class Plant:
-    """A reader, and the messages of one edge node as they arrive, a second after each other."""
+    """A reader, and the messages of one edge node, which arrive at intervals of a second."""
 
     def __init__(self, **options) -> None:
         self.reader = SparkplugFormat(**options).reader()
         self.now = ARRIVED
 
     def send(self, verb: str, metrics: list | None = None, seq: int | None = None, **more):
-        """Read a message of the node, or where the verb begins with D of its device; return the measurements."""
+        """Read a message of the node, or of its device where the verb begins with D; return the measurements."""
         self.now += more.pop("after", 1) * SECOND
         content = {"timestamp": AT, "metrics": metrics or [], **more} | ({} if seq is None else {"seq": seq})
         topic = ADDRESS.format(verb) + ("/pump" if verb[0] == "D" else "")
         return named(self.reader.read(Message(topic, encode(content), self.now), Topic()))
 
     def ignores(self, verb: str, metrics: list | None = None, seq: int | None = None) -> None:
-        """Read a message that must carry no reading."""
+        """Read a message that must have no reading."""
         with pytest.raises(NoReadingError):
             self.send(verb, metrics, seq)
 
@@ -103,7 +103,7 @@ class Plant:
         return self
 
     def asked(self) -> int:
-        """Return how many rebirths have been asked for, each of the node; none of them is kept."""
+        """Return and forget the number of rebirths requested from the node."""
         outbox = self.reader.nodes.outbox
         for one in outbox:
             assert (one.topic, one.qos, one.retain) == (ADDRESS.format("NCMD"), 0, False)

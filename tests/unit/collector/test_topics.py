@@ -1,4 +1,4 @@
-"""Topic patterns: what they match, what their placeholders stand for, which filter covers them."""
+"""Topic patterns: matching, placeholders and the filters that cover them."""
 
 import pytest
 from hypothesis import given
@@ -40,7 +40,7 @@ from collector.topics import Pattern, Template
     ],
 )
 def test_match(pattern, topic, names):
-    """A placeholder stands for one level that is not empty, or for several with :path; # for all that is left."""
+    """A placeholder is one level that is not empty, or several with :path; # is the rest of the topic."""
     assert Pattern.compile(pattern).match(topic) == names
 
 
@@ -64,23 +64,23 @@ def test_filter(pattern, wanted):
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [
-        ("a/{sensor", "mend the braces"),
-        ("a/{}", "mend the braces"),
-        ("a/{sen sor}", "mend the braces"),
-        ("a/{sensor:paths}", "mend the braces"),
-        ("a/{1}", "mend the braces"),
+        ("a/{sensor", "correct the braces"),
+        ("a/{}", "correct the braces"),
+        ("a/{sen sor}", "correct the braces"),
+        ("a/{sensor:paths}", "correct the braces"),
+        ("a/{1}", "correct the braces"),
         ("a/{a}{b}", "one placeholder"),
-        ("{a}/{a}", "stands twice"),
-        ("a/{b}+", "stand alone"),
+        ("{a}/{a}", "occurs twice"),
+        ("a/{b}+", "must be alone"),
         ("a/#/{b}", "last level"),
         ("a/b+", "alone in its level"),
         ("{a:path}/{b:path}", "two placeholders of several levels"),
-        ("{a:path}/#", "can't be told apart"),
+        ("{a:path}/#", "is ambiguous"),
         ("", "is empty"),
     ],
 )
 def test_mistakes(pattern, problem):
-    """A pattern that can't be one is refused with the mend."""
+    """An invalid pattern is refused with the fix."""
     with pytest.raises(ValueError, match=problem):
         Pattern.compile(pattern)
 
@@ -103,7 +103,7 @@ def test_mistakes(pattern, problem):
     ],
 )
 def test_covers(given_, wanted, expected):
-    """One filter covers another when it matches whatever that does."""
+    """A filter covers another when it matches all topics of the other."""
     assert topics.covers(given_, wanted) is expected
 
 
@@ -127,9 +127,9 @@ def test_matching_agrees_with_the_filter(levels, rest, topic):
 
 
 def test_template():
-    """A template is filled with what the placeholders stand for."""
+    """A template is filled with the values of its placeholders."""
     template = Template.compile("z2m-{sensor}/{x}")
     assert template.names == ("sensor", "x")
     assert template.fill({"sensor": "a{x}", "x": "b"}) == "z2m-a{x}/b"
-    with pytest.raises(ValueError, match="belongs into the topic"):
+    with pytest.raises(ValueError, match="allowed only in the topic"):
         Template.compile("{sensor:path}")

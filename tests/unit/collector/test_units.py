@@ -1,4 +1,4 @@
-"""Units: the spellings of devices, and conversions by a·x + b alone."""
+"""Units: the spellings of devices, and conversions of the form a·x + b."""
 
 import pytest
 from hypothesis import given
@@ -20,12 +20,12 @@ from collector import units
     ],
 )  # fmt: skip
 def test_spellings(spelling, code):
-    """What devices write is known by its UCUM code; where case tells units apart, it counts."""
+    """Spellings of devices are mapped to UCUM codes; where case distinguishes units, it matters."""
     assert units.code(spelling) == code
 
 
 def test_codes_are_ucum():
-    """Every code that spellings lead to is one of UCUM's, and is accepted in the registry."""
+    """Every code of a spelling is a UCUM code and is accepted in the registry."""
     for code in units._SPELLINGS:
         assert units._parses(code)
         assert units.check(code) == code
@@ -52,7 +52,7 @@ def test_codes_are_ucum():
     ],
 )
 def test_conversion(found, wanted, number, expected):
-    """Numbers of one unit become numbers of another, without noise where the factor is a simple one."""
+    """Numbers are converted between units, exactly where the factor is simple."""
     convert = units.conversion(found, wanted)
     assert convert is not None
     assert convert(number) == pytest.approx(expected, rel=1e-6)
@@ -62,7 +62,7 @@ def test_conversion(found, wanted, number, expected):
 
 @pytest.mark.parametrize(("found", "wanted"), [("Cel", "Cel"), ("°C", "Cel"), ("[pH]", "[pH]"), ("dBm", "dB")])
 def test_same_unit(found, wanted):
-    """Nothing is converted where both are one unit, however spelled."""
+    """There is no conversion where both are one unit, in any spelling."""
     assert units.conversion(found, wanted) is None
 
 
@@ -72,14 +72,14 @@ def test_same_unit(found, wanted):
      ("x" * 1000, "W"), ("Cel/h", "K/s"), ("((", "m"), ("\0", "m")],
 )  # fmt: skip
 def test_no_conversion(found, wanted):
-    """Logarithms, other dimensions and unknown spellings are refused, never guessed."""
+    """Logarithms, other dimensions and unknown spellings are refused."""
     with pytest.raises(ValueError, match="no conversion from"):
         units.conversion(found, wanted)
 
 
 @given(st.text(max_size=60), st.sampled_from(["Cel", "1", "W"]))
 def test_any_spelling(found, wanted):
-    """Whatever a device writes as its unit, there is a conversion or the one error."""
+    """For any text as a unit there is a conversion or the one error."""
     try:
         convert = units.conversion(found, wanted)
     except ValueError:
@@ -87,8 +87,8 @@ def test_any_spelling(found, wanted):
     assert convert is None or convert(1.0) == convert(1.0)
 
 
-def test_no_conversion_is_found_out_once(monkeypatch):
-    """A unit that can't be converted is worked out once, not with every message that says it."""
+def test_missing_conversions_are_cached(monkeypatch):
+    """A missing conversion is computed once, not with every message that needs it."""
     with pytest.raises(ValueError, match="no conversion from"):
         units.conversion("hPa", "Cel")
     monkeypatch.setattr(units, "_registry", lambda: pytest.fail("worked out again"))

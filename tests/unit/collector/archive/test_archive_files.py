@@ -334,7 +334,7 @@ def test_directories_without_an_archive(tmp_path):
     with pytest.raises(FileError, match="a directory without an archive"):
         Archive([tmp_path])
     pq.write_table(pa.table({"time": [1]}), tmp_path / "readings.parquet")
-    with pytest.raises(FileError, match=r"readings.parquet: no file of an archive"):
+    with pytest.raises(FileError, match=r"readings.parquet: not a file of an archive"):
         Archive([tmp_path])
     (tmp_path / "readings.parquet").write_bytes(b"PAR1")
     with pytest.raises(FileError, match=r"readings.parquet"):

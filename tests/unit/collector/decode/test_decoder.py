@@ -1,4 +1,4 @@
-"""From measurements to readings: sensor, quantity, state, unit and time, for all formats alike."""
+"""From measurements to readings: sensor, quantity, state, unit and time, by one rule for all formats."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def sensors(*devices: str, **more) -> list[Sensor]:
 
 
 class Given:
-    """A reader that reads what it was given."""
+    """A reader that returns the given measurements."""
 
     def __init__(self, *measurements: Measurement) -> None:
         self.measurements = measurements
@@ -55,7 +55,7 @@ class Given:
 
 
 class Lenient(FormatOptions):
-    """A format whose devices send many extras."""
+    """A format whose unlisted quantities are ignored."""
 
     unlisted = "ignore"
 
@@ -71,8 +71,8 @@ def decode(*measurements: Measurement, form: FormatOptions | None = None, found=
     return one.decode(Message("x", b"x", NOW, **more))
 
 
-def one(quantity: str, value: float | str, **more) -> float:
-    """Return the value of the one reading that a measurement becomes."""
+def value_of(quantity: str, value: float | str, **more) -> float:
+    """Return the value of the one reading of a measurement."""
     ((series_id, time, found),), rejections, *_ = decode(Measurement(quantity, value, **more))
     assert rejections == []
     assert time == NOW
@@ -80,60 +80,69 @@ def one(quantity: str, value: float | str, **more) -> float:
     return found
 
 
-def refused(*measurements: Measurement, **more) -> tuple[Reason, str]:
-    """Return why the one thing that is held back is."""
+def rejected(*measurements: Measurement, **more) -> tuple[Reason, str]:
+    """Return the reason and detail of the one rejection."""
     readings, (rejection,), *_ = decode(*measurements, **more)
     assert readings == []
     return rejection.reason, rejection.detail
 
 
 def test_source():
-    """A quantity is found by what the device calls it, not by its own name."""
-    assert one("t", 21.5) == 21.5
-    assert refused(Measurement("temperature", 21.5)) == (
+    """A quantity is found by the device's name for it, not by its own name."""
+    assert value_of("t", 21.5) == 21.5
+    assert rejected(Measurement("temperature", 21.5)) == (
         Reason.UNKNOWN_QUANTITY,
         "temperature: no quantity of this sensor",
     )
 
 
 def test_units():
-    """A unit that the message says is converted, also by its spelling; sent_unit counts where it says none."""
-    assert one("t", 70.7, unit="[degF]") == 21.5
-    assert one("t", 70.7, unit="°F") == 21.5
-    assert one("power", 1005) == 1.005
-    assert one("power", 3.0, unit="kW") == 3.0
-    assert one("acidity", 7, unit="pH") == 7
+    """A unit in the message is converted, also by its spelling; without one, sent_unit is used."""
+    assert value_of("t", 70.7, unit="[degF]") == 21.5
+    assert value_of("t", 70.7, unit="°F") == 21.5
+    assert value_of("power", 1005) == 1.005
+    assert value_of("power", 3.0, unit="kW") == 3.0
+    assert value_of("acidity", 7, unit="pH") == 7
 
 
 @pytest.mark.parametrize("unit", ["W", "furlong", "dB", "x" * 500])
 def test_wrong_unit(unit):
-    """A unit of another dimension, or one nobody knows, holds the reading back."""
-    reason, detail = refused(Measurement("t", 1, unit=unit))
+    """A unit of another dimension, or an unknown one, is wrong_unit."""
+    reason, detail = rejected(Measurement("t", 1, unit=unit))
     assert reason is Reason.WRONG_UNIT
     assert "to 'Cel'" in detail
     assert len(detail) < 200
 
 
 def test_logarithm_is_not_converted():
-    """Decibels are no ratio: there is no conversion of the form a·x + b."""
-    assert refused(Measurement("level", 3, unit="dB"))[0] is Reason.WRONG_UNIT
+    """Decibels are not converted: there is no conversion of the form a·x + b."""
+    assert rejected(Measurement("level", 3, unit="dB"))[0] is Reason.WRONG_UNIT
 
 
 def test_states():
-    """Texts are numbers by the registry's states, exactly, then whatever their case; true and false are 1 and 0."""
-    assert [one("door", text) for text in ("open", "closed", "OPEN", "Closed")] == [1, 0, 1, 0]
-    assert (one("door", True), one("t", False)) == (1.0, 0.0)
-    assert one("door", 0.5) == 0.5
+    """Texts are mapped by the registry's states, exactly, then in any case; true and false are 1 and 0."""
+    assert [value_of("door", text) for text in ("open", "closed", "OPEN", "Closed")] == [1, 0, 1, 0]
+    assert (value_of("door", True), value_of("t", False)) == (1.0, 0.0)
+    assert value_of("door", 0.5) == 0.5
 
 
 def test_booleans():
-    """A boolean takes true, false, 0, 1 and the words for them, and no other number."""
-    assert [one("open", value) for value in (True, False, 1, 0, "ON", "off", "True", "no")] == [1, 0, 1, 0, 1, 0, 1, 0]
-    assert refused(Measurement("open", 2))[0] is Reason.WRONG_TYPE
+    """A boolean accepts true, false, 0, 1 and the words for them, and no other number."""
+    assert [value_of("open", value) for value in (True, False, 1, 0, "ON", "off", "True", "no")] == [
+        1,
+        0,
+        1,
+        0,
+        1,
+        0,
+        1,
+        0,
+    ]
+    assert rejected(Measurement("open", 2))[0] is Reason.WRONG_TYPE
 
 
 def test_text_is_no_reading():
-    """Text that stands for nothing is no reading; a message with nothing else is ignored."""
+    """Text that is no state has no reading; a message with nothing else is ignored."""
     readings, rejections, *_ = decode(Measurement("t", "warm"), Measurement("door", "ajar"), Measurement("level", 3))
     assert (readings, rejections) == ([(IDS["level"], NOW, 3.0)], [])
     with pytest.raises(NoReadingError):
@@ -152,25 +161,25 @@ def test_text_is_no_reading():
     ],
 )
 def test_numbers(value, reason):
-    """A number that no reading can have is held back; so is one that its conversion makes so large."""
-    assert refused(Measurement("t", value))[0] is reason
+    """A number that is not finite, not exact or too large is rejected."""
+    assert rejected(Measurement("t", value))[0] is reason
 
 
 def test_large_after_conversion():
-    """A number that conversion makes too large is held back too."""
-    assert refused(Measurement("power", 1e289, unit="GW"))[0] is Reason.TOO_LARGE
+    """A number that is too large after conversion is rejected."""
+    assert rejected(Measurement("power", 1e289, unit="GW"))[0] is Reason.TOO_LARGE
 
 
 def test_times():
-    """A time of its own counts, within the bounds; else that of the arrival."""
+    """The message's time is used within the bounds; without one, the time of arrival."""
     assert decode(Measurement("t", 1, NOW - 5)).readings == [(1, NOW - 5, 1.0)]
-    assert refused(Measurement("t", 1, 0))[0] is Reason.TIME_TOO_OLD
-    assert refused(Measurement("t", 1, NOW + 301 * SECOND))[0] is Reason.TIME_IN_FUTURE
-    assert refused(Measurement("t", 1, 10**30))[0] is Reason.TIME_IN_FUTURE
+    assert rejected(Measurement("t", 1, 0))[0] is Reason.TIME_TOO_OLD
+    assert rejected(Measurement("t", 1, NOW + 301 * SECOND))[0] is Reason.TIME_IN_FUTURE
+    assert rejected(Measurement("t", 1, 10**30))[0] is Reason.TIME_IN_FUTURE
 
 
 def test_retained():
-    """What the broker kept is a reading only with a time of its own."""
+    """A retained message has a reading only with a time."""
     found = decode(Measurement("t", 1), Measurement("level", 2, NOW - 5), retained=True)
     assert found == Decoded([(IDS["level"], NOW - 5, 2.0)], [])
     with pytest.raises(NoReadingError):
@@ -178,7 +187,7 @@ def test_retained():
 
 
 def test_problem():
-    """A measurement whose format found a problem is held back for it, the others are readings."""
+    """A measurement with a problem is rejected for it, the others are readings."""
     bad = Measurement("t", 1, problem=UnusableError(Reason.UNREADABLE_TIME, "no time"))
     readings, (rejection,), *_ = decode(bad, Measurement("level", 2))
     assert readings == [(IDS["level"], NOW, 2.0)]
@@ -186,21 +195,21 @@ def test_problem():
 
 
 def test_unlisted():
-    """Quantities the registry does not list are held back or left alone, as the format has it."""
+    """Quantities that the registry does not list are quarantined or ignored, by the format."""
     extra = Measurement("uptime", 5, problem=UnusableError(Reason.NOT_FINITE, "x"))
-    assert refused(Measurement("uptime", 5))[0] is Reason.UNKNOWN_QUANTITY
+    assert rejected(Measurement("uptime", 5))[0] is Reason.UNKNOWN_QUANTITY
     assert decode(extra, Measurement("t", 1), form=Lenient()) == Decoded([(1, NOW, 1.0)], [])
     with pytest.raises(NoReadingError):
         decode(extra, Measurement("temperature", 1), form=Lenient())
 
 
 def test_devices():
-    """Where several sensors share a topic the payload says which; a name that none has is held back."""
+    """Where several sensors share a topic the payload names the device; an unknown name is rejected."""
     both = sensors("a", "b")
     assert decode(Measurement("t", 1, device="b"), found=both).readings == [(1, NOW, 1.0)]
     for device in ("", "c"):
-        assert refused(Measurement("t", 1, device=device), found=both)[0] is Reason.UNKNOWN_SENSOR
-    reason, detail = refused(Measurement("t", 1, device="c"))
+        assert rejected(Measurement("t", 1, device=device), found=both)[0] is Reason.UNKNOWN_SENSOR
+    reason, detail = rejected(Measurement("t", 1, device="c"))
     assert reason is Reason.UNKNOWN_SENSOR
     assert "'c'; set it as the device" in detail
     assert decode(Measurement("t", 1, device="c"), found=sensors("a", device="c")).readings == [(1, NOW, 1.0)]
@@ -217,8 +226,8 @@ def pattern_decoder(form: object, topic: str = "f/{sensor}/#", **more) -> Decode
     return Decoder(sensors_file.parse(json.dumps(document).encode()), {})
 
 
-def shows(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, str, str, str]]:
-    """Return (sensor_id, site, area, quantity) of what a message shows."""
+def discovers(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, str, str, str]]:
+    """Return (sensor_id, site, area, quantity) of the series that a message discovers."""
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     with pytest.raises(UnregisteredError) as caught:
         decoder.decode(Message(topic, raw, NOW))
@@ -232,26 +241,26 @@ TIME = "2026-03-01T11:59:30Z"
 def test_pattern_of_format_fields():
     """A sensor pattern works with format fields: the topic or the payload names sensor and quantity."""
     wide = {"timestamp": TIME, "a": 1}
-    assert shows(pattern_decoder("fields", "f/{sensor}"), "f/one", wide) == [("one", "s", "x", "a")]
+    assert discovers(pattern_decoder("fields", "f/{sensor}"), "f/one", wide) == [("one", "s", "x", "a")]
     narrow = {"timestamp": TIME, "value": 1}
-    assert shows(pattern_decoder("fields", "f/{sensor}/{quantity}"), "f/one/a", narrow) == [("one", "s", "x", "a")]
+    assert discovers(pattern_decoder("fields", "f/{sensor}/{quantity}"), "f/one/a", narrow) == [("one", "s", "x", "a")]
     items = [{**wide, "device_id": "one"}, {**wide, "device_id": 2}]
-    assert shows(pattern_decoder("fields", "f/all", sensor_id="g-{device}"), "f/all", items) == [
+    assert discovers(pattern_decoder("fields", "f/all", sensor_id="g-{device}"), "f/all", items) == [
         ("g-one", "s", "x", "a"),
         ("g-2", "s", "x", "a"),
     ]
 
 
 def test_pattern_fills_in_names():
-    """Id, site and area are made of the topic's placeholders; what no id may hold becomes a hyphen."""
+    """Id, site and area are built from the topic's placeholders; forbidden characters of the id become hyphens."""
     more = {"sensor_id": "v-{sensor}", "site": "{site}", "area": "{site}/{area}"}
     decoder = pattern_decoder("value", "f/{site}/{area}/{sensor}/{quantity}", **more)
-    assert shows(decoder, "f/Athen/Flur 1/Lüfter 2/a", b"1") == [("v-Lüfter-2", "Athen", "Athen/Flur 1", "a")]
+    assert discovers(decoder, "f/Athen/Flur 1/Lüfter 2/a", b"1") == [("v-Lüfter-2", "Athen", "Athen/Flur 1", "a")]
 
 
 @pytest.mark.parametrize("device", ["?", "/", "x" * 201, "\0a"])
-def test_names_that_are_none(device):
-    """A device whose name leaves nothing to be called by is quarantined, whoever thought of it."""
+def test_invalid_device_names(device):
+    """A device name without a valid character is quarantined."""
     decoder = pattern_decoder("thingsboard", "f")
     payload = {device: [{"ts": NOW // 1000, "values": {"a": 1}}]}
     decoded = decoder.decode(Message("f", json.dumps(payload).encode(), NOW))
@@ -259,7 +268,7 @@ def test_names_that_are_none(device):
 
 
 def test_registered_devices_are_never_too_many():
-    """A message of a full gateway has all of its readings, though most devices lack most of the type's quantities."""
+    """A message of a large gateway has all of its readings, though most devices lack most of the type's quantities."""
     quantities = {f"q{number}": {"unit": "1", "interval_seconds": 1} for number in range(30)}
     document = {
         "subscribe": ["#"],
@@ -276,8 +285,8 @@ def test_registered_devices_are_never_too_many():
         assert (len(decoded.readings), decoded.rejections) == (400, [])
 
 
-def test_thought_up_devices_are_not_kept(monkeypatch):
-    """Where the topic alone names the sensor, names of devices in payloads are remembered up to a number."""
+def test_cached_devices_are_bounded(monkeypatch):
+    """Where the topic alone names the sensor, the number of cached device names is bounded."""
     monkeypatch.setattr("collector.decode.series_decoder.MOST_DEVICES", 10)
     (only,) = sensors("a")
     asked: list[str] = []
@@ -295,7 +304,7 @@ def test_thought_up_devices_are_not_kept(monkeypatch):
 
 
 def test_exact_topics_win():
-    """A sensor's own topic wins over patterns, and of patterns the first."""
+    """A sensor's own topic takes precedence over patterns, and the first pattern over later ones."""
     document = {
         "subscribe": ["#"],
         "types": {"k": {"quantities": {"a": {"unit": "1", "interval_seconds": 1}}, "format": "value"}},
@@ -315,14 +324,14 @@ def test_exact_topics_win():
     }
     decoder = Decoder(sensors_file.parse(json.dumps(document).encode()), {("own", "a"): 7, ("wild", "a"): 8})
     assert decoder.decode(Message("f/own/a", b"1", NOW)).readings == [(7, NOW, 1.0)]
-    assert shows(decoder, "f/one/a", b"1") == [("one", "1", "x", "a")]
+    assert discovers(decoder, "f/one/a", b"1") == [("one", "1", "x", "a")]
     assert decoder.decode(Message("g/own/a", b"1", NOW)).readings == [(8, NOW, 1.0)]
-    assert shows(decoder, "g/two/a", b"1") == [("two", "3", "x", "a")]
+    assert discovers(decoder, "g/two/a", b"1") == [("two", "3", "x", "a")]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_a_key(name):
-    """What a format remembers is kept by its options across registries, so these can be looked up by."""
+    """Options of a format are hashable and equal across registries, since readers are looked up by them."""
     first, second = pattern_decoder(name, "f/{sensor}/{quantity}"), pattern_decoder(name, "f/{sensor}/{quantity}")
     (form,) = [pattern.prototype.format for pattern in first._registered.registry.patterns]
     (same,) = [pattern.prototype.format for pattern in second._registered.registry.patterns]
@@ -377,7 +386,7 @@ GROWN = st.builds(
 
 
 class GivenTrees(Given):
-    """A reader of trees that reads what it was given."""
+    """A reader of trees that returns the given trees."""
 
     def __init__(self, *found: Tree) -> None:
         super().__init__(*[one for tree in found for one in tree.measurements()])
@@ -390,7 +399,7 @@ class GivenTrees(Given):
 
 @given(st.lists(GROWN, max_size=3), st.booleans())
 def test_trees(found, retained):
-    """What is picked from trees is what their measurements become, in the same order."""
+    """Readings from trees equal those of their measurements, in the same order."""
     document = {
         "subscribe": ["#"],
         "types": {"k": {"quantities": PLACED, "format": "shelly"}},

@@ -1,4 +1,4 @@
-"""Whole columns give what row by row gives, whatever is in them."""
+"""Columns decoded at once have the same results as their rows decoded one by one."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def decoder(layout: Layout, unit: str = "iso8601", zone: ZoneInfo | None = None)
 
 
 def rows_of(columns: dict[str, pa.Array]) -> Chunk:
-    """A chunk as a reader makes it."""
+    """A chunk as a file yields it."""
     count = len(next(iter(columns.values())))
     plain = tuple((name, cells.plain(column)) for name, column in columns.items())
     return Chunk(plain, np.arange(1, count + 1))
@@ -75,7 +75,7 @@ def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
 
 
 def text(cell: str | bytes | None) -> bytes | None:
-    """A cell as CSV has it."""
+    """A cell as it is in a CSV file."""
     return cell.encode() if isinstance(cell, str) else cell or None
 
 
@@ -146,14 +146,14 @@ TIMES = st.one_of(
     st.binary(max_size=25),
     st.none(),
 )  # fmt: skip
-SENSORS = st.sampled_from(["a", "b", "bee", "7", " a ", "nobody", "", None, b"\xff"])
+SENSORS = st.sampled_from(["a", "b", "bee", "7", " a ", "unknown", "", None, b"\xff"])
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(TIMES, SENSORS, NUMBERS, NUMBERS), max_size=12))
 @example([("2020-01-01 00:00:00Z", "a", "true", "5"), ("2020-01-01 00:00:01Z", "a", b"\xff", b"\xff")])
 def test_wide_text_is_as_row_by_row(rows):
-    """Any text in a wide CSV file gives the same readings, reasons and accounts as its rows one by one."""
+    """Any text in a wide CSV file has the same readings, reasons and accounts as its rows one by one."""
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     names = ("time", "sensor", "on", "x")
     compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(WIDE))
@@ -166,7 +166,7 @@ def test_wide_text_is_as_row_by_row(rows):
     )
 )
 def test_long_text_is_as_row_by_row(rows):
-    """Any text in a long CSV file gives the same as its rows one by one."""
+    """Any text in a long CSV file has the same results as its rows one by one."""
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     names = ("time", "sensor", "quantity", "value")
     compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(LONG))
@@ -177,7 +177,7 @@ def test_long_text_is_as_row_by_row(rows):
     st.sampled_from(["s", "ms", "us", "ns"]), st.lists(st.one_of(NUMBERS, st.integers(0, 2**61).map(str)), max_size=9)
 )
 def test_epoch_text_is_as_row_by_row(unit, times):
-    """Any text where epoch numbers are due gives the same as row by row."""
+    """Any text in a column of epoch numbers has the same results as row by row."""
     columns = {"time": pa.array(map(text, times), pa.binary()), "x": pa.array([1.5] * len(times), pa.float64())}
     compare(columns, decoder(Layout("time", None, wide=(("x", "x"),)), unit))
 
@@ -206,7 +206,7 @@ VALUES = st.one_of(
 @settings(deadline=None)
 @given(VALUES, VALUES)
 def test_typed_values_are_as_row_by_row(amounts, truths):
-    """Values of every Arrow type give the same as row by row."""
+    """Values of every Arrow type have the same results as row by row."""
     count = min(len(amounts), len(truths))
     time = pa.array([RECEIVED] * count, pa.timestamp("us", "UTC"))
     layout = Layout("time", None, wide=WIDE.wide)
@@ -219,7 +219,7 @@ INTEGERS = st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_
 @settings(deadline=None)
 @given(INTEGERS, st.sampled_from(["s", "ms", "us", "ns"]), st.sampled_from([None, "UTC", "America/New_York"]))
 def test_timestamps_are_as_row_by_row(ticks, unit, zone):
-    """Timestamps of every unit, with and without a zone, give the same as row by row."""
+    """Timestamps of every unit, with and without a zone, have the same results as row by row."""
     column = pa.array(ticks, pa.int64()).cast(pa.timestamp(unit, zone))
     layout = Layout("time", None, wide=(("x", "x"),))
     compare({"time": column, "x": pa.array([1.0] * len(ticks))}, decoder(layout))
@@ -233,7 +233,7 @@ def test_timestamps_are_as_row_by_row(ticks, unit, zone):
     ),
 )
 def test_local_times_are_as_row_by_row(seconds, zone):
-    """Local times in any zone, gaps and overlaps included, are the instants that Python says."""
+    """Local times in any zone, in gaps and overlaps too, are the instants of Python's datetime."""
     column = pa.array(seconds, pa.int64()).cast(pa.timestamp("s"))
     layout = Layout("time", None, wide=(("x", "x"),))
     compare({"time": column, "x": pa.array([1.0] * len(seconds))}, decoder(layout, zone=ZoneInfo(zone)))
@@ -250,7 +250,7 @@ def test_local_times_are_as_row_by_row(seconds, zone):
     ],
 )
 def test_summer_time(local, utc):
-    """Around the change of the clocks a local time in a file is what it is in a live message."""
+    """Around clock changes a local time in a file is the same instant as in a live message."""
     columns = {"time": pa.array([local.encode()]), "sensor": pa.array([b"a"]), "on": pa.array([None], pa.binary())}
     found = compare(columns | {"x": pa.array([b"1"])}, decoder(WIDE))
     [((_, time, _), _)] = found.readings()
@@ -276,7 +276,7 @@ def test_summer_time(local, utc):
     ],
 )
 def test_reason(row, reason, readings):
-    """A row that can't become readings is held back for the reason a live message would be."""
+    """A row is rejected for the same reason as a live message."""
     columns = {name: pa.array([text(row.get(name))], pa.binary()) for name in ("time", "sensor", "on", "x")}
     found = compare(columns, decoder(WIDE))
     assert [(one.rejection.reason, one.rejection.readings) for one in found.quarantined] == [(reason, readings)]
@@ -285,13 +285,13 @@ def test_reason(row, reason, readings):
 
 
 def test_row_without_values_is_ignored():
-    """A row of empty cells is no reading and no mistake."""
+    """A row of empty cells has no reading and is no error."""
     columns = {name: pa.array([None], pa.binary()) for name in ("time", "sensor", "on", "x")}
     assert compare(columns, decoder(WIDE)).accounts.ignored == 1
 
 
-def test_days_are_shared_out():
-    """Rows of more days than one transaction may touch become several batches that hold each row once."""
+def test_days_are_divided():
+    """Rows of more days than one transaction may touch become several batches that have each row once."""
     days = [*range(500), *range(500)]
     time = pa.array([(18_000 + day) * 86_400_000_000 + row for row, day in enumerate(days)], pa.timestamp("us", "UTC"))
     columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
@@ -306,14 +306,14 @@ def test_days_are_shared_out():
 
 
 def test_rows_are_divided_by_sensor_and_day():
-    """Each row is in one batch with all of its readings, however they are decoded; a sensor's day goes one way."""
+    """Each row is in one batch with all of its readings; all readings of a sensor and day have one writer."""
     count = 600
     hours = [row * 7 % 120 for row in range(count)]
     times = [f"2024-01-0{1 + hour // 24}T{hour % 24:02}:00:00Z" for hour in hours]
     odd = {n: cell for n in range(0, count, 7) for cell in [f" {times[n]}", "never", ""][n % 3 : n % 3 + 1]}
     columns = {
         "time": pa.array([odd.get(n, time) or None for n, time in enumerate(times)], pa.string()).cast(pa.binary()),
-        "sensor": pa.array([(b"a", b"b", b"bee", b"7", b"nobody")[n % 5] for n in range(count)]),
+        "sensor": pa.array([(b"a", b"b", b"bee", b"7", b"unknown")[n % 5] for n in range(count)]),
         "on": pa.array([(b"true", None)[n % 2] for n in range(count)], pa.binary()),
         "x": pa.array([(str(n).encode(), b"much", None)[n % 11 % 3] for n in range(count)], pa.binary()),
     }
@@ -341,8 +341,8 @@ def test_rows_are_divided_by_sensor_and_day():
     assert sorted(numbers) == sorted([f"file:{n}" for n in range(1, count + 2)] * 2)
 
 
-def test_rows_stand_in_key_order():
-    """Rows go to the database by series and time, and each still knows the row of the file it came from."""
+def test_rows_are_in_key_order():
+    """Rows are sorted by series and time, and each keeps the number of its row in the file."""
     columns = {
         "time": pa.array([3, 1, 2], pa.timestamp("s", "UTC")).cast(pa.int64()),
         "sensor": pa.array([b"b", b"b", b"7"]),
@@ -357,7 +357,7 @@ def test_rows_stand_in_key_order():
 
 
 def test_row_type_is_the_writers():
-    """The array's bytes are those that the struct of live messages packs."""
+    """The array's bytes equal those of the struct for live messages."""
     one = np.zeros(1, batches.ROW_TYPE)
     one[0] = (4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
     assert one.tobytes() == ROW.pack(4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)

@@ -1,4 +1,4 @@
-"""Which column is what, options, delimiters and formats of names."""
+"""Roles of columns, options, delimiters, and formats by suffix."""
 
 import json
 from pathlib import Path
@@ -41,41 +41,41 @@ def find(columns: list[str], *, sensor: bool = True, **mapping: str) -> layout.L
 
 @pytest.mark.parametrize("name", ["timestamp", "time", "datetime", "date", "ts", "Timestamp", " time "])
 def test_time_is_found_by_name(name):
-    """The usual names of a time column are understood, whatever their case."""
+    """The usual names of a time column are recognised in any case."""
     assert find([name, "temperature"]).time == name
 
 
 @pytest.mark.parametrize("name", ["sensor_id", "device_id"])
 def test_sensor_is_found_by_name(name):
-    """The usual names of a sensor column are understood."""
+    """The usual names of a sensor column are recognised."""
     assert find(["time", name, "temperature"], sensor=False).sensor == name
 
 
 def test_given_sensor_hides_the_column():
-    """With --sensor no column says which sensor it is."""
+    """With --sensor no column names the sensor."""
     assert find(["time", "sensor_id", "temperature"]).sensor is None
 
 
 def test_quantities_are_found_by_their_names():
-    """Columns called like quantities of the registry are wide values; others are left alone."""
+    """Columns with names of quantities are wide values; others are ignored."""
     found = find(["time", "temperature", "note", "humidity"])
     assert found.wide == (("humidity", "humidity"), ("temperature", "temperature"))
     assert found.columns == ["time", "humidity", "temperature"]
 
 
 def test_long_form_is_found():
-    """Columns quantity and value make one reading a row, also beside columns called like quantities."""
+    """Columns quantity and value mean one reading per row, even next to columns with names of quantities."""
     found = find(["time", "quantity", "value", "temperature"])
     assert (found.quantity, found.value, found.wide) == ("quantity", "value", ())
 
 
 def test_column_names_a_quantity():
-    """--column temperature=value makes a column of any name that quantity, and the file wide."""
+    """--column temperature=value makes any column that quantity, and the file wide."""
     assert find(["timestamp", "value"], temperature="value").wide == (("temperature", "value"),)
 
 
 def test_columns_name_the_long_form():
-    """--column for every role is followed."""
+    """--column works for every role."""
     found = find(["t", "d", "what", "val"], sensor=False, time="t", sensor_id="d", quantity="what", value="val")
     assert found == layout.Layout("t", "d", "what", "val")
 
@@ -88,11 +88,11 @@ def test_columns_name_the_long_form():
         (["time", "value"], {}, "no column is a quantity of the registry"),
         (["time", "value"], {"temperature": "nope"}, "no column nope"),
         (["time", "value", "value"], {"temperature": "value"}, "columns value and value could each be the temperature"),
-        (["time", "value"], {"temperature": "value", "humidity": "value"}, "column value is used as two things"),
+        (["time", "value"], {"temperature": "value", "humidity": "value"}, "column value has two roles"),
     ],
 )
-def test_what_is_not_found_is_said(columns, mapping, problem):
-    """A missing or ambiguous column is one message with the columns that there are."""
+def test_missing_or_ambiguous_columns(columns, mapping, problem):
+    """A missing or ambiguous column is one error that lists the columns of the file."""
     with pytest.raises(FileError) as raised:
         find(columns, **mapping)
     assert problem in str(raised.value)
@@ -100,14 +100,14 @@ def test_what_is_not_found_is_said(columns, mapping, problem):
     assert "--column" in str(raised.value) or "rename one" in str(raised.value)
 
 
-def test_missing_sensor_is_said():
-    """Without a sensor column the mend names --sensor."""
+def test_missing_sensor():
+    """Without a sensor column the error names --sensor."""
     with pytest.raises(FileError, match="--sensor ID"):
         find(["time", "temperature"], sensor=False)
 
 
 def test_every_wrong_option_is_listed():
-    """All mistakes in the options are told at once, before anything is opened."""
+    """All mistakes in the options are reported together, before any file is opened."""
     with pytest.raises(SettingError) as raised:
         options.parse(REGISTRY, "none", ["nonsense", "pressure=p", "time=a", "time=b"], "Mars/Base", None, "ab")
     text = str(raised.value)
@@ -126,35 +126,35 @@ def test_every_wrong_option_is_listed():
         ("a.jsonl.gz", Form.NDJSON),
     ],
 )
-def test_name_says_the_format(name, form):
-    """The format is taken from the file's name."""
+def test_format_by_suffix(name, form):
+    """The format is that of the file's suffix."""
     assert options.form_of(Path(name)) is form
 
 
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.xlsx"])
-def test_name_that_says_nothing(name):
-    """A name that says no format asks for --format."""
+def test_unknown_suffix(name):
+    """For an unknown suffix the error names --format."""
     with pytest.raises(FileError, match="--format"):
         options.form_of(Path(name))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_delimiter_is_found(delimiter, tmp_path):
-    """Commas, semicolons and tabs are told apart by the header, where quoted ones don't count."""
+    """Commas, semicolons and tabs are recognised by the header; quoted ones don't count."""
     path = tmp_path / "x.csv"
     path.write_text(delimiter.join(["time", "temperature", '"a,b;c"']) + "\n")
     assert CsvFile(path).columns == ["time", "temperature", "a,b;c"]
 
 
 def test_delimiter_may_be_given(tmp_path):
-    """--delimiter comes before what the header looks like."""
+    """--delimiter takes precedence over the header."""
     path = tmp_path / "x.csv"
     path.write_text("time,a|temperature\n")
     assert CsvFile(path, "|").columns == ["time,a", "temperature"]
 
 
 def test_numbers_as_times_need_a_unit(tmp_path):
-    """A column of epoch numbers without --time-unit is refused rather than quarantined row by row."""
+    """A column of epoch numbers without --time-unit is refused as a whole rather than quarantined by row."""
     path = tmp_path / "x.csv"
     path.write_text("time,temperature\n1700000000,1\n1700000001,2\n")
     with pytest.raises(FileError, match="--time-unit"):

@@ -1,4 +1,4 @@
-"""Reading files: rows' numbers, and what is between them."""
+"""Reading files: numbers of rows, and malformed rows."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from collector.files.options import FileError
 
 
 def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
-    """The header is row 1, and rows without the right cells take a number too."""
+    """The header is row 1, and malformed rows have a number too."""
     path = tmp_path / "a.csv"
     path.write_text('time,x\n2024-01-01,1\nbad\n"2024-01-02",2\na,b,c\n2024-01-03,3\nend')
     found = list(CsvFile(path).chunks(["time", "x"], 100))
@@ -17,7 +17,7 @@ def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
 
 
 def test_quoted_cells(tmp_path):
-    """Quotation marks hold delimiters, line ends and doubled marks (RFC 4180)."""
+    """Quoted cells may contain delimiters, line ends and doubled quotation marks (RFC 4180)."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'\xef\xbb\xbf"time","x"\r\n"a,""b""\r\nc","1"\r\n')
     file = CsvFile(path)
@@ -26,7 +26,7 @@ def test_quoted_cells(tmp_path):
 
 
 def test_unclosed_quotation_mark(tmp_path):
-    """A mark that would swallow the rest of a file fails it, and says from which row on."""
+    """An unclosed quotation mark fails the file with the row where it begins."""
     path = tmp_path / "a.csv"
     path.write_text('time,x\n2024-01-01,1\n2024-01-02,"2\n' + "2024-01-03,3\n" * 100_000)
     with pytest.raises(FileError, match=r"from row 2 .* close the quotation mark"):
@@ -35,7 +35,7 @@ def test_unclosed_quotation_mark(tmp_path):
 
 @pytest.mark.parametrize("content", ["time,x\n1,2\n".encode("utf-16"), b"\0" * 100])
 def test_other_encodings(content, tmp_path):
-    """A file that is no UTF-8 text is refused as a whole."""
+    """A file that is not UTF-8 text is refused as a whole."""
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(FileError, match="UTF-8"):
@@ -43,7 +43,7 @@ def test_other_encodings(content, tmp_path):
 
 
 def test_progress_reaches_the_end(tmp_path):
-    """What has been read grows from 0 to 1."""
+    """The reported part of the file grows from 0 to 1."""
     path = tmp_path / "a.csv"
     path.write_text("time,x\n" + "2024-01-03,3\n" * 700_000)
     file = CsvFile(path)
@@ -54,14 +54,14 @@ def test_progress_reaches_the_end(tmp_path):
 
 
 def test_lines_are_numbered(tmp_path):
-    """Lines have the numbers that an editor shows; empty ones are passed over, the last needs no line end."""
+    """Lines have the numbers of an editor; empty ones are skipped, and the last needs no line end."""
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":')
     assert list(NdjsonFile(path).lines()) == [(1, b'{"a":1}'), (4, b'{"b":2}'), (5, b'{"c":')]
 
 
 def test_lines_longer_than_a_block(tmp_path):
-    """A line may be longer than what is read at once."""
+    """A line may be longer than a block of the file."""
     path = tmp_path / "a.ndjson"
     long = b'"' + b"x" * 3_500_000 + b'"'
     path.write_bytes(b"1\n" + long + b"\n2\n")

@@ -1,4 +1,4 @@
-"""Format chirpstack: the sample with what it holds written out by hand, and the rest of versions 4 and 3."""
+"""Format chirpstack: a sample with its expected content, and other messages of versions 4 and 3."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent, values
@@ -46,7 +46,7 @@ def test_status():
     ],
 )
 def test_status_without_values(members, expected):
-    """What is 0 is left out by the server; a battery that is not there, or unknown, has no level."""
+    """The server omits a margin of 0; a missing or unknown battery has no level."""
     assert values(read(PLAIN, f"{DEVICE}/status", {"time": TIME, "deviceInfo": INFO, **members})) == expected
 
 
@@ -64,7 +64,7 @@ def test_up():
 
 
 def test_options():
-    """Devices may be called by their names, and signal strengths come along where asked for."""
+    """Options: devices by name, and signal strengths."""
     form = ChirpstackFormat(device="name", radio=True)
     assert sent(read(form, f"{DEVICE}/up", up())) == [
         ("Test device", "rxInfo/0/rssi", -36, None),
@@ -80,7 +80,7 @@ def test_options():
     ],
 )
 def test_version_3(members, device):
-    """Version 3 has its members beside each other, the EUI in hexadecimal or base64, the object as text."""
+    """In version 3 the device's members are at top level, the EUI is hexadecimal or base64, the object may be text."""
     rx = [{"gatewayID": "AwMDAwMDAwM=", "time": None, "rssi": -48, "loRaSNR": 9},
           {"gatewayID": "AwMDAwMDAwQ=", "time": "2019-11-08T13:59:25.048445Z", "rssi": -50}]  # fmt: skip
     event = {"applicationID": "123", "deviceName": "garden-sensor", "rxInfo": rx, **members}
@@ -93,7 +93,7 @@ def test_version_3(members, device):
 
 
 def test_version_3_published():
-    """The server's own time counts before a gateway's; without any it is the arrival."""
+    """The server's time is used before a gateway's; without both, the time of arrival."""
     event = {"devEUI": EUI, "object": {"t": 1}, "publishedAt": "2019-11-08T13:59:26Z", "rxInfo": [{"time": TIME}]}
     assert read(PLAIN, "a/up", event)[0].time == 1573221566_000000
     assert read(PLAIN, "a/up", {"devEUI": EUI, "object": {"t": 1}})[0].time is None
@@ -101,33 +101,33 @@ def test_version_3_published():
 
 @pytest.mark.parametrize("event", ["join", "ack", "txack", "log", "location", "integration", "error"])
 def test_other_events(event):
-    """Events other than up and status carry no reading."""
+    """Events other than up and status have no reading."""
     with pytest.raises(NoReadingError, match=event):
         read(PLAIN, f"{DEVICE}/{event}", up(object={"t": 1}, location={"latitude": 37.3}))
 
 
 def test_commands():
-    """What is sent to a device carries no reading."""
+    """Messages to a device have no reading."""
     with pytest.raises(NoReadingError):
         read(PLAIN, f"application/1/device/{EUI}/command/down", {"devEui": EUI, "object": {"t": 1}})
 
 
 @pytest.mark.parametrize("members", [{}, {"object": None}, {"object": {}}, {"objectJSON": ""}])
 def test_without_object(members):
-    """An uplink that nothing has decoded carries no reading."""
+    """An uplink without a decoded object has no reading."""
     with pytest.raises(NoReadingError, match="codec"):
         read(PLAIN, f"{DEVICE}/up", up(**members))
 
 
 @pytest.mark.parametrize("payload", [{}, {"deviceInfo": {}}, {"deviceInfo": {"devEui": 3}}, [], b"{", b"\x0a\x03abc"])
 def test_malformed(payload):
-    """What names no device is refused; so is the encoding in Protocol Buffers."""
+    """A message that names no device is malformed; so is the Protocol Buffers encoding."""
     with pytest.raises(UndecodableError):
         read(PLAIN, f"{DEVICE}/up", payload)
 
 
 def test_bad_time():
-    """A time that can't be read is a problem of each value, not another time."""
+    """An unreadable time is a problem of each value; no other time is used."""
     found = read(PLAIN, f"{DEVICE}/up", up(time="now", object={"t": 1}))
     assert found[0].problem.reason is Reason.UNREADABLE_TIME
 
@@ -142,5 +142,5 @@ MEMBERS = ["deviceInfo", "devEui", "devEUI", "deviceName", "object", "objectJSON
     form=st.builds(ChirpstackFormat, device=st.sampled_from(["eui", "name"]), radio=st.booleans()),
 )
 def test_anything(message, names, form):
-    """Whatever comes gives measurements or one of the two errors."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     holds(form, message, names)

@@ -1,4 +1,4 @@
-"""From a payload to readings: every form a device may use, and everything that can be wrong with it."""
+"""Format fields: every form of payload that a device may send, and every error in it."""
 
 import json
 import math
@@ -45,31 +45,31 @@ def decoder(form: dict, devices: tuple[str, ...] = ("p0",), **more) -> Decoder:
 
 
 def decode(found: Decoder, payload: object, **more) -> Decoded:
-    """Decode a payload, given as bytes or as what it is in JSON."""
+    """Decode a payload, given as bytes or as a JSON value."""
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return found.decode(Message(TOPIC, raw, NOW, **more))
 
 
 def good(found: Decoder, payload: object) -> list:
-    """Return the readings of a payload in which nothing is wrong."""
+    """Return the readings of a payload without errors."""
     readings, rejections, *_ = decode(found, payload)
     assert rejections == []
     return readings
 
 
 def reasons(decoded: Decoded) -> dict[Reason, int]:
-    """Return reason → how many readings it holds back."""
+    """Return reason → number of rejected readings."""
     return {rejection.reason: rejection.readings for rejection in decoded.rejections}
 
 
 def test_wide():
-    """A wide object yields one reading for each of its quantities; other members are left alone."""
+    """A wide object has one reading for each of its quantities; other members are ignored."""
     payload = {"device_id": "x", "timestamp": TIME, "temperature": 21.5, "humidity": 50, "open": True, "tag": None}
     assert good(PROBES, payload) == [(1, AT, 21.5), (2, AT, 50.0), (3, AT, 1.0)]
 
 
 def test_states_and_units():
-    """A text may stand for a number, whatever its case, and a number may be of another unit than the series."""
+    """A text may be a state, in any case, and a number may have another unit than the series."""
     quantities = {
         "temperature": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 1},
         "humidity": {"unit": "1", "states": {"dry": 0, "wet": 1}, "interval_seconds": 1},
@@ -81,24 +81,24 @@ def test_states_and_units():
 
 
 def test_narrow():
-    """A narrow object yields the one reading it names."""
+    """A narrow object has the reading that it names."""
     assert good(PROBES, {"sensor": "humidity", "value": 50.5, "timestamp": TIME}) == [(2, AT, 50.5)]
 
 
 def test_narrow_wins():
-    """Where the quantity's name stands, the object is narrow whatever else is in it."""
+    """An object with the name of a quantity is narrow, whatever other members it has."""
     payload = {"sensor": "humidity", "value": 50.5, "temperature": 1, "timestamp": TIME}
     assert good(PROBES, payload) == [(2, AT, 50.5)]
 
 
 def test_list():
-    """A list yields the readings of each of its objects, in order, each with its own time."""
+    """A list has the readings of each of its objects, in order, each with its time."""
     items = [{"timestamp": TIME, "temperature": 1}, {"timestamp": "2026-03-01T11:59:31Z", "temperature": 2}]
     assert good(PROBES, items) == [(1, AT, 1.0), (1, AT + SECOND, 2.0)]
 
 
 def test_one_bad_object_of_a_list():
-    """What is wrong with one object of a list costs that object alone."""
+    """An error in one object of a list affects that object only."""
     items = [{"temperature": 1}, {"timestamp": TIME, "temperature": 2}, 3, {"timestamp": TIME, "temperature": "4"}]
     decoded = decode(PROBES, items)
     assert decoded.readings == [(1, AT, 2.0)]
@@ -106,7 +106,7 @@ def test_one_bad_object_of_a_list():
 
 
 def test_rejections_are_summed():
-    """Readings held back for one reason are one rejection that counts them and has the first one's detail."""
+    """Readings rejected for one reason are one rejection with their number and the first detail."""
     items = [{"timestamp": TIME, "temperature": text} for text in ("a", "b", "c")]
     assert decode(PROBES, items).rejections == [
         Rejection(Reason.WRONG_TYPE, "temperature: expected a number, got 'a'", 3)
@@ -114,7 +114,7 @@ def test_rejections_are_summed():
 
 
 def test_nested():
-    """Readings, times and values are found by pointers, however deep and whatever their names hold."""
+    """Readings, times and values are found by pointers, at any depth and with any names."""
     found = decoder(
         {"readings": "/data/0/list", "time": "/meta/a~1b"}, pointers={"temperature": "/values/0", "humidity": "/h~0"}
     )
@@ -123,7 +123,7 @@ def test_nested():
 
 
 def test_time_beside_the_list():
-    """A time that stands once beside the list is that of all its objects that have none of their own."""
+    """A time next to the list applies to the objects of the list that have none."""
     found = decoder({"readings": "/list"})
     own = {"timestamp": "2026-03-01T11:59:31Z", "temperature": 2}
     assert good(found, {"timestamp": TIME, "list": [{"temperature": 1}, own]}) == [
@@ -133,14 +133,14 @@ def test_time_beside_the_list():
 
 
 def test_nothing_at_the_readings_pointer():
-    """A payload without the place where readings should be is malformed as a whole, and says which place."""
+    """A payload without a value at the readings pointer is malformed as a whole; the detail names the pointer."""
     with pytest.raises(UndecodableError) as caught:
         decode(decoder({"readings": "/data/list"}), {"data": []})
     assert caught.value.rejection == Rejection(Reason.MALFORMED, "nothing at /data/list", 0)
 
 
 def test_shared_topic():
-    """Sensors that share a topic are told apart by device, in the object or beside the list."""
+    """Sensors that share a topic are distinguished by device, in the object or next to the list."""
     found = decoder({"readings": "/list"}, ("p0", "p1"))
     items = [{"device_id": "p1", "temperature": 1}, {"temperature": 2}]
     assert good(found, {"timestamp": TIME, "device_id": "p0", "list": items}) == [(11, AT, 1.0), (1, AT, 2.0)]
@@ -148,7 +148,7 @@ def test_shared_topic():
 
 @pytest.mark.parametrize("device", ["p2", 5, True, None, ["p0"], {"p0": 1}, ""])
 def test_unknown_device(device):
-    """On a shared topic a device that no sensor has is an unknown sensor; the other objects of the list are read."""
+    """On a shared topic an object with an unknown device is rejected; the other objects of the list are read."""
     found = decoder({}, ("p0", "p1"))
     items = [
         {"device_id": device, "timestamp": TIME, "temperature": 1},
@@ -160,28 +160,28 @@ def test_unknown_device(device):
 
 
 def test_missing_device():
-    """On a shared topic an object that names no device says so."""
+    """On a shared topic an object without a device is rejected with that detail."""
     decoded = decode(decoder({}, ("p0", "p1")), {"timestamp": TIME, "temperature": 1})
     assert decoded.rejections == [Rejection(Reason.UNKNOWN_SENSOR, "names no device", 1)]
 
 
 def test_devices_that_are_numbers():
-    """A device that calls itself by a number is the sensor whose device is that number's text."""
+    """A device name that is a number matches the sensor whose device is the number's text."""
     found = decoder({}, device="17")
     both = decoder({}, ("p0",), device="17")
     document = {"timestamp": TIME, "device_id": 17, "temperature": 1}
     assert good(found, document) == good(both, document) == [(1, AT, 1.0)]
 
 
-def test_device_of_a_topic_of_its_own_is_not_looked_at():
-    """Where a topic has one sensor, whatever its payload calls the device is right."""
+def test_device_is_ignored_on_a_topic_of_one_sensor():
+    """Where a topic has one sensor, any device name in the payload is accepted."""
     assert good(decoder({}), {"timestamp": TIME, "device_id": "renamed", "temperature": 1}) == [(1, AT, 1.0)]
 
 
 @pytest.mark.parametrize("shared", ["device_id", "timestamp"])
 @pytest.mark.parametrize("value", [dict.fromkeys(map(str, range(20_000)), 1), [1] * 20_000])
-def test_what_is_shared_is_not_looked_through_for_each_object(shared, value):
-    """A large thing where the device or time of a list should be does not cost its size for each object."""
+def test_shared_members_are_not_copied_per_object(shared, value):
+    """A large value in place of the shared device or time does not cost its size for each object."""
     found = decoder({"readings": "/list"}, ("p0", "p1"))
     document = {"timestamp": TIME, "device_id": "p0", shared: value, "list": [{"temperature": 1}] * 20_000}
     begun = time.process_time()
@@ -209,7 +209,7 @@ def test_what_is_shared_is_not_looked_through_for_each_object(shared, value):
     ],
 )
 def test_times(unit, raw):
-    """A time is the same instant in whatever unit or offset it is written."""
+    """A time is the same instant in any unit or offset."""
     assert good(decoder({"time_unit": unit}), {"timestamp": raw, "temperature": 1}) == [(1, AT, 1.0)]
 
 
@@ -225,7 +225,7 @@ def test_times(unit, raw):
     ],
 )
 def test_times_are_kept_to_the_microsecond(unit, raw, expected):
-    """Fractions of a second are kept down to microseconds."""
+    """Fractions of a second are stored to the microsecond."""
     assert good(decoder({"time_unit": unit}), {"timestamp": raw, "temperature": 1}) == [(1, AT + expected, 1.0)]
 
 
@@ -248,14 +248,14 @@ def test_times_are_kept_to_the_microsecond(unit, raw, expected):
     ],
 )
 def test_bad_epochs(unit, literal, reason):
-    """Numbers that are no time, or none that a reading can have, are held back whatever their size."""
+    """Numbers that are no valid time are rejected, whatever their size."""
     decoded = decode(decoder({"time_unit": unit}), b'{"timestamp": ' + literal + b', "temperature": 1}')
     assert decoded.readings == []
     assert reasons(decoded) == {reason: 1}
 
 
 def test_zone_of_a_sensor():
-    """Times without a zone are in the sensor's own, summer time and all; those with one keep theirs."""
+    """Times without a zone are in the sensor's zone, including summer time; others have their own."""
     found = decoder({}, timezone="Europe/Athens")
     for text, expected in {
         "2026-03-01T13:59:30": datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC),
@@ -267,19 +267,19 @@ def test_zone_of_a_sensor():
 
 
 def test_time_of_arrival():
-    """A format without a time takes that of arrival."""
+    """A format without a time uses the time of arrival."""
     assert good(decoder({"time": None}), {"temperature": 1}) == [(1, NOW, 1.0)]
 
 
 def test_retained_without_a_time():
-    """A retained message whose time would be that of its arrival is no reading."""
+    """A retained message without a time has no reading."""
     with pytest.raises(NoReadingError):
         decode(decoder({"time": None}), {"temperature": 1}, retained=True)
     assert decode(PROBES, wide(temperature=1), retained=True).readings == [(1, AT, 1.0)]
 
 
 def test_bounds_of_time():
-    """The sensor's first instant and the last one allowed are readings; a microsecond beyond is none."""
+    """The sensor's first instant and the last one accepted are readings; a microsecond beyond is rejected."""
     found = decoder({"time_unit": "us"}, since="2020-01-01T00:00:00Z")
     first, last = 1_577_836_800 * SECOND, NOW + 300 * SECOND
     assert [at for _, at, _ in good(found, [{"timestamp": at, "temperature": 1} for at in (first, last)])] == [
@@ -310,21 +310,21 @@ def test_bounds_of_time():
     ],
 )
 def test_numbers_at_the_edge(literal, value):
-    """Integers that a double holds exactly are kept, whatever their size, and so is all that is written as a float."""
+    """Integers with an exact double are accepted, whatever their size, and so are all finite floats."""
     ((_, _, found),) = good(PROBES, wide(temperature=literal))
     assert type(found) is float
     assert found.hex() == value.hex()
 
 
-def test_a_large_float_beside_a_large_integer():
-    """One number that is looked at twice does not change what becomes of the others of its message."""
+def test_a_large_float_next_to_a_large_integer():
+    """Reading a message again for exact integers does not change its other values."""
     decoded = decode(PROBES, [json.loads(wide(temperature=1e20, humidity=2**64 + 1)), json.loads(wide(temperature=3))])
     assert decoded.readings == [(1, AT, 1e20), (1, AT, 3.0)]
     assert reasons(decoded) == {Reason.NOT_EXACT: 1}
 
 
 def test_large_message():
-    """A message of 1 MB is read like any other."""
+    """A message of 1 MB is decoded like any other."""
     items = [
         {"timestamp": f"2026-03-01T11:{n // 1000 % 60:02}:30.{n % 1000:03}Z", "temperature": n} for n in range(19_000)
     ]
@@ -336,7 +336,7 @@ def test_large_message():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input(case):
-    """Bad input is held back for its reason, and what is good beside it is a reading."""
+    """Bad input is rejected for its reason, and good values next to it are readings."""
     if case.reason is None:
         with pytest.raises(NoReadingError):
             PROBES.decode(case.message)
@@ -354,7 +354,7 @@ def test_bad_input(case):
 
 
 def test_topic_of_another_sensor():
-    """The topic alone says whose readings a message holds."""
+    """The topic determines the sensor of a message."""
     assert PROBES.decode(Message(OTHER, wide(temperature=1), NOW)).readings == [(11, AT, 1.0)]
 
 
@@ -376,8 +376,8 @@ def test_strange_topics_of_known_sensors(topic):
     assert found.decode(Message(topic, wide(temperature=1), NOW)).readings == [(1, AT, 1.0)]
 
 
-def test_defects_are_held_back():
-    """A defect of ours costs neither the stream nor the message: it is held back with what went wrong."""
+def test_defects_are_quarantined():
+    """A defect in our code quarantines the message with the error, and the stream continues."""
     found = Decoder(probes(), IDS)
     found._by_topic[TOPIC] = lambda message: message.no_such_member
     with pytest.raises(UndecodableError) as caught:
@@ -386,8 +386,8 @@ def test_defects_are_held_back():
     assert "AttributeError" in caught.value.rejection.detail
 
 
-def test_shown_is_short():
-    """What a message shows of a bad value is short and plain, whatever the value is."""
+def test_quoted_is_short():
+    """A quoted value is short and printable, whatever the value is."""
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
@@ -414,7 +414,7 @@ TREES = st.recursive(
 
 
 def check(payload: bytes) -> None:
-    """Hold what any payload whatever must do."""
+    """Assert the properties that hold for any payload."""
     for found in (PROBES, WIDE_SHARED, EPOCHS):
         try:
             readings, rejections, *_ = found.decode(Message(TOPIC, payload, NOW))
@@ -439,21 +439,21 @@ def check(payload: bytes) -> None:
 @example(b"\xef\xbb\xbf{}")
 @example(b'{"timestamp": "2026-03-01T11:59:30Z", "temperature": -' + b"9" * 5_000 + b"}")
 def test_any_bytes(payload):
-    """No bytes whatever are a defect, an exception of another kind, or a reading that is not finite."""
+    """No bytes cause a defect, another exception, or a reading that is not finite."""
     check(payload)
 
 
 @settings(max_examples=600, deadline=None)
 @given(TREES)
 def test_any_json(document):
-    """No JSON whatever, with NaN and infinities, is a defect or a reading that is not finite or out of bounds."""
+    """No JSON, even with NaN and infinities, causes a defect or a reading that is not finite or out of bounds."""
     check(json.dumps(document).encode())
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(min_size=1, max_size=6), st.integers(0, 100), st.integers(0, 6))
 def test_damaged_json(noise, place, length):
-    """A good message damaged anywhere is no defect."""
+    """A good message that is damaged at any position causes no defect."""
     payload = wide(temperature=21.5, humidity=50)
     check(payload[:place] + noise + payload[place + length :])
 
@@ -461,19 +461,19 @@ def test_damaged_json(noise, place, length):
 @settings(max_examples=300, deadline=None)
 @given(st.integers(-(2**80), 2**80))
 def test_integers_are_exact_or_refused(number):
-    """An integer becomes the double that equals it, or none; whether it is read by one parser or the other."""
+    """An integer becomes the double that equals it or is refused, with either parser."""
     decoded = decode(PROBES, wide(temperature=number))
     assert [value for _, _, value in decoded.readings] == ([number] if float(number) == number else [])
 
 
 @pytest.mark.parametrize("payload", [b"[1, 2.5, true, null]", b'{"a": "\xc3\xa9"}', b"18446744073709551615"])
 def test_both_parsers_agree(payload):
-    """What the fast parser reads, the exact one reads alike."""
+    """The fast parser and the exact one have the same result."""
     assert json_payload.load(payload) == json_payload.load_exactly(payload) == json.loads(payload)
 
 
 def test_a_message_beyond_the_limit_is_not_decoded():
-    """A message larger than the setting allows is quarantined whole, unread."""
+    """A message larger than the setting allows is quarantined without being parsed."""
     found = sensors_file.parse(
         b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
         b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'

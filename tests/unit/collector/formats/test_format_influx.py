@@ -1,4 +1,4 @@
-"""Format influx: line protocol as its documentation has it."""
+"""Format influx: line protocol by its documentation."""
 
 import pytest
 from fix_formats import ARRIVED, holds, read, sent, values
@@ -13,12 +13,12 @@ TIME = 1465839830100400
 
 
 def lines(text: str, form: InfluxFormat = PLAIN) -> list:
-    """Return what these lines hold."""
+    """Return the measurements in these lines."""
     return read(form, "a", text.encode())
 
 
 def test_types():
-    """Floats, integers, unsigned integers, booleans in all spellings and texts are values, at the line's time."""
+    """Floats, integers, unsigned integers, booleans in all spellings and texts are values, with the line's time."""
     found = lines(
         "m,tag=x f=12.5,g=-1e3,h=.5,i=3i,j=-7i,u=18446744073709551615u,"
         't=T,e=true,c=TRUE,n=f,o=False,s="a b" 1465839830100400200'
@@ -32,7 +32,7 @@ def test_types():
 
 
 def test_without_time():
-    """A line without a time counts from its arrival, which is said by none."""
+    """A line without a time has none; the decoder uses its arrival."""
     assert lines("m f=1")[0].time is None
 
 
@@ -41,7 +41,7 @@ def test_without_time():
     [("ns", "1465839830100400999"), ("us", "1465839830100400"), ("ms", "1465839830100"), ("s", "1465839830")],
 )
 def test_precision(precision, raw):
-    """An option says the unit of times."""
+    """The option precision is the unit of times."""
     expected = {"ms": 1465839830100000, "s": 1465839830000000}.get(precision, TIME)
     assert lines(f"m f=1 {raw}", InfluxFormat(precision=precision))[0].time == expected
 
@@ -54,7 +54,7 @@ def test_device_and_measurement():
 
 
 def test_escapes():
-    """A backslash takes the meaning from comma, space and equals sign, in texts from quotes; elsewhere it is itself."""
+    """A backslash escapes comma, space and equals sign, and quotes in texts; elsewhere it is literal."""
     form = InfluxFormat(device_tag="t ag", quantity="measurement/field")
     found = lines(r'my\ m\,x,t\ ag=a\=b\ \,c fi\ e\=l\,d="say \"hi\" \\ C:\temp, x=1",p\q=2', form)
     assert sent(found) == [
@@ -64,7 +64,7 @@ def test_escapes():
 
 
 def test_lines():
-    """Comments, blank lines, spaces before a line and both ends of line are passed over; texts hold line breaks."""
+    """Comments, blank lines, spaces before a line and both line ends are skipped; texts may contain line breaks."""
     found = lines('# a "comment\n\n  m a=1\r\nm s="two\nlines",b=2 \n#end\nm c=3')
     assert values(found) == {"a": 1, "s": "two\nlines", "b": 2, "c": 3}
 
@@ -80,7 +80,7 @@ def test_utf8():
      "m,t=x, f=1", "m =1", "m f=1 5 6", 'm f="x', 'm f="x"y', "m\\ f=1"],
 )  # fmt: skip
 def test_one_bad_line(bad):
-    """A line that can't be read is one problem that shows it; the lines around it are read."""
+    """An unreadable line is one problem that quotes it; the lines around it are read."""
     first, wrong, last = lines(f"m a=1 1\n{bad}\nm b=2 2")
     assert (first.quantity, last.quantity, last.time) == ("a", "b", 0)
     assert wrong.problem.reason is Reason.MALFORMED
@@ -94,26 +94,26 @@ def test_one_bad_line(bad):
      ("\N{FULLWIDTH DIGIT NINE}", Reason.MALFORMED), ("tRUE", Reason.MALFORMED)],
 )  # fmt: skip
 def test_one_bad_field(raw, reason):
-    """A value that is none costs its field, not the line."""
+    """An invalid value affects its field only, not the line."""
     wrong, good = lines(f"m f={raw},g=2 1465839830100400200")
     assert (wrong.quantity, wrong.problem.reason, wrong.time) == ("f", reason, TIME)
     assert (good.quantity, good.value, good.problem) == ("g", 2, None)
 
 
 def test_bad_time():
-    """A time that is none is a problem of the line's values."""
+    """An invalid time is a problem of the line's values."""
     assert [one.problem.reason for one in lines("m f=1,g=2 yesterday")] == [Reason.UNREADABLE_TIME] * 2
 
 
 @pytest.mark.parametrize("payload", [b"", b"\n\n", b"# nothing\n", b"   "])
 def test_no_reading(payload):
-    """Comments alone are no reading."""
+    """A message of comments has no reading."""
     with pytest.raises(NoReadingError):
         read(PLAIN, "a", payload)
 
 
 def test_not_text():
-    """What is no UTF-8 is refused as a whole."""
+    """A payload that is not UTF-8 is refused as a whole."""
     with pytest.raises(UndecodableError):
         read(PLAIN, "a", b"m f=1\n\xff")
 
@@ -124,7 +124,7 @@ def test_not_text():
      'a b="\n' * 10_000, "a b=" + '"' * 50_001, "a " + "b=1," * 12_000],
 )  # fmt: skip
 def test_long_lines(text):
-    """Lines made to be slow to read are read or refused all the same, each part once."""
+    """Lines that are built to be slow to read are read or refused in linear time."""
     assert lines(text)
 
 
@@ -143,5 +143,5 @@ PARTS = st.sampled_from(
     ),
 )
 def test_anything(payload, form):
-    """Whatever comes gives measurements or one of the two errors."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     holds(form, Message("a", payload, ARRIVED), {})

@@ -1,4 +1,4 @@
-"""Format opcua_pubsub: the sample with what it holds written out by hand, and the standard's other encodings."""
+"""Format opcua_pubsub: the sample with its expected content, and the standard's other encodings."""
 
 import gzip
 import math
@@ -25,7 +25,7 @@ def plain(found):
 
 
 def test_sample():
-    """A delta frame yields its good values at their source's times; a status without a value is no reading."""
+    """A delta frame has its good values at their source's times; a status without a value is no reading."""
     found = FORM.reader().read(sample("opcua_pubsub_json_deltaframe", "opc/data"), Topic())
     assert plain(found) == [
         ("1000", "AlternatingBoolean", True, 1_647_608_120_931_309),
@@ -47,7 +47,7 @@ def network(payload, **members):
 
 
 def test_batch():
-    """Several network messages may come in one list, each with several data sets."""
+    """A list may have several network messages, each with several data sets."""
     one = network({"a": {"Value": 1, "SourceTimestamp": TIME}})
     one["Messages"] += network({"b": {"Value": 2}}, DataSetWriterName="line")["Messages"]
     assert plain(read(FORM, "t", [one, network({"c": 3})])) == [
@@ -69,13 +69,13 @@ ENVELOPES = [
 
 @pytest.mark.parametrize(("payload", "device"), ENVELOPES)
 def test_envelopes(payload, device):
-    """Network header, data set header and DataValue may each be left out."""
+    """Network header, data set header and DataValue are each optional."""
     assert plain(read(FORM, "t", payload)) == [(device, "a", 1, None)]
 
 
 @pytest.mark.parametrize(("device", "expected"), [("writer", "7"), ("publisher", "plc"), (None, "")])
 def test_device(device, expected):
-    """The option device chooses what names the sensor."""
+    """The option device chooses the member that names the sensor."""
     assert [one.device for one in read(OpcuaPubsubFormat(device=device), "t", network({"a": 1}))] == [expected]
 
 
@@ -90,7 +90,7 @@ TIMES = [
 
 @pytest.mark.parametrize(("members", "time"), TIMES)
 def test_time(members, time):
-    """The source's time counts, else the server's, else the data set's; the standard's null time is none."""
+    """The source's time is used, else the server's, else the data set's; the standard's null time is no time."""
     (found,) = read(FORM, "t", network({"a": {"Value": 1, **members}}, Timestamp="2026-07-01T10:00:00Z"))
     assert (found.time, found.problem) == (time, None)
 
@@ -99,7 +99,7 @@ def test_time(members, time):
     ("time", "reason"), [("2026-07-01T10:00:00", Reason.TIME_WITHOUT_ZONE), (5, Reason.UNREADABLE_TIME)]
 )
 def test_unusable_time(time, reason):
-    """A time that names no instant holds its value back, not those beside it."""
+    """An invalid time is a problem of its value; the other values are read."""
     bad, good = read(FORM, "t", network({"a": {"Value": 1, "SourceTimestamp": time}, "b": {"Value": 2}}))
     assert bad.problem.reason is reason
     assert good.problem is None
@@ -126,7 +126,7 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "detail"), STATUSES)
 @pytest.mark.parametrize("member", ["StatusCode", "Status"])
 def test_quality(member, status, detail):
-    """A value whose source calls it bad or uncertain is held back, and says which status it had."""
+    """A value with bad or uncertain status is rejected, and the detail names the status."""
     (found,) = read(FORM, "t", network({"a": {"Value": 1, member: status}}))
     if detail is None:
         assert found.problem is None
@@ -136,7 +136,7 @@ def test_quality(member, status, detail):
 
 
 def test_uncertain():
-    """With uncertain: keep uncertain values are readings, bad ones still are not."""
+    """With uncertain: keep, uncertain values are readings; bad ones are not."""
     form = OpcuaPubsubFormat(uncertain="keep")
     payload = network({"a": {"Value": 1, "StatusCode": UNCERTAIN}, "b": {"Value": 2, "StatusCode": BAD}})
     assert [one.problem is None for one in read(form, "t", payload)] == [True, False]
@@ -160,12 +160,12 @@ FIELDS = [
 
 @pytest.mark.parametrize(("field", "expected"), FIELDS)
 def test_fields(field, expected):
-    """64-bit integers come as text, variants with their type, arrays and structures as several quantities."""
+    """64-bit integers are text, variants have a type, arrays and structures are several quantities."""
     assert values(read(FORM, "t", network({"a": field}))) == expected
 
 
 def test_not_finite():
-    """NaN and the infinities come as text and are numbers that no reading can be made of."""
+    """NaN and the infinities are text in the message and become numbers that the rule rejects."""
     found = values(read(FORM, "t", network({"a": {"Value": "NaN"}, "b": {"Value": "-Infinity"}})))
     assert math.isnan(found["a"])
     assert found["b"] == -math.inf
@@ -179,7 +179,7 @@ SAMPLE = {
 
 
 def test_samples_mode():
-    """OPC Publisher's mode Samples: one node a message; its display name, else its node id, is the quantity."""
+    """Mode Samples of OPC Publisher: one node per message; its display name, else its node id, is the quantity."""
     more = {"DisplayName": "StepUp", "ExtensionFields": {"PublisherId": "plc", "DataSetWriterId": "1000"}}
     assert plain(read(FORM, "t", [SAMPLE, {**SAMPLE, **more}])) == [
         ("", "nsu=http://microsoft.com/Opc/OpcPlc/;s=StepUp", 21713, AT),
@@ -206,7 +206,7 @@ SILENT = [
 
 @pytest.mark.parametrize("payload", SILENT)
 def test_no_reading(payload):
-    """Metadata, signs of life, events and statuses in place of values hold no reading, and are no mistake."""
+    """Metadata, keep-alive messages, events and statuses without values have no reading and are no error."""
     with pytest.raises(NoReadingError):
         read(FORM, "t", payload)
 
@@ -215,20 +215,20 @@ def test_no_reading(payload):
     "payload", [b"5", b'{"Messages":5}', b'{"Messages":[5]}', b'{"DataSetWriterId":1,"Payload":[1]}', b"{", b"\x00\xff"]
 )
 def test_malformed(payload):
-    """What is no message of PubSub is held back as a whole."""
+    """A message that is not PubSub is malformed as a whole."""
     with pytest.raises(UndecodableError):
         read(FORM, "t", payload)
 
 
 def test_compressed():
-    """A compressed message says what to change."""
+    """A compressed message is rejected with the setting to change."""
     with pytest.raises(UndecodableError, match="plain JSON"):
         read(FORM, "t", gzip.compress(b"{}"))
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     members = ["Messages", "MessageType", "Payload", "DataSetWriterId", "PublisherId", "Timestamp", "NodeId", "Value"]
     members += ["StatusCode", "Code", "Symbol", "SourceTimestamp", "UaType", "Type", "Body", "ExtensionFields"]
     message = data.draw(messages(members, ["t"], ["opcua_pubsub_json_deltaframe"]))

@@ -1,4 +1,4 @@
-"""Format senml: the examples of RFC 8428 with what they hold written out by hand, and the rest of the RFC."""
+"""Format senml: the examples of RFC 8428 with their expected content, and the rest of the RFC."""
 
 import pytest
 from fix_formats import ARRIVED, holds, messages, names_of, read, sample, sent, values
@@ -26,19 +26,19 @@ UNITS = [
 
 
 def records(*found: dict) -> list:
-    """Return what a pack of these records holds."""
+    """Return the measurements in a pack of these records."""
     return read(PLAIN, "a", list(found))
 
 
 def test_single_datapoint():
-    """A device URN alone is the device; a quantity without a name is called by its unit."""
+    """A device URN is the device; a quantity without a name is named by its unit."""
     found = PLAIN.reader().read(sample("senml_rfc8428_ex1", "a"), Topic())
     assert sent(found) == [(OW, "Cel", 23.1, "Cel")]
     assert found[0].time is None
 
 
 def test_base_name_time_and_unit():
-    """Names, units and times are those of the record with those of the base, which a record's own unit overrides."""
+    """Names, units and times combine record and base; a record's unit overrides the base unit."""
     found = PLAIN.reader().read(sample("senml_rfc8428_ex3", "a"), Topic())
     device = "urn:dev:ow:10e2073a0108006"
     assert sent(found) == [
@@ -57,7 +57,7 @@ def test_base_name_time_and_unit():
 
 
 def test_several_quantities_of_one_name():
-    """What only units tell apart is called by them: humidity, longitude, latitude, battery."""
+    """Records without names are named by their units: humidity, longitude, latitude, battery."""
     found = PLAIN.reader().read(sample("senml_rfc8428_ex5", "a"), Topic())
     begun = 1320067464
     assert [(one.quantity, one.value, one.unit, one.time // SECOND - begun) for one in found] == [
@@ -71,7 +71,7 @@ def test_several_quantities_of_one_name():
 
 
 def test_data_types():
-    """Numbers, texts and booleans are values; base64 data is none."""
+    """Numbers, texts and booleans are values; base64 data is not."""
     found = PLAIN.reader().read(sample("senml_rfc8428_ex7", "a"), Topic())
     assert sent(found) == [(OW, "temp", 23.1, "Cel"), (OW, "label", "Machine Room", None), (OW, "open", False, None)]
 
@@ -91,19 +91,19 @@ def test_data_types():
     ],
 )
 def test_names(base, name, device, quantity):
-    """Base name and name are device and quantity; of a whole name the last part is the quantity."""
+    """Base name and name are device and quantity; the last part of a single name is the quantity."""
     record = {"v": 1, "u": "V"} | ({} if base is None else {"bn": base}) | ({} if name is None else {"n": name})
     assert sent(records(record)) == [(device, quantity, 1, "V")]
 
 
 def test_separator():
-    """An option says where whole names are split."""
+    """The option separator splits whole names."""
     form = SenmlFormat(separator="_")
     assert sent(read(form, "a", [{"bn": "hall:b1", "n": "_temp_2", "v": 1}])) == [("hall:b1_temp", "2", 1, None)]
 
 
 def test_base_value_and_sum():
-    """Base value and base sum are added; a sum is a quantity of its own, in the unit times seconds."""
+    """Base value and base sum are added; a sum is a separate quantity, in the unit times seconds."""
     found = records(
         {"bn": "d:", "n": "p", "bu": "W", "bv": 20, "v": 3, "bs": 100, "s": 7.5},
         {"n": "q", "s": 1},
@@ -127,18 +127,18 @@ def test_base_value_and_sum():
     ],
 )
 def test_times(base, time, expected):
-    """Below 2^28 seconds a time counts from now, the sum with its base deciding; 0 is now."""
+    """Times below 2^28 seconds, after adding the base, are relative to now; 0 is now."""
     assert records({"n": "x", "v": 1, "bt": base, "t": time})[0].time == expected
 
 
 def test_retained():
-    """A relative time says nothing in a message that the broker kept."""
+    """A relative time is unknown in a retained message."""
     message = Message("a", b'[{"n":"x","v":1,"t":-5},{"n":"y","v":1,"t":1276020076}]', ARRIVED, retained=True)
     assert [one.time for one in PLAIN.reader().read(message, Topic())] == [None, 1276020076 * SECOND]
 
 
 def test_later_bases_replace_earlier_ones():
-    """A base holds until another takes its place."""
+    """A base applies until another one replaces it."""
     found = records(
         {"bn": "a:", "bu": "V", "n": "x", "v": 1}, {"bn": "b:", "n": "x", "v": 2}, {"bu": "A", "n": "x", "v": 3}
     )
@@ -146,7 +146,7 @@ def test_later_bases_replace_earlier_ones():
 
 
 def test_a_record_without_its_list():
-    """A lone object is taken as the only record."""
+    """A single object is read as the only record."""
     assert values(read(PLAIN, "a", {"n": "x", "v": 1})) == {"x": 1}
 
 
@@ -164,20 +164,20 @@ def test_a_record_without_its_list():
     ],
 )
 def test_not_to_be_read(pack):
-    """Labels that must be understood, versions to come and what is no pack at all refuse the whole."""
+    """Labels that must be understood, later versions and other documents than packs are refused as a whole."""
     with pytest.raises(UndecodableError) as caught:
         read(PLAIN, "a", pack)
     assert caught.value.rejection.reason is Reason.MALFORMED
 
 
 def test_unknown_labels():
-    """Other labels are passed over."""
+    """Unknown labels are ignored."""
     assert values(records({"n": "x", "v": 1, "foo": 3, "ut": 60, "bver": 5})) == {"x": 1}
 
 
 @pytest.mark.parametrize("pack", [[], [{}], [{"bn": "d:", "bt": 1276020076}], [{"n": "x", "vd": "aGk"}], b""])
 def test_no_reading(pack):
-    """Base fields or data alone are no reading."""
+    """Base fields or data alone have no reading."""
     with pytest.raises(NoReadingError):
         read(PLAIN, "a", pack)
 
@@ -206,7 +206,7 @@ def test_no_reading(pack):
     ],
 )
 def test_one_bad_record(record, reason):
-    """A record that can't be used costs itself, not the pack."""
+    """An invalid record affects itself only, not the pack."""
     bad, good = read(PLAIN, "a", [record, {"bn": "d:", "bt": 0, "bv": 0, "n": "y", "v": 2}])
     assert bad.problem.reason is reason
     assert (good.quantity, good.value, good.problem) == ("y", 2, None)
@@ -214,7 +214,7 @@ def test_one_bad_record(record, reason):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_units(unit):
-    """Each unit of the registry has a UCUM code."""
+    """Each unit of the registry of SenML has a UCUM code."""
     assert units.check(UCUM.get(unit, unit))
 
 
@@ -224,5 +224,5 @@ SAMPLES = [f"senml_rfc8428_ex{number}" for number in (1, 3, 5, 7)]
 
 @given(message=messages(MEMBERS, ["a", "senml"], SAMPLES), names=names_of("a"), data=st.data())
 def test_anything(message, names, data):
-    """Whatever comes gives measurements or one of the two errors."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     holds(SenmlFormat(separator=data.draw(st.sampled_from([None, ":", "_"]))), message, names)

@@ -1,4 +1,4 @@
-"""Format shelly: the samples with what they hold written out by hand, and the rest of the family."""
+"""Format shelly: the samples with their expected content, and other messages of the family."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent, values
@@ -33,21 +33,21 @@ STATUS = {
 
 @pytest.mark.parametrize("name", STATUS)
 def test_status(name):
-    """A component's status names its quantities by the component of its topic, and says no time of its own."""
+    """A component's status names its quantities by the component in its topic, and has no time."""
     found = BOTH.reader().read(sample(name), Topic())
     assert sent(found) == STATUS[name]
     assert {(one.time, one.problem) for one in found} == {(None, None)}
 
 
 def test_partial():
-    """A notification yields only what changed, with its time; the same quantity as in the component's status."""
+    """A notification has only the changed members, with its time, and the quantities of the component's status."""
     found = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), Topic())
     assert sent(found) == [("", "switch:0/id", 0, None), ("", "switch:0/voltage", 232.7, None)]
     assert {one.time for one in found} == {1_661_517_385_440_000}
 
 
 def test_full_status():
-    """A full notification yields every component; empty ones nothing."""
+    """A full notification has every component; empty ones have no reading."""
     found = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), Topic())
     assert {one.time for one in found} == {1_736_604_018_380_000}
     assert values(found) == {
@@ -85,20 +85,20 @@ def test_full_status():
 
 
 def test_empty_status():
-    """A component without anything to say holds no reading, and is no mistake."""
+    """A component without values has no reading and is no error."""
     with pytest.raises(NoReadingError):
         BOTH.reader().read(sample("shelly_ht_status_ble_empty"), Topic())
 
 
 def test_generation_1_value():
-    """A bare value of generation 1 is the quantity its topic names below the device."""
+    """A bare value of generation 1 is the quantity that its topic names below the device."""
     message = sample("shelly_gen1_em3_voltage")
     found = BOTH.reader().read(message, Topic({"sensor": "shellyem3", "#": "emeter/0/voltage"}))
     assert sent(found) == [("", "emeter/0/voltage", 230.35, None)]
 
 
 def test_generation_1_info():
-    """The info of a device whose clock was never set yields its values, timed by their arrival."""
+    """The info of a device whose clock was never set has the time of arrival."""
     found = BOTH.reader().read(sample("shelly_gen1_info"), Topic())
     assert {(one.time, one.problem) for one in found} == {(None, None)}
     held = values(found)
@@ -110,13 +110,13 @@ def test_generation_1_info():
 
 
 def test_generation_1_info_time():
-    """Once its clock is set, the info's unixtime is the time of the readings."""
+    """Once the clock is set, the info's unixtime is the time of the readings."""
     (found,) = read(BOTH, "shellies/a/info", {"unixtime": 1_782_900_000, "uptime": 5})
     assert (found.quantity, found.time) == ("uptime", 1_782_900_000_000_000)
 
 
 def test_invalid_meter():
-    """What a meter marks as not valid is no reading, and moves no other meter's index."""
+    """A meter that is marked as not valid has no reading, and the other meters keep their index."""
     payload = {
         "meters": [{"power": 5.0, "is_valid": False}, {"power": 6.0, "is_valid": True}],
         "tmp": {"tC": 0.0, "tF": 32.0, "is_valid": False},
@@ -139,12 +139,12 @@ GENERATION_1 = [
 
 @pytest.mark.parametrize(("below", "payload", "expected"), GENERATION_1)
 def test_generation_1(below, payload, expected):
-    """Generation 1's topics name the quantity, whether their payload is bare or an object."""
+    """Topics of generation 1 name the quantity, with a bare payload or an object."""
     assert values(read(BOTH, f"shellies/a/{below}", payload, {"sensor": "a", "#": below})) == expected
 
 
 def test_null():
-    """Members a device can't measure now are null: they are left out, also whole components."""
+    """Members that a device can't measure are null and are skipped, also whole components."""
     payload = {
         "method": "NotifyStatus",
         "params": {"ts": None, "switch:0": None, "temperature:0": {"tC": None, "id": 0}},
@@ -154,19 +154,19 @@ def test_null():
 
 
 def test_clock_not_set():
-    """A device that has not heard the time yet counts from its start: the arrival counts."""
+    """A device whose clock is not set counts from its start: the time of arrival is used."""
     (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": 12.5, "wifi": {"rssi": -60}}})
     assert (found.time, found.problem) == (None, None)
 
 
 def test_unreadable_time():
-    """A time that is none holds the readings back."""
+    """An invalid time is a problem of the readings."""
     (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": "now", "wifi": {"rssi": -60}}})
     assert found.problem is not None
 
 
 def test_only():
-    """With the option only the same change that comes on two topics is read from one."""
+    """With the option only, a change that is published on two topics is read from one."""
     rpc, status = sample("shelly_gen2_notifystatus_partial"), sample("shelly_gen2_status_switch0")
     with pytest.raises(NoReadingError):
         ShellyFormat(only="rpc").reader().read(status, Topic())
@@ -197,7 +197,7 @@ SILENT = [
 
 @pytest.mark.parametrize(("topic", "payload"), SILENT)
 def test_no_reading(topic, payload):
-    """Presence, commands, their replies and button events hold no reading, and are no mistake."""
+    """Presence, commands, their replies and button events have no reading and are no error."""
     with pytest.raises(NoReadingError):
         read(BOTH, topic, payload)
 
@@ -213,14 +213,14 @@ def test_no_reading(topic, payload):
     ],
 )
 def test_malformed(topic, payload):
-    """What is not shaped as Shelly's messages are is held back."""
+    """A message without the structure of Shelly's messages is malformed."""
     with pytest.raises(UndecodableError):
         read(BOTH, topic, payload)
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     members = ["method", "params", "ts", "switch:0", "unixtime", "meters", "is_valid", "tC"]
     levels = ["shellies", "a", "events", "rpc", "status", "switch:0", "info", "relay"]
     samples = [*STATUS, "shelly_gen2_notifyfullstatus", "shelly_gen1_info"]

@@ -1,4 +1,4 @@
-"""Format sparkplug: samples on the wire with what they hold written out by hand, births and aliases."""
+"""Format sparkplug: encoded samples with their expected content, births and aliases."""
 
 import gzip
 import struct
@@ -32,7 +32,7 @@ from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 
 def test_sample_ndata():
-    """A metric that says its name and type needs no birth; a Float has the digits that 32 bits hold."""
+    """A metric with a name and a type needs no birth; a Float has the precision of 32 bits."""
     found = read(*sparkplug_sample("ndata"))
     expected = struct.unpack("<f", struct.pack("<f", 12.3))[0]
     assert sent(found) == [("Sparkplug B Devices/Raspberry Pi", "Supply Voltage", expected, None)]
@@ -49,13 +49,13 @@ def test_sample_dbirth():
 
 
 def test_sample_ddeath():
-    """A death carries no reading."""
+    """A death has no reading."""
     with pytest.raises(NoReadingError):
         read(*sparkplug_sample("ddeath"))
 
 
 def test_births():
-    """Births are readings of node and device, with units; what takes commands and bdSeq are none, nor is null."""
+    """Births have readings of node and device, with units; commands, bdSeq and null have none."""
     plant = Plant()
     assert sent(plant.send("NBIRTH", BORN, 0)) == [(NODE, "Load", -3, "%")]
     assert sent(plant.send("DBIRTH", DEVICE_BORN, 1)) == [
@@ -66,7 +66,7 @@ def test_births():
 
 
 def test_data_by_alias():
-    """An alias stands for the name, type and unit of the birth; 0 is an alias as any other."""
+    """An alias refers to the name, type and unit in the birth; 0 is a valid alias."""
     plant = Plant().born()
     found = plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 2.5, "timestamp": AT + 5},
                                  {"alias": 8, "field": "int_value", "value": -5}], 2)  # fmt: skip
@@ -77,13 +77,13 @@ def test_data_by_alias():
 
 
 def test_data_by_name_without_type():
-    """A name alone has the type of its birth."""
+    """A metric with a name alone has the type of its birth."""
     found = Plant().born().send("DDATA", [{"name": "Level", "field": "int_value", "value": -5}], 2)
     assert values(found) == {"Level": -5}
 
 
 def test_a_later_birth_replaces_aliases():
-    """After another birth an alias means what that says."""
+    """After another birth the aliases are those of that birth."""
     plant = Plant().born()
     plant.send("NBIRTH", BORN, 0)
     plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Double", "value": 1.0}], 1)
@@ -115,7 +115,7 @@ def test_a_later_birth_replaces_aliases():
     ],
 )
 def test_types(datatype, field, raw, value):
-    """Signed integers are two's complement in unsigned fields, of their own width or the field's."""
+    """Signed integers are two's complement in unsigned fields, in the width of the type or the field."""
     (found,) = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw}])
     assert (found.value, type(found.value), found.problem) == (value, type(value), None)
 
@@ -127,7 +127,7 @@ def test_types(datatype, field, raw, value):
      ("UInt8", "double_value", 1.0)],
 )  # fmt: skip
 def test_wrong_types(datatype, field, raw):
-    """A value that its type can't have is a problem of that metric."""
+    """A value that its type does not allow is a problem of that metric."""
     wrong, good = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw},
                                          {"name": "y", "dataType": "Double", "value": 1.0}])  # fmt: skip
     assert (wrong.quantity, wrong.problem.reason) == ("x", Reason.WRONG_TYPE)
@@ -164,7 +164,7 @@ METRICS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(METRICS, METRICS, st.booleans())
 def test_plain_metrics(born, data, by_alias):
-    """A metric without properties is read, by a shorter way, as one with a property that says nothing to us."""
+    """A metric without properties is read by the fast path with the same result."""
     if by_alias:
         data = [{name: one[name] for name in one if name != "name"} for one in data]
     outcomes = []
@@ -182,7 +182,7 @@ def test_plain_metrics(born, data, by_alias):
 
 
 def test_left_out():
-    """Bytes, data sets, templates, nulls and metrics without a value are no readings."""
+    """Bytes, data sets, templates, nulls and metrics without a value have no reading."""
     metrics = [
         {"name": "a", "dataType": "Bytes", "value": b"x"},
         {"name": "b", "dataType": "DataSet", "value": b""},
@@ -196,7 +196,7 @@ def test_left_out():
 
 @pytest.mark.parametrize("quality", [0, 500])
 def test_quality(quality):
-    """A value whose quality its sender calls bad or stale is held back; so is none of good quality."""
+    """A value of bad or stale quality is rejected; one of good quality is not."""
     metrics = [{"name": name, "dataType": "Int8", "value": 1, "properties": {"Quality": code}}
                for name, code in (("x", quality), ("y", 192))]  # fmt: skip
     wrong, good = Plant().send("NDATA", metrics)
@@ -204,7 +204,7 @@ def test_quality(quality):
 
 
 def test_historical():
-    """What a node kept while it was offline is read at its own times."""
+    """Values that a node stored while it was offline have their own times."""
     plant = Plant().born()
     metrics = [
         {"alias": 7, "field": "float_value", "value": float(n), "timestamp": AT - n, "is_historical": True}
@@ -217,14 +217,14 @@ def test_historical():
 
 
 def test_without_any_time():
-    """Without a time, in metric or payload, the arrival counts."""
+    """Without a time in metric or payload, the time of arrival is used."""
     raw = encode({"metrics": [{"name": "x", "dataType": "Int8", "value": 1}]})
     assert read(ADDRESS.format("NDATA"), raw)[0].time is None
 
 
 @pytest.mark.parametrize("field", ["int_value", "long_value"])
 def test_integers_of_unknown_type(field):
-    """A named integer without a type, which may be negative or not, waits for its birth; other values don't."""
+    """A named integer without a type, which may be signed, needs its birth; other values don't."""
     plant = Plant()
     with pytest.raises(UndecodableError):
         plant.send("NDATA", [{"name": "x", "field": field, "value": 1}])
@@ -232,7 +232,7 @@ def test_integers_of_unknown_type(field):
 
 
 def test_an_alias_the_birth_lacks():
-    """One metric that no birth has is held back, the others are read, and a rebirth is asked for."""
+    """A metric that no birth defines is rejected, the others are read, and a rebirth is requested."""
     plant = Plant().born()
     wrong, good = plant.send("DDATA", [{"alias": 99, "field": "float_value", "value": 1.0},
                                        {"alias": 7, "field": "float_value", "value": 2.0}], 2)  # fmt: skip
@@ -242,7 +242,7 @@ def test_an_alias_the_birth_lacks():
 
 
 def test_a_bridge_in_front():
-    """A namespace below another level is Sparkplug's too, and requests go the same way back."""
+    """A namespace below other levels is accepted, and requests use the same levels."""
     plant = Plant()
     raw = encode({"metrics": [{"alias": 1, "field": "float_value", "value": 1.0}]})
     with pytest.raises(UndecodableError):
@@ -251,7 +251,7 @@ def test_a_bridge_in_front():
 
 
 def test_compressed():
-    """A payload within a payload, packed by deflate or gzip, is unpacked."""
+    """A payload inside a payload, compressed by deflate or gzip, is decompressed."""
     inner = encode({"metrics": [{"name": "x", "dataType": "Int8", "value": -1}]})
     for pack in (zlib.compress, gzip.compress):
         assert values(read(ADDRESS.format("NDATA"), encode({"uuid": "SPBV1.0_COMPRESSED", "body": pack(inner)}))) == {
@@ -260,7 +260,7 @@ def test_compressed():
 
 
 def test_too_large():
-    """Neither a payload that unpacks to hundreds of megabytes nor a birth of countless metrics fills the memory."""
+    """Neither a payload that decompresses to hundreds of megabytes nor a birth of many metrics fills the memory."""
     for topic, payload in (
         ("NDATA", encode({"uuid": "SPBV1.0_COMPRESSED", "body": zlib.compress(b"\x12\x00" * 50_000_000)})),
         ("NBIRTH", b"\x12\x00" * 20_001),
@@ -272,7 +272,7 @@ def test_too_large():
 
 @pytest.mark.parametrize("verb", ["NCMD", "DCMD"])
 def test_commands(verb):
-    """Commands carry no reading, and have no say in the session."""
+    """Commands have no reading and no effect on the session."""
     plant = Plant().born()
     plant.ignores(verb, [{"name": "x", "dataType": "Int8", "value": 1}])
     assert plant.asked() == 0
@@ -284,20 +284,20 @@ def test_commands(verb):
      "spBv1.0/STATE", "xspBv1.0/g/NDATA/n", "spAv1.0/g/NDATA/n"],
 )  # fmt: skip
 def test_other_topics(topic):
-    """What is no topic of Sparkplug B is refused."""
+    """A topic that is not one of Sparkplug B is refused."""
     with pytest.raises(UndecodableError):
         read(topic, b"")
 
 
 def test_not_protobuf():
-    """JSON, as the specification prints it, is not what goes over the wire."""
+    """JSON, in which the specification prints examples, is refused: payloads are protobuf."""
     with pytest.raises(UndecodableError) as caught:
         read(ADDRESS.format("NDATA"), b'{"timestamp": 1486144502122}')
     assert caught.value.rejection.reason is Reason.MALFORMED
 
 
-def test_names_that_are_no_text():
-    """A name or a text that is no UTF-8 costs its metric."""
+def test_names_that_are_not_utf8():
+    """A name or a text that is not UTF-8 affects its metric only."""
     raw = encode(
         {
             "metrics": [
@@ -311,7 +311,7 @@ def test_names_that_are_no_text():
 
 
 def test_units():
-    """The units that spellings stand for are UCUM codes."""
+    """The units of all spellings are UCUM codes."""
     for code in wire._UCUM.values():
         assert units.check(code)
 
@@ -342,7 +342,7 @@ MESSAGES = st.builds(
 
 @given(found=st.lists(MESSAGES, max_size=8), names=names_of("a"))
 def test_anything(found, names):
-    """Whatever comes, in whatever order, gives measurements or one of the two errors."""
+    """For any messages in any order the reader returns measurements or raises one of the two errors of its contract."""
     reader = SparkplugFormat().reader()
     for message in found:
         holds(SimpleNamespace(reader=lambda: reader), message, names)

@@ -1,4 +1,4 @@
-"""Format tasmota: the samples with what they hold written out by hand, and the rest of the family."""
+"""Format tasmota: the samples with their expected content, and other messages of the family."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent, values
@@ -68,13 +68,13 @@ SAMPLES = {
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples(name):
-    """Each sample yields what its device measured, with the units the message itself gives."""
+    """Each sample has the values of its device, with the units in the message."""
     message = sample(name, "stat/bmp/STATUS8")
     assert sent(PLAIN.reader().read(message, Topic())) == SAMPLES[name]
 
 
 def test_custom_full_topic():
-    """The prefix may stand anywhere in the topic: a teleinfo meter's counters, texts and chip temperature."""
+    """The prefix may be anywhere in the topic: a teleinfo meter's counters, texts and chip temperature."""
     found = PLAIN.reader().read(sample("tasmota_teleinfo_custom_fulltopic"), Topic())
     assert {
         name: value for name, value in values(found).items() if name in ("ENERGY/Total", "TIC/HCHP", "TIC/PTEC")
@@ -106,13 +106,13 @@ TIMES = [
 
 @pytest.mark.parametrize(("form", "members", "time"), TIMES)
 def test_time(form, members, time):
-    """Time counts with its offset, with Epoch beside it, or in the option's zone; a clock never set says nothing."""
+    """Time is used with its offset, with Epoch, or in the option's zone; a clock that was never set is ignored."""
     (found,) = read(form, "tele/a/SENSOR", {**members, "ANALOG": {"A0": 1}})
     assert (found.time, found.problem) == (time, None)
 
 
 def test_unreadable_time():
-    """Where Time should count and can't be read, its readings are held back, not dated."""
+    """An unreadable Time is a problem of the readings where it should be used."""
     (found,) = read(BERLIN, "tele/a/SENSOR", {"Time": "noon", "ANALOG": {"A0": 1}})
     assert found.time is None
     assert found.problem.reason is Reason.UNREADABLE_TIME
@@ -135,24 +135,24 @@ UNITS = [
 
 @pytest.mark.parametrize(("payload", "expected"), UNITS)
 def test_units(payload, expected):
-    """The message's units go to the quantities they are for, as UCUM codes, or as they are where none is known."""
+    """The message's units apply to their quantities, as UCUM codes, or as they are where none is known."""
     assert {one.unit for one in read(PLAIN, "tele/a/SENSOR", payload)} == expected
 
 
 def test_unit_codes():
-    """The codes units are turned into are UCUM's."""
+    """The codes of all units are UCUM's."""
     assert [units.check(code) for codes in tasmota._UNITS.values() for code in codes.values()]
 
 
 def test_phases():
-    """Meters with several phases send arrays: one quantity a phase."""
+    """Meters with several phases send arrays: one quantity per phase."""
     payload = {"ENERGY": {"Total": 3.1, "Power": [10, 20, 30]}}
     expected = {"ENERGY/Total": 3.1, "ENERGY/Power/0": 10, "ENERGY/Power/1": 20, "ENERGY/Power/2": 30}
     assert values(read(PLAIN, "tele/a/SENSOR", payload)) == expected
 
 
 def test_several_sensors():
-    """All sensors of one device come in one message, each under its own name."""
+    """One message has all sensors of a device, each under its name."""
     payload = {"DS18B20-1": {"Id": "00000566CC39", "Temperature": 13.3}, "DS18B20-2": {"Temperature": 1.2}, "A": None}
     expected = {"DS18B20-1/Id": "00000566CC39", "DS18B20-1/Temperature": 13.3, "DS18B20-2/Temperature": 1.2}
     assert values(read(PLAIN, "tele/a/SENSOR", payload)) == expected
@@ -176,7 +176,7 @@ RELAYS = [
 
 @pytest.mark.parametrize(("topic", "payload", "expected"), RELAYS)
 def test_states(topic, payload, expected):
-    """Relays and switches are states as text, whichever way they are told."""
+    """Relays and switches are states as text, in every kind of message."""
     assert values(read(PLAIN, topic, payload)) == expected
 
 
@@ -195,18 +195,18 @@ ZIGBEE = [
 
 @pytest.mark.parametrize(("kind", "payload", "device"), ZIGBEE)
 def test_zigbee(kind, payload, device):
-    """Behind a bridge the device is its friendly name, else its short address, whatever options are set."""
+    """Behind a bridge the device is its friendly name, else its short address, with any options."""
     assert sent(read(PLAIN, f"tele/bridge/{kind}", payload)) == [(device, "Temperature", 26.3, None)]
 
 
 def test_zigbee_time():
-    """With SetOption144 the message of a bridge says its time like any other."""
+    """With SetOption144 the message of a bridge has a time."""
     payload = {"Time": "2026-07-01T12:00:00+02:00", "ZbReceived": {"0x2916": {"Temperature": 26.3}}}
     assert [one.time for one in read(PLAIN, "tele/bridge/SENSOR", payload)] == [1_782_900_000_000_000]
 
 
 def test_zigbee_without_prefix():
-    """With SetOption100 devices stand in the message itself, and are still told from the bridge's own sensors."""
+    """With SetOption100 devices are members of the message and are distinguished from the bridge's sensors."""
     payload = {"0x8F20": {"Name": "Kitchen", "Pressure": 1004.04, "PressureUnit": "hPa", "LinkQuality": 88}, "A": 1}
     assert sent(read(PLAIN, "tele/bridge/SENSOR", payload)) == [
         ("Kitchen", "Pressure", 1004.04, "hPa"),
@@ -230,7 +230,7 @@ SILENT = [
 
 @pytest.mark.parametrize(("topic", "payload"), SILENT)
 def test_no_reading(topic, payload):
-    """Presence, start-up, commands, settings and discovery hold no reading, and are no mistake."""
+    """Presence, start-up, commands, settings and discovery have no reading and are no error."""
     with pytest.raises(NoReadingError):
         read(PLAIN, topic, payload)
 
@@ -245,28 +245,28 @@ def test_no_reading(topic, payload):
     ],
 )
 def test_malformed(topic, payload):
-    """What is truncated, no object where one is always sent, or no text is held back as a whole."""
+    """A truncated message, a missing object, or bytes that are not text are malformed as a whole."""
     with pytest.raises(UndecodableError) as caught:
         read(PLAIN, topic, payload)
     assert caught.value.rejection.reason is Reason.MALFORMED
 
 
 def test_not_finite():
-    """A sensor that reports nan costs its own value, not the message."""
+    """A sensor that reports nan affects its value only, not the message."""
     found = values(read(PLAIN, "tele/a/SENSOR", b'{"A":{"Temperature":NaN,"Humidity":4}}'))
     assert found["A/Humidity"] == 4
     assert found["A/Temperature"] != found["A/Temperature"]
 
 
 def test_unknown_zone():
-    """A zone that is none of IANA's is a mistake in the registry."""
+    """A zone that is not in the IANA database is a mistake in the registry."""
     with pytest.raises(ValidationError, match="IANA"):
         TasmotaFormat(timezone="Berlin")
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     members = [
         "Time",
         "Epoch",

@@ -1,4 +1,4 @@
-"""Format things_stack: the samples with what they hold written out by hand, and the rest of The Things Stack."""
+"""Format things_stack: the samples with their expected content, and other messages of The Things Stack."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent, values
@@ -20,7 +20,7 @@ APPLICATION = 1581520546_014773
 
 
 def uplink(**members) -> dict:
-    """Return the vendor's example of an uplink, its comma mended, with other ``members`` in its uplink_message."""
+    """Return the vendor's example of an uplink with its missing comma, and other ``members`` in its uplink_message."""
     return {
         "end_device_ids": {"device_id": "dev1", "application_ids": {"application_id": "app1"}},
         "received_at": "2020-02-12T15:15:46.014773143Z",
@@ -40,27 +40,27 @@ def uplink(**members) -> dict:
 
 
 def test_without_decoded_payload():
-    """An uplink that nothing has decoded carries no reading, whatever its bytes may mean."""
+    """An uplink without a decoded payload has no reading."""
     with pytest.raises(NoReadingError, match="payload formatter"):
         PLAIN.reader().read(sample("ttn_v3_uplink"), Topic())
 
 
 def test_signals_without_decoded_payload():
-    """Its signal strengths are there all the same, where they are asked for; without a time it counts from arrival."""
+    """Its signal strengths are still read with the option radio; without a time it has that of its arrival."""
     found = ThingsStackFormat(radio=True).reader().read(sample("ttn_v3_uplink"), Topic())
     assert sent(found) == [("dev1", "rx_metadata/0/rssi", -35, None), ("dev1", "rx_metadata/0/snr", 5, "dB")]
     assert found[0].time is None
 
 
 def test_printed_without_a_comma():
-    """The vendor's example lacks a comma: it is no JSON, and refused."""
+    """The vendor's example lacks a comma: it is not JSON, and refused."""
     with pytest.raises(UndecodableError) as caught:
         PLAIN.reader().read(sample("ttn_v3_uplink_decoded_invalid_json"), Topic())
     assert caught.value.rejection.reason is Reason.MALFORMED
 
 
 def test_the_example_with_its_comma():
-    """With the comma it is read: two quantities of the device, at the time of the network server."""
+    """With the comma it has two quantities of the device, at the time of the network server."""
     message = sample("ttn_v3_uplink_decoded_invalid_json")
     mended = message.payload.replace(b'}\n    "received_at"', b'},\n    "received_at"')
     found = PLAIN.reader().read(message._replace(payload=mended), Topic())
@@ -70,24 +70,24 @@ def test_the_example_with_its_comma():
 
 @pytest.mark.parametrize(("option", "time"), [("network", NETWORK), ("application", APPLICATION), ("arrival", None)])
 def test_clocks(option, time):
-    """An option says whose clock counts; never a gateway's."""
+    """The option time chooses the clock; gateways' clocks are never used."""
     assert {one.time for one in read(ThingsStackFormat(time=option), UP, uplink())} == {time}
 
 
 def test_clock_of_the_application_server():
-    """Where the network server's time is missing, the application server's counts."""
+    """Where the network server's time is missing, the application server's is used."""
     assert read(PLAIN, UP, uplink(received_at=None))[0].time == APPLICATION
 
 
 def test_nested():
-    """Members of objects and lists are joined by slashes; null is left out; warnings are no readings."""
+    """Members of objects and lists are joined by slashes; null is skipped; warnings are no readings."""
     payload = {"env": {"t": [20.5, 21], "door": "open"}, "ok": False, "none": None}
     found = read(PLAIN, UP, uplink(decoded_payload=payload, decoded_payload_warnings=["old firmware"]))
     assert values(found) == {"env/t/0": 20.5, "env/t/1": 21, "env/door": "open", "ok": False}
 
 
 def test_radio():
-    """Signal strengths come along where asked for; a gateway's missing ones, which may be 0, are not made up."""
+    """Signal strengths are read with the option radio; missing ones, which may be 0, are not invented."""
     found = sent(read(ThingsStackFormat(radio=True), UP, uplink()))
     assert found[2:] == [
         ("dev1", "rx_metadata/0/rssi", -35, None),
@@ -98,7 +98,7 @@ def test_radio():
 
 
 def test_normalized():
-    """The normalized payload has units of its own, and a time for each of its objects."""
+    """The normalized payload has fixed units, and a time for each of its objects."""
     payload = [
         {"time": "2020-02-12T15:10:00Z", "air": {"temperature": 21.5, "location": "indoor"}},
         {"air": {"relativeHumidity": 40}, "battery": 3.3, "other": 1},
@@ -112,7 +112,7 @@ def test_normalized():
 
 
 def test_simulated():
-    """An uplink that the console simulates is read as any other."""
+    """An uplink that the console simulates is read like any other."""
     assert values(read(PLAIN, UP, {**uplink(), "simulated": True})) == {"temperature": 1.0, "luminosity": 0.64}
 
 
@@ -122,26 +122,26 @@ def test_simulated():
      "downlink_queue_invalidated", "location_solved", "service_data", "uplink_normalized"],
 )  # fmt: skip
 def test_other_events(event):
-    """Events other than uplinks carry no reading."""
+    """Events other than uplinks have no reading."""
     with pytest.raises(NoReadingError, match=event):
         read(PLAIN, "v3/app1/devices/dev1/down/ack", {"end_device_ids": {"device_id": "dev1"}, event: {"f_cnt": 1}})
 
 
 def test_downlinks():
-    """What an application sends to a device carries no reading."""
+    """Messages of an application to a device have no reading."""
     with pytest.raises(NoReadingError):
         read(PLAIN, "v3/app1/devices/dev1/down/push", {"downlinks": [{"f_port": 15, "decoded_payload": {"a": 1}}]})
 
 
 @pytest.mark.parametrize("payload", [{}, {"uplink_message": 3}, [], 1, b"x"])
 def test_malformed(payload):
-    """What is none of its events is refused."""
+    """A message that is no event is refused."""
     with pytest.raises(UndecodableError):
         read(PLAIN, UP, payload)
 
 
 def test_bad_time():
-    """A time that can't be read is a problem of each value, not another time."""
+    """An unreadable time is a problem of each value; no other time is used."""
     found = read(PLAIN, UP, uplink(received_at="yesterday"))
     assert [one.problem.reason for one in found] == [Reason.UNREADABLE_TIME] * 2
 
@@ -167,5 +167,5 @@ MEMBERS = ["uplink_message", "end_device_ids", "device_id", "received_at", "deco
     ),
 )
 def test_anything(message, names, form):
-    """Whatever comes gives measurements or one of the two errors."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     holds(form, message, names)

@@ -1,4 +1,4 @@
-"""Format thingsboard: the sample with what it holds written out by hand, and the device API."""
+"""Format thingsboard: the sample with its expected content, and the device API."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample
@@ -20,7 +20,7 @@ def plain(found):
 
 
 def test_sample():
-    """One message of a gateway holds several devices, and several instants of each."""
+    """One message of a gateway has several devices, each with several instants."""
     assert plain(FORM.reader().read(sample("thingsboard_gateway_telemetry"), Topic())) == [
         ("Device A", "temperature", 42, FIRST),
         ("Device A", "humidity", 80, FIRST),
@@ -54,12 +54,12 @@ TELEMETRY = [
 
 @pytest.mark.parametrize(("topic", "payload", "expected"), TELEMETRY)
 def test_telemetry(topic, payload, expected):
-    """Every form of telemetry is understood, and a gateway's told from a device's by topic, else by its shape."""
+    """Every form of telemetry is read; a gateway's is distinguished by topic, else by structure."""
     assert plain(read(FORM, topic, payload)) == expected
 
 
 def test_bad_record():
-    """A record that is none costs itself, not the others of its message."""
+    """An invalid record affects itself only, not the others of its message."""
     payload = {"A": [5, {"ts": 1483228800000, "values": 7}, {"ts": 1483228800000, "values": {"t": 1}}], "B": None}
     found = read(FORM, GATEWAY, payload)
     assert [one.device for one in found if one.problem and one.problem.reason is Reason.MALFORMED] == ["A", "A", "B"]
@@ -68,7 +68,7 @@ def test_bad_record():
 
 @pytest.mark.parametrize("ts", ["2017-01-01T00:00:00Z", True, [1]])
 def test_unreadable_time(ts):
-    """A time that is no number of milliseconds holds its values back, not those beside it."""
+    """A time that is not a number of milliseconds is a problem of its values only."""
     bad, good = read(FORM, DEVICE, [{"ts": ts, "values": {"t": 1}}, {"ts": 1483228800000, "values": {"t": 2}}])
     assert bad.problem.reason is Reason.UNREADABLE_TIME
     assert (good.time, good.problem) == (FIRST, None)
@@ -92,21 +92,21 @@ SILENT = [
 
 @pytest.mark.parametrize(("topic", "payload"), SILENT)
 def test_no_reading(topic, payload):
-    """Attributes, connections, calls and empty telemetry hold no reading, and are no mistake."""
+    """Attributes, connections, calls and empty telemetry have no reading and are no error."""
     with pytest.raises(NoReadingError):
         read(FORM, topic, payload)
 
 
 @pytest.mark.parametrize("payload", [b"{", b"online", b"\xff"])
 def test_malformed(payload):
-    """What is no JSON is held back as a whole."""
+    """A payload that is not JSON is malformed as a whole."""
     with pytest.raises(UndecodableError):
         read(FORM, DEVICE, payload)
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     levels = ["v1", "devices", "me", "gateway", "telemetry", "rpc"]
     message = data.draw(messages(["ts", "values", "A"], levels, ["thingsboard_gateway_telemetry"]))
     holds(FORM, message, data.draw(names_of(message.topic)))

@@ -1,4 +1,4 @@
-"""Format value: the payload is one value, and the topic says of what."""
+"""Format value: the payload is one value, and the topic names its quantity."""
 
 import math
 
@@ -16,7 +16,7 @@ PLAIN = ValueFormat()
 
 
 def through(pattern: str, name: str, form: ValueFormat = PLAIN) -> list[Measurement]:
-    """Read a sample that comes on a topic of ``pattern``."""
+    """Read a sample on a topic of ``pattern``."""
     message = sample(name)
     names = Pattern.compile(pattern).match(message.topic)
     assert names is not None
@@ -32,18 +32,18 @@ def value(payload: bytes, form: ValueFormat = PLAIN) -> float | bool | str:
 
 
 def test_esphome():
-    """A binary sensor of ESPHome says ON, which is left to the registry's states."""
+    """A binary sensor of ESPHome sends ON, which the registry's states map to a number."""
     found = through("esphome/{sensor}/binary_sensor/{quantity}/state", "esphome_binary_sensor_state")
     assert found == [Measurement("sunlight", "ON")]
 
 
 def test_esphome_status():
-    """Birth and will are text, of which the registry makes no reading unless it maps it."""
+    """Birth and will are text, which is a reading only if the registry maps it."""
     assert through("{sensor}/{quantity}", "esphome_status") == [Measurement("status", "online")]
 
 
 def test_homie():
-    """A property of Homie is its number; attributes of devices are none."""
+    """A property of Homie is its number; attributes of devices have no reading."""
     found = through("homie/5/{sensor}/{node}/{quantity}", "homie5_property_temperature")
     assert found == [Measurement("temperature", 21.5)]
     with pytest.raises(NoReadingError):
@@ -51,7 +51,7 @@ def test_homie():
 
 
 def test_home_assistant():
-    """A time on a topic of its own is text, quotes or not."""
+    """A time on a separate topic is text, with or without quotes."""
     found = through("homeassistant/{domain}/{sensor}/{quantity}", "ha_statestream_last_updated")
     assert found == [Measurement("last_updated", "2017-10-01T23:20:30.920969+00:00")]
 
@@ -63,7 +63,7 @@ def test_hubitat():
 
 
 def test_shelly_with_channel():
-    """The quantity may be put together from several placeholders."""
+    """The quantity may combine several placeholders."""
     form = ValueFormat(quantity="emeter/{channel}/{quantity}")
     found = through("shellies/shellies/{sensor}/emeter/{channel}/{quantity}", "shelly_gen1_em3_voltage", form)
     assert found == [Measurement("emeter/0/voltage", 230.35)]
@@ -105,7 +105,7 @@ def test_documents_are_no_values():
     ],
 )
 def test_values(payload, expected):
-    """Numbers are numbers, with space and quotes around them or not; true and false are; anything else is text."""
+    """Numbers may have spaces and quotes around them; true and false are booleans; anything else is text."""
     if expected == "":
         with pytest.raises(NoReadingError):
             value(payload)
@@ -116,19 +116,19 @@ def test_values(payload, expected):
 
 @pytest.mark.parametrize("payload", [b"unavailable", b"Unknown", b"none", b"null", b"NULL", b'""', b"  ", b"N/A"])
 def test_words_for_no_value(payload):
-    """What is written where there is no value is no reading."""
+    """Texts for a missing value have no reading."""
     with pytest.raises(NoReadingError):
         value(payload)
 
 
 @pytest.mark.parametrize("payload", [b"nan", b"NaN", b"inf", b"-Infinity", b"1e999"])
 def test_not_finite(payload):
-    """What is no finite number is given on as such: the core holds it back."""
+    """A number that is not finite is passed on as such: the rule rejects it."""
     assert not math.isfinite(value(payload))
 
 
 def test_whole_numbers_keep_their_digits():
-    """A whole number that no double holds is given on whole, so that it is refused and not altered."""
+    """An integer without an exact double is passed on unchanged, so that it is refused rather than altered."""
     assert value(b"9007199254740993") == 9007199254740993
 
 
@@ -146,7 +146,7 @@ def test_whole_numbers_keep_their_digits():
     ],
 )
 def test_unit_suffix(payload, number, unit):
-    """With unit_suffix a number may have its unit behind it, and needs none."""
+    """With unit_suffix a number may be followed by its unit."""
     form = ValueFormat(unit_suffix=True)
     (found,) = read(form, "a/x/t", payload.encode(), {"quantity": "t"})
     assert (found.value, found.unit) == (number, unit)
@@ -155,7 +155,7 @@ def test_unit_suffix(payload, number, unit):
 
 
 def test_not_utf8():
-    """What is no UTF-8 can't be understood."""
+    """A payload that is not UTF-8 is malformed."""
     with pytest.raises(UndecodableError) as caught:
         value(b"\xff\xfe")
     assert caught.value.rejection.reason is Reason.MALFORMED
@@ -163,7 +163,7 @@ def test_not_utf8():
 
 @given(st.binary(max_size=300) | st.text().map(str.encode), st.text(), st.booleans())
 def test_nothing_else_escapes(payload, topic, suffix):
-    """Whatever comes, one measurement comes out, or one of the two errors."""
+    """For any payload the reader returns one measurement or raises one of the two errors of its contract."""
     reader = ValueFormat(unit_suffix=suffix, quantity="{a}/{quantity}").reader()
     try:
         (found,) = reader.read(Message(topic, payload, ARRIVED), Topic({"quantity": "t"}))

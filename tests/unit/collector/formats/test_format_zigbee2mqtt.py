@@ -1,4 +1,4 @@
-"""Format zigbee2mqtt: the samples with what they hold written out by hand, and the rest of the family."""
+"""Format zigbee2mqtt: the samples with their expected content, and other messages of the family."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent, values
@@ -28,7 +28,7 @@ SAMPLES = {
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples(name):
-    """Each sample yields its attributes, nested ones by their path, timed by their arrival."""
+    """Each sample has its attributes, nested ones by their path, with the time of arrival."""
     found = FORM.reader().read(sample(name), Topic({"sensor": "x"}))
     assert values(found) == SAMPLES[name]
     assert {(one.time, one.unit, one.device, one.problem) for one in found} == {(None, None, "", None)}
@@ -36,7 +36,7 @@ def test_samples(name):
 
 @pytest.mark.parametrize("name", ["zigbee2mqtt_bridge_state", "zigbee2mqtt_device_interview_exposes_units"])
 def test_bridge_samples(name):
-    """What the bridge says of itself and of devices it meets is no reading."""
+    """Messages of the bridge about itself and about devices have no reading."""
     with pytest.raises(NoReadingError):
         FORM.reader().read(sample(name), Topic({"sensor": "bridge"}))
 
@@ -58,20 +58,20 @@ SILENT = [
 
 @pytest.mark.parametrize(("topic", "payload"), SILENT)
 def test_no_reading(topic, payload):
-    """Bridge, availability, commands, deletions and messages of nulls hold no reading, and are no mistake."""
+    """Bridge, availability, commands, deletions and messages of nulls have no reading and are no error."""
     with pytest.raises(NoReadingError):
         read(FORM, topic, payload, {"sensor": "lamp"})
 
 
 def test_partial_update():
-    """What a message leaves out or has as null is no reading; the rest is."""
+    """Missing members and null have no reading; the rest has."""
     payload = {"temperature": 21.5, "battery": None, "color": {"x": 0.3, "y": None}, "action": ""}
     assert values(read(FORM, "zigbee2mqtt/a", payload)) == {"temperature": 21.5, "color/x": 0.3, "action": ""}
 
 
 @pytest.mark.parametrize("last_seen", ["2026-07-01T10:00:00.000Z", "2026-07-01T12:00:00+02:00", 1_782_900_000_000])
 def test_last_seen(last_seen):
-    """Last_seen is the time of the readings in each of its three spellings, and no reading itself."""
+    """last_seen is the time of the readings in each of its three spellings, and is no reading itself."""
     (found,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
     assert (found.quantity, found.time, found.problem) == ("temperature", 1_782_900_000_000_000, None)
 
@@ -85,19 +85,19 @@ def test_last_seen(last_seen):
     ],
 )
 def test_unusable_last_seen(last_seen, reason):
-    """A last_seen that names no instant holds the readings back."""
+    """An invalid last_seen is a problem of the readings."""
     (found,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
     assert found.problem.reason is reason
 
 
 def test_arrival():
-    """With time: arrival last_seen is left alone: switches and occupancy change without the device being heard."""
+    """With time: arrival, last_seen is ignored: switches and occupancy change without a message of the device."""
     (found,) = read(Zigbee2mqttFormat(time="arrival"), "zigbee2mqtt/a", {"occupancy": False, "last_seen": "never"})
     assert (found.quantity, found.time, found.problem) == ("occupancy", None, None)
 
 
 def test_device_information():
-    """What include_device_information adds is no reading."""
+    """Members added by include_device_information have no reading."""
     payload = {"state": "ON", "device": {"friendlyName": "a", "networkAddress": 29159}}
     assert values(read(FORM, "zigbee2mqtt/a", payload)) == {"state": "ON"}
 
@@ -113,7 +113,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("names", "device"), NAMES)
 def test_friendly_names(names, device):
-    """Friendly names with slashes are whole, whether the pattern spans them or ends in #."""
+    """Friendly names with slashes are complete, with a :path placeholder or a pattern that ends in #."""
     assert sent(read(FORM, "zigbee2mqtt/kitchen/lamp", {"state": "ON"}, names)) == [(device, "state", "ON", None)]
 
 
@@ -145,14 +145,14 @@ def test_attribute_output(names, payload, expected):
     ],
 )
 def test_malformed(names, payload):
-    """What is neither an object nor an attribute that its topic names is held back."""
+    """A payload that is neither an object nor a named attribute is malformed."""
     with pytest.raises(UndecodableError):
         read(FORM, "zigbee2mqtt/lamp", payload, names)
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     members = ["last_seen", "state", "device", "temperature", "color", "update"]
     levels = ["zigbee2mqtt", "bridge", "lamp", "set", "availability", "state"]
     message = data.draw(messages(members, levels, list(SAMPLES)))

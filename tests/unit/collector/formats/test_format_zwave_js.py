@@ -1,4 +1,4 @@
-"""Format zwave_js: the sample with what it holds written out by hand, and the other payload types."""
+"""Format zwave_js: the sample with its expected content, and the other payload types."""
 
 import pytest
 from fix_formats import holds, messages, names_of, read, sample, sent
@@ -17,7 +17,7 @@ NAMES = {"area": "hall", "sensor": "plug", "#": "meter/endpoint_0/value"}
 
 
 def test_sample():
-    """Time and value: the topic below the node is the quantity, the time is in milliseconds, no unit is said."""
+    """Time and value: the topic below the node is the quantity, the time is in milliseconds, there is no unit."""
     names = {"area": "BackRoom", "sensor": "Multisensor", "#": "sensor_multilevel/endpoint_0/Air_temperature"}
     assert FORM.reader().read(sample("zwavejs_time_value"), Topic(names)) == [
         Measurement("sensor_multilevel/endpoint_0/Air_temperature", 83.2, 1_656_470_510_619_000)
@@ -61,12 +61,12 @@ PAYLOADS = [
 
 @pytest.mark.parametrize(("payload", "value", "time", "unit"), PAYLOADS)
 def test_payload_types(payload, value, time, unit):
-    """All three payload types give the same quantity; the entire object its unit as well."""
+    """All three payload types have the same quantity; the entire object also has its unit."""
     assert read(FORM, TOPIC, payload, NAMES) == [Measurement("meter/endpoint_0/value", value, time, unit)]
 
 
 def test_object_value():
-    """Values that are objects or lists, durations and notifications, become one quantity a member."""
+    """Values that are objects or lists, such as durations and notifications, are one quantity per member."""
     payload = {"time": 1604044669393, "value": {"value": 5, "unit": "seconds", "gone": None}}
     assert sent(read(FORM, TOPIC, payload, NAMES)) == [
         ("", "meter/endpoint_0/value/value", 5, None),
@@ -78,18 +78,18 @@ def test_object_value():
     ("names", "quantity"), [({}, "value"), ({"quantity": "power"}, "power"), ({"sensor": "plug"}, "value")]
 )
 def test_quantity(names, quantity):
-    """Without # in the pattern, {quantity} or else the topic's last level is the quantity."""
+    """Without # in the pattern the quantity is {quantity}, else the topic's last level."""
     assert [one.quantity for one in read(FORM, TOPIC, 1, names)] == [quantity]
 
 
 def test_unreadable_time():
-    """A time that is none holds the reading back."""
+    """An invalid time is a problem of the reading."""
     (found,) = read(FORM, TOPIC, {"time": "now", "value": 1}, NAMES)
     assert found.problem is not None
 
 
 def test_unit_codes():
-    """The codes units are turned into are UCUM's."""
+    """The codes of all units are UCUM's."""
     assert [units.check(code) for code in zwave_js._UNITS.values()]
 
 
@@ -113,27 +113,27 @@ SILENT = [
 
 @pytest.mark.parametrize(("topic", "payload", "names"), SILENT)
 def test_no_reading(topic, payload, names):
-    """The gateway, the state of nodes, commands and values that are not known yet hold no reading."""
+    """The gateway, the state of nodes, commands and unknown values have no reading."""
     with pytest.raises(NoReadingError):
         read(FORM, topic, payload, names)
 
 
 def test_property_status():
-    """A property that is called status is a reading like any other."""
+    """A property named status is a reading like any other."""
     found = read(FORM, "zwave/hall/lock/door/endpoint_0/status", 1, {"#": "door/endpoint_0/status"})
     assert sent(found) == [("", "door/endpoint_0/status", 1, None)]
 
 
 @pytest.mark.parametrize("payload", [b'{"time":16', b"\xff\xfe", b"a\x00b"])
 def test_malformed(payload):
-    """What is neither JSON nor a state as text is held back."""
+    """A payload that is neither JSON nor a state as text is malformed."""
     with pytest.raises(UndecodableError):
         read(FORM, TOPIC, payload, NAMES)
 
 
 @given(st.data())
 def test_fuzz(data):
-    """No message whatever ends in another error than the two a reader may raise."""
+    """For any message the reader returns measurements or raises one of the two errors of its contract."""
     members = ["time", "value", "unit", "lastUpdate", "commandClass", "property", "nodeName"]
     message = data.draw(messages(members, ["zwave", "hall", "plug", "status", "set"], ["zwavejs_time_value"]))
     holds(FORM, message, data.draw(names_of(message.topic)))

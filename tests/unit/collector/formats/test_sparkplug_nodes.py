@@ -1,4 +1,4 @@
-"""What is remembered of Sparkplug's edge nodes: births, sequence numbers, deaths, and what is asked for."""
+"""State of Sparkplug's edge nodes: births, sequence numbers, deaths and requested rebirths."""
 
 import json
 
@@ -22,7 +22,7 @@ from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 
 def test_data_without_birth():
-    """Data by alias without a birth is held back as a whole, and a rebirth is asked for, once in a while."""
+    """Data by alias without a birth is quarantined as a whole, and a rebirth is requested at intervals."""
     plant = Plant()
     alias = [{"name": "x", "dataType": "Int8", "value": 1}, {"alias": 7, "field": "float_value", "value": 2.5}]
     for after, asked in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
@@ -44,7 +44,7 @@ def test_sequence_wraps():
 
 @pytest.mark.parametrize("seq", [1, 3, 0, 255])
 def test_gap(seq):
-    """A gap in the sequence asks for a rebirth; the data is read all the same, and counting goes on from it."""
+    """After a gap in the sequence a rebirth is requested; the data is read, and the sequence continues from it."""
     plant = Plant().born()
     data = [{"alias": 7, "field": "float_value", "value": 1.0}]
     assert plant.send("DDATA", data, seq)
@@ -63,7 +63,7 @@ def test_device_death_counts():
 
 
 def test_death():
-    """After its death a node's data asks for a rebirth, and is read."""
+    """After a node's death its data is read, and a rebirth is requested."""
     plant = Plant().born()
     plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 4}])
     assert plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
@@ -71,7 +71,7 @@ def test_death():
 
 
 def test_death_of_an_earlier_session():
-    """A will that comes behind the next birth, with an older bdSeq, kills nobody."""
+    """A late NDEATH with an older bdSeq is ignored."""
     plant = Plant().born()
     plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 3}])
     plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
@@ -79,7 +79,7 @@ def test_death_of_an_earlier_session():
 
 
 def test_device_birth_of_an_earlier_session():
-    """A node's new birth ends its devices' old ones: data before their new ones is held back."""
+    """A node's new birth ends its devices' old ones: data before their new births is rejected."""
     plant = Plant().born()
     plant.send("NBIRTH", BORN, 0)
     with pytest.raises(UndecodableError) as caught:
@@ -89,21 +89,21 @@ def test_device_birth_of_an_earlier_session():
 
 
 def test_device_birth_before_node_birth():
-    """A device's birth without its node's is read, and asks for a rebirth."""
+    """A device's birth without its node's is read, and a rebirth is requested."""
     plant = Plant()
     assert plant.send("DBIRTH", DEVICE_BORN, 1)
     assert plant.asked() == 1
 
 
 def test_no_requests():
-    """An option keeps the reader from asking."""
+    """With rebirth: false the reader requests no rebirth."""
     plant = Plant(rebirth=False)
     plant.send("DBIRTH", DEVICE_BORN, 1)
     assert plant.asked() == 0
 
 
 def test_decoding_again():
-    """What is decoded again, as the database refused it, is read by the birth of its time, and nothing is asked for."""
+    """Data that is decoded again after a database error uses the birth of its time and requests no rebirth."""
     plant = Plant().born()
     data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
     message = Message(ADDRESS.format("DDATA") + "/pump", data, plant.now + 1)
@@ -116,7 +116,7 @@ def test_decoding_again():
 
 
 def test_replay():
-    """What was held back is read by the birth that came after it."""
+    """Quarantined data is read with the birth that arrived after it."""
     plant = Plant()
     data = encode({"timestamp": AT, "seq": 2, "metrics": [{"alias": 7, "field": "float_value", "value": 1.0}]})
     message = Message(ADDRESS.format("DDATA") + "/pump", data, ARRIVED)
@@ -127,7 +127,7 @@ def test_replay():
 
 
 def test_births_to_store():
-    """Births wait to be stored, the last of each topic; another reader takes them back, and asks for new ones."""
+    """Pending births are the last of each topic; another reader loads them and then requests new ones."""
     plant = Plant().born()
     first = plant.reader.nodes.pending()
     plant.send("DBIRTH", DEVICE_BORN, 2)
@@ -147,9 +147,9 @@ def test_births_to_store():
     assert later.reader.nodes.pending() == []
 
 
-def test_nodes_are_forgotten(monkeypatch):
-    """What is known of nodes is bounded: those born longest ago are forgotten first."""
-    monkeypatch.setattr("collector.formats.sparkplug.nodes._MOST_KEPT", 10)
+def test_nodes_are_bounded(monkeypatch):
+    """The number of stored nodes is bounded: those with the oldest births are removed first."""
+    monkeypatch.setattr("collector.formats.sparkplug.nodes._LARGEST_SIZE", 10)
     reader = SparkplugFormat().reader()
     birth = encode({"metrics": [{"name": "x", "alias": 1, "dataType": "Float", "value": 1.0}]})
     for number in range(20):
@@ -161,7 +161,7 @@ def test_nodes_are_forgotten(monkeypatch):
 
 
 def test_states():
-    """States of host applications carry no reading; the own one is put right when it says offline."""
+    """States of host applications have no reading; our own is published again when it is offline."""
     online = Publication("spBv1.0/STATE/me", b'{"online":true,"timestamp":5}', 1, retain=True)
     reader = SparkplugFormat().reader()
     reader.nodes.online = online
