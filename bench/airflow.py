@@ -29,7 +29,7 @@ import psutil
 from rig import machine
 
 from local_services.airflow import DBT_PROJECT, LocalAirflow
-from local_services.child_process import beside
+from local_services.child_process import installed_program
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "airflow.json"
@@ -66,20 +66,20 @@ class DemoAirflow(LocalAirflow):
 
     def __init__(self, directory: Path, url: str) -> None:
         super().__init__(directory, {}, int(url.rpartition(":")[2]))
-        self._login()
+        self._log_in()
 
     def build(self) -> float:
         """Run build_marts; return its duration in seconds."""
-        run = self.begin("build_marts")
-        assert self.finish("build_marts", run, 1800) == []
-        details = self.ask(f"/api/v2/dags/build_marts/dagRuns/{urllib.parse.quote(run)}")
+        run = self.trigger("build_marts")
+        assert self.wait_for_run("build_marts", run, 1800) == []
+        details = self.request(f"/api/v2/dags/build_marts/dagRuns/{urllib.parse.quote(run)}")
         end, start = (datetime.fromisoformat(details[name]) for name in ("end_date", "start_date"))
         return (end - start).total_seconds()
 
     def idle(self) -> None:
         """Wait until no run that a build triggers is active."""
         while any(
-            self.ask(f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued")["total_entries"]
+            self.request(f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued")["total_entries"]
             for dag in ("build_marts", "scan_quality", "publish_catalog")
         ):
             time.sleep(1)
@@ -88,7 +88,7 @@ class DemoAirflow(LocalAirflow):
 def plain_build(folder: Path) -> float:
     """Return the seconds of a plain ``dbt build`` on the demonstration's database."""
     places = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    build = [beside("dbt"), "--no-version-check", "build", *places]
+    build = [installed_program("dbt"), "--no-version-check", "build", *places]
     environment = {"DBT_TARGET_PATH": str(folder / "target"), "DBT_LOG_PATH": str(folder / "logs"), "DO_NOT_TRACK": "1"}
     begin = time.perf_counter()
     subprocess.run(
@@ -107,7 +107,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="warehouse-bench-"))
     folder.chmod(0o755)
     shutil.copy(ROOT / "sensors.json", folder)
-    demo = subprocess.Popen([beside("simulator"), "demo"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    demo = subprocess.Popen([installed_program("simulator"), "demo"], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         memory = MemorySampler(demo.pid)
         output = ""

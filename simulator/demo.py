@@ -193,11 +193,13 @@ class Demo:
         self._say("Airflow …")
         airflow = self._started(starting, *children)
         self._say(f"Airflow on {airflow.url}; building the marts …")
-        airflow.open()
-        build = airflow.begin("build_marts")
+        airflow.create_pools()
+        build = airflow.trigger("build_marts")
         self._green(airflow, "build_marts", build, *children)
-        self._green(airflow, "scan_quality", airflow.follower("scan_quality", build, _AIRFLOW_PATIENCE), *children)
-        print(f"\n{airflow.invitation()}\n\nEverything is up after {time.monotonic() - begin:.0f} s.", flush=True)
+        self._green(
+            airflow, "scan_quality", airflow.run_triggered_by(build, "scan_quality", _AIRFLOW_PATIENCE), *children
+        )
+        print(f"\n{airflow.usage()}\n\nEverything is up after {time.monotonic() - begin:.0f} s.", flush=True)
         return airflow
 
     def _started(self, starting: Future[LocalAirflow], *children: Child) -> LocalAirflow:
@@ -208,7 +210,7 @@ class Demo:
         return starting.result()
 
     def _green(self, airflow: LocalAirflow, dag: str, run: str, *children: Child) -> None:
-        red = airflow.finish(dag, run, _AIRFLOW_PATIENCE, *children)
+        red = airflow.wait_for_run(dag, run, _AIRFLOW_PATIENCE, *children)
         self._say(f"{dag}: {'red: ' + ', '.join(red) if red else 'green'}")
         if red:
             raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
@@ -317,7 +319,7 @@ class Demo:
         return child
 
     def _call(self, name: str, *arguments: str) -> None:
-        self._start_named(name, *arguments).finish(self._stopped)
+        self._start_named(name, *arguments).wait(self._stopped)
 
     def _start_named(self, name: str, *arguments: str) -> Child:
         child = Child(name, list(arguments), self._environment, self._directory / f"{name}-{arguments[0]}.log")
@@ -341,7 +343,7 @@ class Demo:
         else:
             code = f'import psycopg; print(*psycopg.connect().execute("{TRY}"), sep="\\n")'
             command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-        return f"Try:\n\n  . {environment} && {command}\n\n{access.invitation(environment)}"
+        return f"Try:\n\n  . {environment} && {command}\n\n{access.usage(environment)}"
 
     def _say(self, line: str) -> None:
         print(f"{datetime.now(UTC):%H:%M:%S}  {line}", flush=True)

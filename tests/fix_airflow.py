@@ -15,8 +15,8 @@ from local_services.airflow import DBT_PROJECT
 from local_services.airflow_settings import DAGS, PLUGINS
 
 if TYPE_CHECKING:  # pytest imports that module itself, and later
+    from fix_connection_trace import ConnectionTrace
     from fix_database import Database, Servers
-    from fix_watch import Watch
 
 INSIDE = Path(__file__).parent / "dags" / "inside_airflow.py"
 # The DAGs behave the same on both editions; this one is faster.
@@ -34,12 +34,12 @@ class AirflowHome:
         command: str,
         requests: Sequence[Mapping[str, Any]] = (),
         environment: Mapping[str, str] | None = None,
-        watch: "Watch | None" = None,
+        trace: "ConnectionTrace | None" = None,
     ) -> dict[str, Any]:
         """Run a command of ``tests/dags/inside_airflow.py`` with ``environment`` added; return its result."""
         base = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG", "QUALITY_"))}
         process = subprocess.run(
-            [*(watch.prefix if watch else []), sys.executable, INSIDE, command],
+            [*(trace.prefix if trace else []), sys.executable, INSIDE, command],
             input=json.dumps(list(requests)), env={**base, **self.settings(), **(environment or {})}, cwd=self.home,
             capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip

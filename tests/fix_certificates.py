@@ -1,16 +1,16 @@
-"""Certificates made on the spot: an authority, and what it vouches for."""
+"""Certificates for tests: an authority and certificates signed by it."""
 
 import subprocess
 from pathlib import Path
 
 
 def openssl(*arguments: str | Path) -> None:
-    """Run openssl quietly."""
+    """Run openssl without output."""
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
 
 
 def make_authority(directory: Path, name: str) -> Path:
-    """Make a certificate authority; return its certificate, beside which its key stands."""
+    """Create a certificate authority; return its certificate (its key has the same name with .key)."""
     certificate = directory / f"{name}.pem"
     openssl(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -20,7 +20,7 @@ def make_authority(directory: Path, name: str) -> Path:
 
 
 def make_certificate(directory: Path, authority: Path, host: str) -> Path:
-    """Make a certificate for ``host`` signed by ``authority``; return it, with its key beside."""
+    """Create a certificate for ``host`` signed by ``authority``; return it (its key has the same name with .key)."""
     request, certificate = directory / "server.csr", directory / "server.pem"
     extensions = directory / "server.ext"
     extensions.write_text(f"subjectAltName=IP:{host}\n")

@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers of both editions, and a database of its own for every test that asks for one."""
+"""Real PostgreSQL servers of both editions, and a separate database for every test that uses one."""
 
 import itertools
 import os
@@ -19,21 +19,21 @@ from timescale.migrate import migrate
 
 EDITIONS = get_args(Edition)
 
-# Nothing here must survive a crash; tests that kill a server use durable_server, which keeps the product's settings.
+# No crash safety; tests that kill a server use durable_server, which has the product's settings.
 _FAST = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "autovacuum": "off",
-    "dynamic_shared_memory_type": "mmap",  # a server that is killed would leave its segments behind in /dev/shm
+    "dynamic_shared_memory_type": "mmap",  # a killed server would leave its segments in /dev/shm
 }
-# No job runs by itself: tests run them by hand, and nothing is connected to the template while it is copied.
+# No automatic jobs: tests run them, and no connection to the template may exist while it is copied.
 _NO_JOBS = {"timescaledb.max_background_workers": "0", "timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
 
 @dataclass(frozen=True)
 class Database:
-    """One database on a running server; ``PG*`` point to it while the test runs."""
+    """One database on a running server; ``PG*`` are set to it during the test."""
 
     edition: Edition
     server: LocalServer
@@ -41,7 +41,7 @@ class Database:
     """libpq's variables."""
 
     def connect(self, *, autocommit: bool = True) -> psycopg.Connection:
-        """Open a connection that speaks UTC."""
+        """Open a connection with time zone UTC."""
         return psycopg.connect(
             host=self.environment["PGHOST"], port=self.environment["PGPORT"], user=self.environment["PGUSER"],
             password=self.environment["PGPASSWORD"], dbname=self.environment["PGDATABASE"], autocommit=autocommit,
@@ -49,14 +49,14 @@ class Database:
         )  # fmt: skip
 
     def refresh(self) -> None:
-        """Bring reading_1m, reading_1h and reading_1d up to date, as the job does; they always are on postgresql."""
+        """Refresh reading_1m, reading_1h and reading_1d, as the job does; on postgresql they are always current."""
         if self.edition == "timescaledb":
             with self.connect() as connection:
                 connection.execute("call telemetry.refresh_rollups()")
 
 
 class Servers:
-    """The servers of this test process, one an edition, started when first asked for."""
+    """The servers of this test process, one per edition, started at their first use."""
 
     def __init__(self) -> None:
         self.folder = _folder()
@@ -64,7 +64,7 @@ class Servers:
         self._numbers = itertools.count(1)
 
     def get(self, edition: Edition) -> LocalServer:
-        """Return the running server of ``edition`` with its migrated ``template``; skips where it isn't installed."""
+        """Return the running server of ``edition`` with its migrated ``template``; skip if it isn't installed."""
         if (missing := _missing(edition)) is not None:
             pytest.skip(missing)
         if edition not in self._running:
@@ -78,7 +78,7 @@ class Servers:
         return self._running[edition]
 
     def create(self, edition: Edition, *, template: str = "template1", name: str | None = None) -> Database:
-        """Make a database; a copy of ``template``."""
+        """Create a database as a copy of ``template``."""
         server = self._running[edition]
         name = name or f"test_{next(self._numbers)}"
         with self._administer(edition) as connection:
@@ -86,12 +86,12 @@ class Servers:
         return Database(edition, server, {**server.environment(), "PGDATABASE": name})
 
     def drop(self, database: Database) -> None:
-        """Remove a database, whoever is connected."""
+        """Drop a database and its connections."""
         with self._administer(database.edition) as connection:
             connection.execute(f"drop database {database.environment['PGDATABASE']} with (force)")
 
     def close(self) -> None:
-        """End the servers and remove their data."""
+        """Stop the servers and remove their data."""
         for server in self._running.values():
             server.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -102,7 +102,7 @@ class Servers:
 
 
 def point_to(patch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    """Set ``PG*`` for the duration of ``patch``, and no other setting of the database."""
+    """Set ``PG*`` for the duration of ``patch`` and unset all other settings of the database."""
     for name in [name for name in os.environ if name.startswith(("TIMESCALE_", "PG"))]:
         patch.delenv(name)
     for name, value in environment.items():
@@ -119,13 +119,13 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(params=EDITIONS)
 def edition(request: pytest.FixtureRequest) -> Edition:
-    """Each edition in turn."""
+    """Each edition, one after another."""
     return request.param
 
 
 @pytest.fixture
 def database(edition: Edition, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A migrated, empty database of its own, on each edition."""
+    """A separate, migrated, empty database, on each edition."""
     servers.get(edition)
     database = servers.create(edition, template="template")
     point_to(monkeypatch, database.environment)
@@ -135,7 +135,7 @@ def database(edition: Edition, servers: Servers, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def fresh_database(edition: Edition, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database without anything in it, on each edition."""
+    """An empty database without schema, on each edition."""
     servers.get(edition)
     database = servers.create(edition)
     point_to(monkeypatch, database.environment)
@@ -145,7 +145,7 @@ def fresh_database(edition: Edition, servers: Servers, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
-    """An empty directory that a server's system account can reach, unlike ``tmp_path`` when the tests run as root."""
+    """An empty directory that the server's account can reach, unlike ``tmp_path`` when the tests run as root."""
     folder = _folder()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +153,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def durable_server(edition: Edition, server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """A server of its own with the product's settings and a migrated database, for tests that ``kill()`` it."""
+    """A separate server with the product's settings and a migrated database, for tests that ``kill()`` it."""
     if (missing := _missing(edition)) is not None:
         pytest.skip(missing)
     server = LocalServer(server_folder / "data", edition, 0)
@@ -165,19 +165,19 @@ def durable_server(edition: Edition, server_folder: Path, monkeypatch: pytest.Mo
 
 
 def pytest_report_header() -> list[str]:
-    """Name the servers that the tests run on."""
+    """Return the servers that the tests run on."""
     return [f"database: {find_binaries(edition)}" for edition in EDITIONS if _missing(edition) is None]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly which edition was not there to be tested."""
+    """Report editions that were not tested."""
     for edition in EDITIONS:
         if (missing := _missing(edition)) is not None:
             terminalreporter.write_line(f"NOT TESTED: edition {edition}: {missing}", red=True, bold=True)
 
 
 def _missing(edition: Edition) -> str | None:
-    """Return why ``edition`` can't be tested here, or None when it can."""
+    """Return why ``edition`` can't be tested here, or None if it can."""
     try:
         find_binaries(edition)
     except SettingError as error:
@@ -188,5 +188,5 @@ def _missing(edition: Edition) -> str | None:
 
 def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="warehouse-test-"))
-    folder.chmod(0o755)  # mkdtemp's 0700 would keep out the account that runs the server for root
+    folder.chmod(0o755)  # with mkdtemp's 0700 the server's account could not enter
     return folder

@@ -55,8 +55,8 @@ def serve(
             print(f"export {name}={shlex.quote(value)}")
         print("# Running. Ctrl-C stops it.", flush=True)
         while not stopping:
-            if server.wait(0.2):
-                raise DatabaseError(f"the server has ended by itself:\n{server.complaint()}")
+            if server.has_ended(0.2):
+                raise DatabaseError(f"the server ended unexpectedly:\n{server.failure_lines()}")
 
 
 @app.command()

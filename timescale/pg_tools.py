@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import DatabaseError
-from local_services.postgres_binaries import client_places
+from local_services.postgres_binaries import client_programs
 
 _SECONDS = 10.0
 """Time between two lines where there is no terminal."""
@@ -28,7 +28,7 @@ def find(name: str, major: int) -> Path:
     Raises :class:`DatabaseError` with the mend when there is none: an older one refuses.
     """
     found: dict[int, Path] = {}
-    for path in client_places(name):
+    for path in client_programs(name):
         version = re.search(
             r"\) (\d+)", subprocess.run([path, "--version"], check=False, capture_output=True, text=True).stdout
         )

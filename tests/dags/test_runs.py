@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from fix_watch import Watch, missing
+from fix_connection_trace import ConnectionTrace, missing
 
 MODELS = ["int_unit", "stg_telemetry__intake", "fct_pipeline_hour"]
 """A few models: a full build takes half a minute and is part of the acceptance test."""
@@ -42,23 +42,23 @@ def contracts(tmp_path_factory, built_into):
 
 
 @pytest.fixture(scope="module")
-def watch_of_all(tmp_path_factory):
+def trace_of_all(tmp_path_factory):
     """A trace of the connections of all runs; None if tracing is not available."""
-    return None if missing() else Watch(tmp_path_factory.mktemp("watch") / "watched")
+    return None if missing() else ConnectionTrace(tmp_path_factory.mktemp("trace") / "connections")
 
 
 @pytest.fixture
-def watched(watch_of_all):
+def connection_trace(trace_of_all):
     """The trace; skips the test if tracing is not available."""
-    return watch_of_all or pytest.skip(missing())
+    return trace_of_all or pytest.skip(missing())
 
 
 @pytest.fixture(scope="module")
-def answer(airflow_home, built_into, contracts, watch_of_all):
+def answer(airflow_home, built_into, contracts, trace_of_all):
     """The result of a build with unbalanced accounts, a build after the repair, and a scan."""
     builds = [{"dag": "build_marts", "only": MODELS, "before": before} for before in (BALANCED + UNBALANCED, REPAIRED)]
     environment = {**built_into.environment, "QUALITY_CONTRACTS": str(contracts)}
-    return airflow_home.run("run", [*builds, {"dag": "scan_quality"}], environment, watch_of_all)
+    return airflow_home.run("run", [*builds, {"dag": "scan_quality"}], environment, trace_of_all)
 
 
 @pytest.fixture
@@ -135,7 +135,9 @@ def test_failed_check_is_notified_once(rows, scan):
     assert any("failing" in key for key in keys)
 
 
-def test_no_connection_leaves_the_machine(answer, watched, built_into):
+def test_no_connection_leaves_the_machine(answer, connection_trace, built_into):
     """Neither dbt, Soda, Airflow nor Cosmos connects to another machine or looks up a name."""
-    assert watched.beyond() == []
-    assert ("127.0.0.1", int(built_into.environment["PGPORT"])) in watched.peers(), "the trace lacks even the database"
+    assert connection_trace.outside() == []
+    assert ("127.0.0.1", int(built_into.environment["PGPORT"])) in connection_trace.peers(), (
+        "the trace lacks even the database"
+    )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fix_watch import Watch
+from fix_connection_trace import ConnectionTrace
 
 from timescale.migrate import migrate
 
@@ -44,11 +44,13 @@ def contract(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def quality(*arguments: str, watch: Watch | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def quality(
+    *arguments: str, trace: ConnectionTrace | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command as its console script does."""
     code = "from quality.cli import main; main()"
     return subprocess.run(
-        [*(watch.prefix if watch else []), sys.executable, "-c", code, *arguments],
+        [*(trace.prefix if trace else []), sys.executable, "-c", code, *arguments],
         env={**os.environ, **environment}, check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -106,13 +108,13 @@ def test_old_schema_is_reported(fresh_database, contract):
     )
 
 
-def test_a_scan_connects_only_to_this_machine(warehouse, contract, watch):
+def test_a_scan_connects_only_to_this_machine(warehouse, contract, connection_trace):
     """Soda's telemetry stays off even if the environment enables it: no connection, no datagram, no name lookup."""
     warehouse.register("t1")
-    process = quality("scan", watch=watch, SODA_CORE_TELEMETRY_ENABLED="true")
+    process = quality("scan", trace=connection_trace, SODA_CORE_TELEMETRY_ENABLED="true")
     assert process.returncode == 0, process.stderr
-    assert watch.beyond() == []
-    assert ("127.0.0.1", int(os.environ["PGPORT"])) in watch.peers(), "the trace lacks even the database"
+    assert connection_trace.outside() == []
+    assert ("127.0.0.1", int(os.environ["PGPORT"])) in connection_trace.peers(), "the trace lacks even the database"
 
 
 def test_a_scan_does_not_change_the_environment(warehouse, contract, tmp_path):

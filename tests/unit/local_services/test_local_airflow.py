@@ -1,4 +1,4 @@
-"""What the local Airflow is told, without starting it."""
+"""The local Airflow: its settings and its requests, without starting it."""
 
 import json
 import socket
@@ -15,18 +15,20 @@ WAREHOUSE = {"PGHOST": "127.0.0.1", "PGPORT": "5433", "PGUSER": "me", "PGPASSWOR
 
 @pytest.fixture
 def local(tmp_path):
-    """Make a local Airflow in one directory, for an environment."""
+    """Return a function that makes a local Airflow for an environment, always in the same directory."""
     tmp_path.joinpath("airflow").mkdir(mode=0o700)
     return lambda **more: LocalAirflow(tmp_path / "airflow", {**WAREHOUSE, **more})
 
 
-def settings(one):
-    """Return what it would be told."""
-    return airflow.settings(one._given, one._secrets(), one.directory, one.url)
+def settings(local_airflow):
+    """Return the settings of its processes."""
+    return airflow.settings(
+        local_airflow._base_environment, local_airflow._secrets(), local_airflow.directory, local_airflow.url
+    )
 
 
-def test_secrets_are_made_once_and_for_their_owner(local):
-    """Logins and stored connections outlive a restart; nobody else can read what makes them."""
+def test_secrets_are_created_once_and_private(local):
+    """Secrets stay the same after a restart, and only their owner can read them."""
     first, second = settings(local()), settings(local())
     assert first == second
     assert (
@@ -38,44 +40,44 @@ def test_secrets_are_made_once_and_for_their_owner(local):
     assert len(json.loads(local().password_file.read_text())["admin"]) >= 20
 
 
-def test_a_port_that_somebody_takes_meanwhile_is_left(local):
-    """Preparing takes a while; another port is told to everybody then."""
-    one = local()
-    one._settle()
+def test_a_port_taken_during_preparation_is_replaced(local):
+    """If the port is taken meanwhile, all settings have another one."""
+    local_airflow = local()
+    local_airflow._configure()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", one.port))
+        other.bind(("127.0.0.1", local_airflow.port))
         other.listen()
-        taken = one.port
-        one._settle()
-    assert one.port != taken
-    told = (one.directory / "env").read_text()
-    assert f":{one.port}/execution/" in told
-    assert f":{taken}/" not in told
+        taken = local_airflow.port
+        local_airflow._configure()
+    assert local_airflow.port != taken
+    written = (local_airflow.directory / "env").read_text()
+    assert f":{local_airflow.port}/execution/" in written
+    assert f":{taken}/" not in written
 
 
-def test_metadata_are_apart_from_the_warehouse(local):
-    """They have a database, a role and a password of their own, on the warehouse's server, through psycopg 3."""
-    told = settings(local())
+def test_metadata_are_separate_from_the_warehouse(local):
+    """The metadata have their own database, role and password on the warehouse's server, over psycopg 3."""
+    configured = settings(local())
     for name, driver in (("SQL_ALCHEMY_CONN", "psycopg"), ("SQL_ALCHEMY_CONN_ASYNC", "psycopg_async")):
-        address = told[f"AIRFLOW__DATABASE__{name}"]
+        address = configured[f"AIRFLOW__DATABASE__{name}"]
         assert address.startswith(f"postgresql+{driver}://airflow:")
         assert address.endswith("@127.0.0.1:5433/airflow")
         assert "secret" not in address
 
 
-def test_own_settings_win_where_nothing_depends_on_it(local):
-    """Whoever knows Airflow can set it as usual, but not open it to anybody or have it report what it does."""
-    told = settings(local(
+def test_settings_of_the_environment_take_precedence(local):
+    """Settings of the environment take precedence, except those for access and telemetry."""
+    configured = settings(local(
         AIRFLOW__CORE__PARALLELISM="9", AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
         AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="True",
     ))  # fmt: skip
-    assert told["AIRFLOW__CORE__PARALLELISM"] == "9"
-    assert told["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
-    assert told["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] == "False"
+    assert configured["AIRFLOW__CORE__PARALLELISM"] == "9"
+    assert configured["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
+    assert configured["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] == "False"
 
 
 def test_two_never_share_a_directory(local):
-    """The second is refused with the mend; once the first has ended it may."""
+    """The second is refused with the fix; after the end of the first it may start."""
     first, second = local(), local()
     first._take_lock()
     with pytest.raises(AirflowError, match="already runs"):
@@ -85,42 +87,42 @@ def test_two_never_share_a_directory(local):
     second.stop()
 
 
-def test_a_server_that_refuses_the_database_is_told_of(local):
-    """The message says what could not be made, why, and what to set instead."""
-    with pytest.raises(AirflowError, match=r"can't make the database airflow.*AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
+def test_a_failure_to_create_the_database_is_explained(local):
+    """The message has the object, the reason and the settings to use instead."""
+    with pytest.raises(AirflowError, match=r"can't create the database airflow.*AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
         local(PGPORT="1")._create_database("x")
 
 
-def test_no_answer_is_waited_for_until_the_deadline(local):
-    """A busy machine takes its time; in the end it is told where to look."""
-    asked = []
+def test_missing_responses_are_retried_until_the_deadline(local):
+    """Requests without a response are retried; the timeout names the folder of the logs."""
+    calls = []
 
     def condition():
-        asked.append(True)
+        calls.append(True)
         raise UnansweredError("timed out")
 
-    with pytest.raises(AirflowError, match="waited too long for it; the logs are in"):
-        local().wait(condition, "it", time.monotonic() + 0.3)
-    assert len(asked) > 1
+    with pytest.raises(AirflowError, match="timeout while waiting for it; the logs are in"):
+        local().wait_until(condition, "it", time.monotonic() + 0.3)
+    assert len(calls) > 1
 
 
-def test_waiting_ends_when_somebody_wants_it_to(tmp_path):
-    """Ctrl-C is heard at once."""
+def test_a_stop_request_ends_a_wait(tmp_path):
+    """A wait ends as soon as a stop is requested."""
     with pytest.raises(StoppedError):
-        LocalAirflow(tmp_path, WAREHOUSE, stopped=lambda: True).wait(lambda: False, "it", float("inf"))
+        LocalAirflow(tmp_path, WAREHOUSE, stopped=lambda: True).wait_until(lambda: False, "it", float("inf"))
 
 
 class Answering(LocalAirflow):
-    """A local Airflow whose REST API is a function from path to answer; ``asked`` has what was asked."""
+    """A local Airflow whose REST API is a function from path and body to response; ``requests`` has all requests."""
 
     def __init__(self, directory, answer):
         super().__init__(directory, WAREHOUSE)
         self.answer = answer
-        self.asked = []
+        self.requests = []
 
-    def ask(self, path, body=None, method=None):
-        """Answer, and note what was asked."""
-        self.asked.append((path, body))
+    def request(self, path, body=None, method=None):
+        """Record the request and return its response."""
+        self.requests.append((path, body))
         return self.answer(path, body)
 
 
@@ -128,7 +130,7 @@ PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
-    ("due", "paused", "open_runs", "begun"),
+    ("scheduled", "paused", "unfinished", "used"),
     [
         (FUTURE, False, [[]], "manual"),
         (FUTURE, False, [["scheduled"]], "scheduled"),
@@ -136,27 +138,27 @@ PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
         (PAST, True, [[]], "manual"),
         (None, False, [[]], "manual"),
     ],
-    ids=["none is due", "one goes on", "one is due and comes", "due but paused", "no schedule"],
+    ids=["scheduled later", "one is running", "scheduled now", "paused", "no schedule"],
 )
-def test_no_run_is_started_beside_one_that_is_due_or_goes_on(tmp_path, due, paused, open_runs, begun):
-    """A build that the clock has just started is as good as our own, and two would take twice as long."""
-    states = iter(open_runs)
-    last = open_runs[-1]
+def test_an_unfinished_or_scheduled_run_is_used(tmp_path, scheduled, paused, unfinished, used):
+    """A run is triggered only if none is unfinished or scheduled for now: two would take twice as long."""
+    states = iter(unfinished)
+    last = unfinished[-1]
 
     def answer(path, body):
         if body is not None:
             return {"dag_run_id": "manual"}
         if "dagRuns" in path:
-            return {"dag_runs": [{"dag_run_id": one} for one in next(states, last)]}
-        return {"next_dagrun_run_after": due, "is_paused": paused}
+            return {"dag_runs": [{"dag_run_id": run} for run in next(states, last)]}
+        return {"next_dagrun_run_after": scheduled, "is_paused": paused}
 
-    assert Answering(tmp_path, answer).begin("build_marts") == begun
+    assert Answering(tmp_path, answer).trigger("build_marts") == used
 
 
-def test_a_scan_by_the_clock_is_not_taken_for_the_one_after_a_build(tmp_path):
-    """What followed the build is told by the asset event that the build left, not by when it ran."""
+def test_the_scan_after_a_build_is_found_by_its_asset_event(tmp_path):
+    """The run triggered by a build is found by the asset event of the build, not by its time."""
     runs = [{"dag_run_id": name, "run_type": kind} for name, kind in (
-        ("by the clock", "scheduled"), ("after an earlier build", "asset_triggered"), ("ours", "asset_triggered"),
+        ("by schedule", "scheduled"), ("after an earlier build", "asset_triggered"), ("ours", "asset_triggered"),
     )]  # fmt: skip
     sources = {"after%20an%20earlier%20build": "earlier", "ours": "the build"}
 
@@ -165,11 +167,11 @@ def test_a_scan_by_the_clock_is_not_taken_for_the_one_after_a_build(tmp_path):
             return {"asset_events": [{"source_run_id": sources[path.split("/")[-2]]}]}
         return {"dag_runs": runs}
 
-    assert Answering(tmp_path, answer).follower("scan_quality", "the build", 5) == "ours"
+    assert Answering(tmp_path, answer).run_triggered_by("the build", "scan_quality", 5) == "ours"
 
 
-def test_a_red_run_names_the_tasks_that_failed(tmp_path):
-    """Mapped ones go by what they are mapped over; the run that is asked for counts, whatever others do."""
+def test_a_failed_run_names_its_failed_tasks(tmp_path):
+    """A mapped task has the name of its item; only the given run counts."""
 
     def answer(path, _):
         if "taskInstances" in path:
@@ -178,13 +180,13 @@ def test_a_red_run_names_the_tasks_that_failed(tmp_path):
             ]}  # fmt: skip
         return {"state": "failed"}
 
-    local = Answering(tmp_path, answer)
-    assert local.finish("scan_quality", "a/run", 5) == ["build", "reading"]
-    assert all("/dagRuns/a/run" in path for path, _ in local.asked)
+    local_airflow = Answering(tmp_path, answer)
+    assert local_airflow.wait_for_run("scan_quality", "a/run", 5) == ["build", "reading"]
+    assert all("/dagRuns/a/run" in path for path, _ in local_airflow.requests)
 
 
-def test_without_airflow_it_says_what_to_install(tmp_path, monkeypatch):
-    """Nobody gets a traceback for an extra that is not installed."""
-    monkeypatch.setattr(airflow, "beside", lambda name: str(tmp_path / name))
+def test_without_airflow_the_error_names_the_extra(tmp_path, monkeypatch):
+    """If Airflow is not installed, the error names the extra to install."""
+    monkeypatch.setattr(airflow, "installed_program", lambda name: str(tmp_path / name))
     with pytest.raises(AirflowError, match=r"sensor-warehouse\[airflow\]"):
         LocalAirflow(tmp_path, WAREHOUSE)

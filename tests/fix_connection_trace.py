@@ -1,4 +1,4 @@
-"""Whom processes talk to, seen where it cannot be missed: in the system calls of all of them (strace, Linux)."""
+"""Network connections of processes, recorded from their system calls (strace, Linux)."""
 
 import ipaddress
 import re
@@ -18,48 +18,48 @@ _DNS = {53, 853}
 
 @cache
 def missing() -> str | None:
-    """Return why processes can't be watched here, or None when they can."""
+    """Return why processes can't be traced here, or None if they can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
-    return None if done.returncode == 0 else f"strace may not trace: {done.stderr.strip()}"
+    result = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
+    return None if result.returncode == 0 else f"strace may not trace: {result.stderr.strip()}"
 
 
-class Watch:
-    """Watches one command and all processes it starts; what it sees is in ``file``."""
+class ConnectionTrace:
+    """Connections of one command and all its child processes, recorded in ``file``."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     @property
     def prefix(self) -> list[str]:
-        """What to write before the command."""
+        """Arguments to put before the command."""
         return ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "64", "-e", f"trace={_CALLS}", "-o", str(self.file)]
 
     def peers(self) -> set[tuple[str, int]]:
-        """Return the address and port of everybody on a network, this machine's own included, that was called."""
+        """Return address and port of every connection, including those on this machine."""
         text = self.file.read_text(errors="replace")
         return {(address, int(port)) for pattern in (_FOUR, _SIX) for port, address in pattern.findall(text)}
 
-    def beyond(self) -> list[str]:
-        """Return who was called that is not this machine, and who was asked for addresses of names."""
-        strangers = {
+    def outside(self) -> list[str]:
+        """Return the targets outside this machine, and the name servers and resolvers that were queried."""
+        addresses = {
             f"{address}:{port}"
             for address, port in self.peers()
             if port in _DNS or not ipaddress.ip_address(address).is_loopback
         }
-        return sorted(strangers.union(_RESOLVER.findall(self.file.read_text(errors="replace"))))
+        return sorted(addresses.union(_RESOLVER.findall(self.file.read_text(errors="replace"))))
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watch:
-    """Return a watch; skips where there is none."""
+def connection_trace(tmp_path: Path) -> ConnectionTrace:
+    """Return a connection trace; skip the test if strace is not usable."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    return Watch(tmp_path / "watched")
+    return ConnectionTrace(tmp_path / "connections")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that nobody was watched."""
+    """Report that connections were not traced."""
     if (reason := missing()) is not None:
-        terminalreporter.write_line(f"NOT TESTED: whom processes talk to: {reason}", red=True, bold=True)
+        terminalreporter.write_line(f"NOT TESTED: network connections of processes: {reason}", red=True, bold=True)
