@@ -11,7 +11,7 @@ from collector.commands import run as collect
 from collector.commands.run import SourceName
 from collector.files.options import Form, TimeUnit
 from collector.message import Reason
-from core.console import new_app, option, run
+from core.console import new_app, new_group, option, run
 
 app = new_app("Brings readings into the warehouse.")
 
@@ -114,7 +114,7 @@ def load_(
     )
 
 
-quarantine_app = new_app("List, show, replay or discard messages and readings that were rejected.")
+quarantine_app = new_group("List, show, replay or discard messages and readings that were rejected.")
 app.add_typer(quarantine_app, name="quarantine")
 
 

@@ -164,7 +164,7 @@ class CollectorSettings(RegistrySettings):
     )
     metrics_address: str = Field("127.0.0.1", min_length=1, description="Listen address of /metrics, /live and /ready.")
 
-    def beside(self, role: str) -> Self:
+    def for_role(self, role: str) -> Self:
         """Return the settings of a separate MQTT session that gets every message that the collector gets.
 
         Client id and share group get the suffix ``-<role>``: in the same group the two would split the messages.

@@ -129,7 +129,7 @@ class MqttSettings(EnvironmentSettings):
             raise ValueError("\n  ".join(wrong))
         return self
 
-    def tell(self, client: "Client") -> None:
+    def configure(self, client: "Client") -> None:
         """Set login and certificates of ``client``; raises :class:`SettingError` where the files can't be used."""
         if self.username is not None:
             client.username_pw_set(self.username, self.password)

@@ -43,7 +43,7 @@ class Publisher:
         # paho keeps its own window; ours is the one that blocks.
         client.max_inflight_messages_set(window)
         client.connect_timeout = 5.0
-        settings.tell(client)
+        settings.configure(client)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish

@@ -27,7 +27,7 @@ class BrokerPublisher:
         client.max_inflight_messages_set(_IN_FLIGHT)
         client.reconnect_delay_set(1, _MAX_RECONNECT_SECONDS)
         client.connect_timeout = 5.0
-        settings.tell(client)
+        settings.configure(client)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect

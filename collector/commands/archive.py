@@ -48,7 +48,7 @@ class Archiver(Program):
         self._sink: GroupCommit[MessageBatch, SpoolCounts] | None = None
         self._total_messages = 0
         watch = RegistryWatch(settings)
-        source = MqttSource(mqtt, settings.beside("archive"), watch.registry.subscribe)
+        source = MqttSource(mqtt, settings.for_role("archive"), watch.registry.subscribe)
         try:
             store = object_store.open_store(archive)
         except (OSError, pa.ArrowException) as error:

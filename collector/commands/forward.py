@@ -177,7 +177,7 @@ class Forwarder(Program):
     incomplete: ClassVar[str] = "stopped while Kafka was away; messages that it does not have stay with the MQTT broker"
 
     def __init__(self, settings: CollectorSettings, mqtt: MqttSettings, kafka: KafkaSettings) -> None:
-        settings = settings.beside("forward")
+        settings = settings.for_role("forward")
         watch = RegistryWatch(settings)
         source = MqttSource(mqtt, settings, watch.registry.subscribe)
         self._topic = kafka.topic

@@ -13,6 +13,7 @@ from collector.commands.metrics import Gauges, HealthEndpoint
 from collector.commands.registry_watch import RegistryWatch
 from collector.settings import CollectorSettings
 from collector.sources.base import Sink, Source
+from core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -123,6 +124,7 @@ def run_until_signal(program: Program) -> int:
     0: all messages read are durable and acknowledged. 1: they are not; those that are not durable were not
     acknowledged either, and the broker keeps them.
     """
+    log.info("starting", program=program.name, version=VERSION)
     _on_signal(program.stop)
     if program.run():
         return 0

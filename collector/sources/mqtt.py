@@ -45,7 +45,7 @@ class MqttSource:
     """Passes messages from a broker to a sink; :meth:`run` blocks the calling thread until :meth:`stop`.
 
     Client id and share group are those of ``settings``; a second session beside the collector's uses
-    ``settings.beside(role)``. ``topic_filters`` are usually the registry's and may be replaced at any time. ``host`` is
+    ``settings.for_role(role)``. ``topic_filters`` are usually the registry's and may be replaced at any time. ``host`` is
     the Sparkplug host application that publishes over this connection.
     """
 
@@ -133,7 +133,7 @@ class MqttSource:
     def _new_client(self, sink: Sink) -> BulkClient:
         client = BulkClient(self._settings.client_id, sink.add)
         mqtt = self._mqtt
-        mqtt.tell(client)
+        mqtt.configure(client)
         client.connect_timeout = 10.0
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

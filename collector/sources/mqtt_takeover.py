@@ -92,7 +92,7 @@ class ShareGroup:
         self._client = client = Client(
             CallbackAPIVersion.VERSION2, f"{settings.client_id}-share", clean_session=True, protocol=MQTTv311
         )
-        mqtt.tell(client)
+        mqtt.configure(client)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.reconnect_delay_set(1, 5)
@@ -202,7 +202,7 @@ class SessionTakeover:
         """Number of messages received when the pending request was sent; None: no request is pending."""
         self._last_message = time.monotonic()
         self.client = BulkClient(self.name, self._deliver)
-        mqtt.tell(self.client)
+        mqtt.configure(self.client)
         self.client.connect_timeout = 3.0
         self.client.on_connect = self._on_connect
         self.client.on_unsubscribe = self._on_unsubscribe

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from access.app import create_app
 from access.metrics import Metrics as AccessMetrics
 from access.settings import AccessSettings
 from collector.commands.metrics import Gauges
+from collector.commands.program import run_until_signal
 from core.settings import MqttSettings
 from core.version import VERSION
 
@@ -42,6 +44,25 @@ def test_openapi_has_the_version(tmp_path):
     """The OpenAPI description of the HTTP interface has the version of the product."""
     settings = AccessSettings(tokens_file=tmp_path / "tokens.json")
     assert create_app(settings, MqttSettings())._app.openapi()["info"]["version"] == VERSION
+
+
+def test_log_begins_with_the_version(monkeypatch):
+    """The first log line of a long-running command has the version."""
+
+    class Idle:
+        name = "collector"
+
+        def stop(self) -> None:
+            """Do nothing."""
+
+        def run(self) -> bool:
+            """End at once."""
+            return True
+
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with structlog.testing.capture_logs() as lines:
+        assert run_until_signal(Idle()) == 0
+    assert lines == [{"event": "starting", "log_level": "info", "program": "collector", "version": VERSION}]
 
 
 def test_images_have_the_version():

@@ -75,12 +75,12 @@ def test_mistakes(variables, values, named):
     assert SECRET not in str(caught.value)
 
 
-def test_session_beside(monkeypatch):
+def test_separate_session(monkeypatch):
     """A second session has its own client id and share group, so that it gets every message."""
     for name in list(os.environ):
         if name.startswith("COLLECTOR_"):
             monkeypatch.delenv(name)
     settings = CollectorSettings(client_id="one", share_group="all")
-    assert settings.beside("forward").client_id == "one-forward"
-    assert settings.beside("forward").share_group == "all-forward"
-    assert CollectorSettings(client_id="one").beside("forward").share_group is None
+    assert settings.for_role("forward").client_id == "one-forward"
+    assert settings.for_role("forward").share_group == "all-forward"
+    assert CollectorSettings(client_id="one").for_role("forward").share_group is None
