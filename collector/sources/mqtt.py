@@ -45,8 +45,8 @@ class MqttSource:
     """Passes messages from a broker to a sink; :meth:`run` blocks the calling thread until :meth:`stop`.
 
     Client id and share group are those of ``settings``; a second session beside the collector's uses
-    ``settings.for_role(role)``. ``topic_filters`` are usually the registry's and may be replaced at any time. ``host`` is
-    the Sparkplug host application that publishes over this connection.
+    ``settings.for_role(role)``. ``topic_filters`` are usually the registry's and may be replaced at any time. ``host``
+    is the Sparkplug host application that publishes over this connection.
     """
 
     def __init__(
