@@ -52,6 +52,8 @@ class Series:
     is_strict: bool
     """Whether a value of another kind is quarantined rather than ignored."""
     takes_booleans: bool
+    takes_words: bool
+    """Whether 0 and 1, and texts such as on and off, are true and false where the series is a boolean."""
     states: Mapping[str, float]
     """By text as it is written and in lower case."""
     longest_state: int
@@ -60,12 +62,26 @@ class Series:
     """The texts that are values, for the detail of a rejection."""
 
     @classmethod
-    def of(cls, name: str, quantity: Quantity, series_id: int, since: int, *, is_strict: bool) -> "Series":
-        """Return the series of ``quantity``, called ``name``; ``since`` is in microseconds since 1970."""
+    def of(
+        cls,
+        name: str,
+        quantity: Quantity,
+        series_id: int,
+        since: int,
+        *,
+        is_strict: bool,
+        takes_words: bool | None = None,
+    ) -> "Series":
+        """Return the series of ``quantity``, called ``name``; ``since`` is in microseconds since 1970.
+
+        ``takes_words`` None: unless it is strict.
+        """
+        if takes_words is None:
+            takes_words = not is_strict
         is_boolean = quantity.kind == "boolean"
         states = quantity.states or {}
         by_text = {**{text.lower(): value for text, value in states.items()}, **states}
-        if is_boolean and not is_strict:
+        if is_boolean and takes_words:
             by_text = {**_WORDS, **by_text}
         sent_unit = quantity.sent_unit or quantity.unit
         without_unit = (None, "") if sent_unit == quantity.unit else ()
@@ -79,6 +95,7 @@ class Series:
             is_boolean=is_boolean,
             is_strict=is_strict,
             takes_booleans=is_boolean or not is_strict,
+            takes_words=takes_words,
             states=by_text,
             longest_state=max(map(len, by_text), default=-1),
             expected_text=f"one of {', '.join(map(quoted, states))}"
@@ -115,10 +132,14 @@ class Series:
         elif not self.is_strict:
             return None
         if self.is_boolean:
-            if raw in (0, 1) and not self.is_strict:
+            if raw in (0, 1) and self.takes_words:
                 return float(raw)
             raise UnusableError(Reason.WRONG_TYPE, f"expected true or false, got {quoted(raw)}")
         return self._converted(number(raw), unit or self.sent_unit)
+
+    def conversion(self) -> units.Conversion | None:
+        """Return the conversion of numbers without a unit; None: they have the unit of the series, or it has none."""
+        return None if None in self.plain_units or self.is_boolean else units.conversion(self.sent_unit, self.unit)
 
     def _converted(self, value: float, unit: str) -> float:
         if unit == self.unit:

@@ -52,7 +52,8 @@ class SeriesDecoder:
     after its message's arrival; ``names`` are the values of the topic pattern's placeholders. ``listed`` are the
     quantities of the topic's sensors. With ``one_sensor`` all messages are of the sensor that ``find("")`` returns,
     for formats that then ignore the device in the payload. ``replaces`` is that of
-    :class:`~collector.message.Decoded`.
+    :class:`~collector.message.Decoded`. ``takes_words`` is that of
+    :meth:`~collector.decode.reading_rule.Series.of`.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class SeriesDecoder:
         *,
         one_sensor: bool = False,
         replaces: bool = False,
+        takes_words: bool | None = None,
     ) -> None:
         self._replaces = replaces
         self._read = reader.read
         self._trees = reader.trees if isinstance(reader, TreeReader) and options.unlisted == "ignore" else None
         self._options = options
+        self._takes_words = takes_words
         self._is_strict = options.unlisted == "quarantine"
         self._find_sensor = find
         self._series_ids = series_ids
@@ -231,7 +234,12 @@ class SeriesDecoder:
         is_strict = self._options.wrong_kind == "quarantine"
         by_source = {
             quantity.source or name: Series.of(
-                name, quantity, self._series_ids[sensor.sensor_id, name], since, is_strict=is_strict
+                name,
+                quantity,
+                self._series_ids[sensor.sensor_id, name],
+                since,
+                is_strict=is_strict,
+                takes_words=self._takes_words,
             )
             for name, quantity in sensor.quantities.items()
         }
@@ -296,10 +304,23 @@ def _prefix(quantity: str) -> str:
 
 
 def sensor_decoder(sensor: Sensor, series_ids: Mapping[tuple[str, str], int], max_future: int) -> SeriesDecoder:
-    """Return a decoder for messages of one ``sensor`` without a topic; see :class:`SeriesDecoder`."""
+    """Return a decoder for lines of files of one ``sensor``, which have no topic; see :class:`SeriesDecoder`.
+
+    Texts such as on and off are true and false, as in the cells of tables.
+    """
     find = sensor_by_device([sensor])
     form = sensor.format
-    return SeriesDecoder(form, form.reader(), find, series_ids, max_future, {}, [sensor.quantities], one_sensor=True)
+    return SeriesDecoder(
+        form,
+        form.reader(),
+        find,
+        series_ids,
+        max_future,
+        {},
+        [sensor.quantities],
+        one_sensor=True,
+        takes_words=True,
+    )
 
 
 def sensor_by_device(sensors: Sequence[Sensor]) -> Callable[[str], Sensor]:

@@ -3,7 +3,7 @@
 Text is handled as bytes, since files need not be UTF-8; other bytes are escaped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -113,13 +113,25 @@ def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def booleans(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return true as 1 and false as 0, and which cells are sure to be one of them."""
+    """Return true and 1 as 1, false and 0 as 0, and which cells are sure to be one of them."""
     if pa.types.is_boolean(column.type):
         return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
-    if is_text(column.type):
-        known = codes(column, lambda text: {"true": 1, "false": 0}.get(text.lower(), -1))
-        return known.astype(np.float64), known >= 0
-    return np.zeros(len(column)), np.zeros(len(column), np.bool_)
+    values, sure = numbers(column)
+    return values, sure & ((values == 0) | (values == 1))
+
+
+def states(column: Column, known: Mapping[str, float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers that ``known`` has for the texts of a column, and which cells are such a text."""
+    if not (known and is_text(column.type)):
+        return np.zeros(len(column)), np.zeros(len(column), np.bool_)
+    numbers_of_texts = list(dict.fromkeys(known.values()))
+
+    def code(text: str) -> int:
+        number = known.get(text, known.get(text.lower()))
+        return -1 if number is None else numbers_of_texts.index(number)
+
+    positions = codes(column, code)
+    return np.array(numbers_of_texts)[positions], positions >= 0
 
 
 def codes(column: Column, known: Callable[[str], int]) -> NDArray[np.int64]:

@@ -5,14 +5,17 @@ others as unsure; a property test compares both.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.decode.reading_rule import Series
 from collector.files import cells, time_columns
 from collector.files.cells import Column
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import Chunk
+from collector.message import LARGEST
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,26 @@ class ColumnDecoder:
         shape = (len(sensors.all), len(columns))
         self._series_ids: NDArray[np.int32] = np.zeros(shape, np.int32)
         """By sensor and quantity; 0: the sensor doesn't measure that."""
-        self._booleans: NDArray[np.bool_] = np.zeros(shape, np.bool_)
+        self._kinds: NDArray[np.int64] = np.zeros(shape, np.int64)
+        """By sensor and quantity: the position in ``_kind_series``; 0: plain numbers."""
+        self._kind_series: list[Series | None] = [None]
+        """A series of each kind: with equal states, units and kind of values."""
+        kinds: dict[object, int] = {}
         for row, sensor in enumerate(sensors.all):
             for name, series in sensor.series.items():
                 self._series_ids[row, columns[name]] = series.series_id
-                self._booleans[row, columns[name]] = series.is_boolean
+                self._kinds[row, columns[name]] = self._kind(series, kinds)
         self._since: NDArray[np.int64] = np.array([sensor.since for sensor in sensors.all], np.int64)
+
+    def _kind(self, series: Series, kinds: dict[object, int]) -> int:
+        """Return the position of a series like ``series`` in ``_kind_series``; ``kinds`` are the known positions."""
+        if None in series.plain_units and not series.states:
+            return 0
+        key = (series.is_boolean, series.sent_unit, series.unit, tuple(series.states.items()))
+        if key not in kinds:
+            kinds[key] = len(self._kind_series)
+            self._kind_series.append(series)
+        return kinds[key]
 
     def decode(self, chunk: Chunk, received: int) -> ColumnReadings:
         """Return the readings of ``chunk``, which arrived at ``received`` (microseconds since 1970-01-01 UTC)."""
@@ -67,17 +84,24 @@ class ColumnDecoder:
         for position, (quantity, column) in enumerate(candidates):
             filled = ~cells.blanks(column)
             series = np.where(quantity < 0, 0, self._series_ids[sensor, quantity])
-            value, sure = cells.numbers(column)
-            is_boolean = self._booleans[sensor, quantity]
-            if is_boolean.any():
-                boolean, sure_boolean = cells.booleans(column)
-                value, sure = np.where(is_boolean, boolean, value), np.where(is_boolean, sure_boolean, sure)
+            value, sure = self._values(column, self._kinds[sensor, quantity])
             decoded.series[:, position] = series
             decoded.value[:, position] = value
             decoded.filled[:, position] = filled
             unsure |= filled & ~(sure & (series > 0))
         unsure &= decoded.filled.any(axis=1)
         return decoded
+
+    def _values(self, column: Column, kinds: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the values of ``column`` and which of them are sure; ``kinds`` are the rows' kinds of series."""
+        values, sure = cells.numbers(column)
+        for kind in np.unique(kinds).tolist():
+            series = self._kind_series[kind]
+            if series is not None:
+                rows = kinds == kind
+                of_kind, sure_of_kind = _of_series(column, series, values, sure)
+                values, sure = np.where(rows, of_kind, values), np.where(rows, sure_of_kind, sure)
+        return values, sure
 
     def _candidates(self, columns: dict[str, Column], rows: int) -> list[tuple[NDArray[np.int64], Column]]:
         """Return the columns of values, each with the positions of its rows' quantities; -1: unknown."""
@@ -104,3 +128,22 @@ class ColumnDecoder:
                     sure[of_zone] &= certain
         unsure |= ~sure | (micros < self._since[sensor]) | (micros > received + self.rows.max_future)
         return micros
+
+
+def _of_series(
+    column: Column, series: Series, values: NDArray[np.float64], sure: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the values of ``column`` for a series like ``series``; ``values`` are its plain numbers."""
+    if series.is_boolean:
+        values, sure = cells.booleans(column)
+    else:
+        try:
+            convert: Any = series.conversion()  # takes arrays as well as numbers
+        except ValueError:
+            return values, np.zeros(len(sure), np.bool_)  # the row decoder reports it
+        if convert is not None:
+            with np.errstate(over="ignore"):
+                values = convert(np.where(sure, values, 0.0))
+            sure = sure & (np.abs(values) < LARGEST)
+    states, is_state = cells.states(column, series.states)
+    return np.where(is_state, states, values), sure | is_state

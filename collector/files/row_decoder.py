@@ -27,7 +27,6 @@ from collector.message import (
     UnusableError,
     quoted,
 )
-from collector.registry.schema import Quantity
 from collector.registry.sensors_file import Sensor
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -36,7 +35,6 @@ NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(NUMBER)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
-_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +52,10 @@ class FileSensor:
         """Return ``sensor`` with the ids of its series; ``zone``, if given, replaces its own."""
         since = microseconds(sensor.since)
         series = {
-            name: Series.of(name, _as_in_files(quantity), series_ids[sensor.sensor_id, name], since, is_strict=True)
+            name: Series.of(name, quantity, series_ids[sensor.sensor_id, name], since, is_strict=True, takes_words=True)
             for name, quantity in sensor.quantities.items()
         }
         return cls(zone or sensor.zone, since, series)
-
-
-def _as_in_files(quantity: Quantity) -> Quantity:
-    """Return ``quantity`` without unit conversion and states, which do not apply to the cells of a file."""
-    return quantity.model_copy(update={"sent_unit": None, "states": None})
 
 
 class FileSensors:
@@ -131,8 +124,7 @@ class RowDecoder:
                 rejections.add(Reason.UNKNOWN_QUANTITY, f"quantity {quoted(quantity)}")
                 continue
             try:
-                raw = boolean_or_text(cell) if series.is_boolean else number_or_text(cell)
-                reading = series.reading(raw, None, time, message.received, latest)
+                reading = series.reading(state_or_number(series, cell), None, time, message.received, latest)
             except UnusableError as error:
                 rejections.add(error.reason, f"{quantity}: {error.detail}")
             else:
@@ -171,9 +163,12 @@ def number_or_text(cell: Any) -> Any:
     return cell if number is None else number
 
 
-def boolean_or_text(cell: Any) -> Any:
-    """Return the boolean in a text cell; other cells as they are."""
-    return _BOOLEANS.get(cell.strip().lower(), cell) if isinstance(cell, str) else cell
+def state_or_number(series: Series, cell: Any) -> Any:
+    """Return the state or the number in a text cell, for the rule; other cells as they are."""
+    if not isinstance(cell, str):
+        return cell
+    text = cell.strip()
+    return text if text in series.states or text.lower() in series.states else number_or_text(text)
 
 
 def parsed(text: str) -> float | None:

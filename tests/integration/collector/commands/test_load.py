@@ -167,6 +167,35 @@ def test_long_files_give_the_same_table(name, run, database, tmp_path):
     assert accounts(database)["ignored"] == 10
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+def test_every_format_follows_the_registry(suffix, run, database, settings, tmp_path):
+    """sent_unit, states and the texts of booleans give the same table from CSV, Parquet and NDJSON."""
+    known = json.loads(registry_text())
+    known["types"]["weather"]["quantities"] = {
+        "temperature": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 60},
+        "door": {"unit": "1", "states": {"open": 1, "closed": 0}, "interval_seconds": 60},
+        "on": {"unit": "1", "kind": "boolean", "interval_seconds": 60},
+    }
+    settings.registry.write_text(json.dumps(known))
+    rows = [("open", "ON"), ("closed", "off"), ("open", "on"), ("closed", "true"), ("closed", "yes")]
+    data = pa.table(
+        {
+            "timestamp": [f"2024-03-27T14:0{row}:00Z" for row in range(5)],
+            "temperature": [70.7] * 5,
+            "door": [door for door, _ in rows],
+            "on": [on for _, on in rows],
+        }
+    )
+    assert run(write(tmp_path / f"a{suffix}", data), sensor="w1") == 0
+    values: dict[str, list[float]] = {}
+    for _, quantity, _, value in table(database):
+        values.setdefault(quantity, []).append(value)
+    assert values["door"] == [1, 0, 1, 0, 0]
+    assert values["on"] == [1, 0, 1, 1, 1]
+    assert values["temperature"] == pytest.approx([21.5] * 5)
+    assert reasons(database) == {}
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.ndjson"])
 def test_second_load_changes_nothing(name, run, database, tmp_path):
     """A second load has only duplicates, and the accounts balance."""
@@ -181,7 +210,7 @@ def test_second_load_changes_nothing(name, run, database, tmp_path):
 
 def test_small_transactions_give_the_same_table(run, database, tmp_path, monkeypatch):
     """The table does not depend on the size of transactions."""
-    monkeypatch.setattr(load, "READINGS", 7)
+    monkeypatch.setattr(load, "READINGS_PER_BATCH", 7)
     assert run(write(tmp_path / "a.parquet", weather()), write(tmp_path / "b.csv", weather())) == 0
     assert table(database) == expected(weather())
     assert accounts(database)["duplicate"] == 190
@@ -215,7 +244,7 @@ def test_conflicts_keep_the_first_over_several_connections(
     connections, name, run, settings, database, tmp_path, monkeypatch
 ):
     """However rows are divided, the first value is stored, others are quarantined, and the accounts balance."""
-    monkeypatch.setattr(load, "READINGS", 30)
+    monkeypatch.setattr(load, "READINGS_PER_BATCH", 30)
     settings.load_connections = connections
     first = weather(400)
     # Conflicts far apart, close together, and in cells that are decoded one by one.
@@ -392,7 +421,7 @@ def test_years_of_days(run, database, tmp_path):
 
 def test_lost_connection(run, database, tmp_path, monkeypatch):
     """When the server drops the connection during a load, it continues with another connection."""
-    monkeypatch.setattr(load, "READINGS", 50)
+    monkeypatch.setattr(load, "READINGS_PER_BATCH", 50)
 
     @contextmanager
     def cutting(_):

@@ -31,6 +31,8 @@ REGISTRY = sensors_file.parse(
                     "quantities": {
                         "x": {"unit": "1", "interval_seconds": 1},
                         "on": {"unit": "1", "interval_seconds": 1, "kind": "boolean"},
+                        "heat": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 1},
+                        "door": {"unit": "1", "interval_seconds": 1, "states": {"open": 1, "Closed": 0, "7": 70}},
                     }
                 },
                 "b": {"quantities": {"x": {"unit": "1", "interval_seconds": 1}}},
@@ -43,7 +45,7 @@ REGISTRY = sensors_file.parse(
         }
     ).encode()
 )
-IDS = {("a", "x"): 1, ("a", "on"): 2, ("b", "x"): 3, ("7", "x"): 4}
+IDS = {("a", "x"): 1, ("a", "on"): 2, ("b", "x"): 3, ("7", "x"): 4, ("a", "heat"): 5, ("a", "door"): 6}
 WIDE = Layout("time", "sensor", wide=(("on", "on"), ("x", "x")))
 LONG = Layout("time", "sensor", quantity="quantity", value="value")
 
@@ -107,6 +109,16 @@ NUMBERS = st.one_of(
             "true",
             "False",
             "TRUE",
+            "ON",
+            " off ",
+            "yes",
+            "0",
+            "1.0",
+            "open",
+            "OPEN",
+            " Closed",
+            "closed",
+            "7",
             "t",
             "null",
             "NaN5",
@@ -162,7 +174,8 @@ def test_wide_text_is_as_row_by_row(rows):
 @settings(deadline=None)
 @given(
     st.lists(
-        st.tuples(TIMES, SENSORS, st.sampled_from(["x", "on", " x ", "y", "", None, b"\xfe"]), NUMBERS), max_size=12
+        st.tuples(TIMES, SENSORS, st.sampled_from(["x", "on", "heat", "door", " x ", "y", "", None, b"\xfe"]), NUMBERS),
+        max_size=12,
     )
 )
 def test_long_text_is_as_row_by_row(rows):
@@ -272,7 +285,8 @@ def test_summer_time(local, utc):
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "9007199254740993"}, Reason.NOT_EXACT, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "wet"}, Reason.WRONG_TYPE, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "true"}, Reason.WRONG_TYPE, 1),
-        ({"time": "2020-01-01T00:00:00Z", "sensor": "a", "on": "1"}, Reason.WRONG_TYPE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "a", "on": "2"}, Reason.WRONG_TYPE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "a", "on": "maybe"}, Reason.WRONG_TYPE, 1),
     ],
 )
 def test_reason(row, reason, readings):
@@ -282,6 +296,42 @@ def test_reason(row, reason, readings):
     assert [(one.rejection.reason, one.rejection.readings) for one in found.quarantined] == [(reason, readings)]
     assert found.quarantined[0].message.topic == "file:1"
     assert json.loads(found.quarantined[0].message.payload)["x"] == (row.get("x") or None)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "cell", "value"),
+    [
+        ("heat", "70.7", 21.5),
+        ("door", "open", 1.0),
+        ("door", "closed", 0.0),
+        ("door", "7", 70.0),
+        ("door", "8", 8.0),
+        ("on", "ON", 1.0),
+        ("on", "off", 0.0),
+        ("on", "1", 1.0),
+        ("on", "yes", 1.0),
+    ],
+)
+def test_cells_follow_the_rule_of_messages(quantity, cell, value):
+    """sent_unit, states, and the texts of booleans apply to the cells of a file as to the values of a message."""
+    columns = {
+        "time": pa.array([b"2020-01-01T00:00:00Z"]),
+        "sensor": pa.array([b"a"]),
+        "quantity": pa.array([quantity.encode()]),
+        "value": pa.array([cell.encode()]),
+    }
+    decoded = ColumnDecoder(decoder(LONG)).decode(rows_of(columns), RECEIVED)
+    assert not decoded.unsure.any()
+    [((_, _, stored), _)] = compare(columns, decoder(LONG)).readings()
+    assert stored == pytest.approx(value, rel=1e-15)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["heat", "door"]), VALUES)
+def test_typed_values_of_converted_series_are_as_row_by_row(quantity, values):
+    """Values of every Arrow type in series with states or a sent_unit give the same as row by row."""
+    time = pa.array([RECEIVED] * len(values), pa.timestamp("us", "UTC"))
+    compare({"time": time, "v": values}, decoder(Layout("time", None, wide=((quantity, "v"),))))
 
 
 def test_row_without_values_is_ignored():
