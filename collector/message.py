@@ -18,6 +18,8 @@ class Message(NamedTuple):
     """The source's identifier for the acknowledgement (MQTT packet identifier; 0: nothing to acknowledge)."""
     qos: int = 1
     """MQTT quality of service of the delivery."""
+    redelivered: bool = False
+    """Set by the broker on messages that it sent before (MQTT's DUP flag)."""
 
 
 Reading = tuple[int, int, float]

@@ -26,7 +26,8 @@ order by series.sensor_id, series.quantity, reading_1m.bucket desc
 
 ACCOUNTS = """
 select
-    messages, decoded, ignored, quarantined_messages, readings, stored, duplicate, quarantined_readings, balanced
+    messages, decoded, ignored, quarantined_messages, readings, stored, duplicate, replaced, quarantined_readings,
+    balanced
 from telemetry.accounting
 """
 
@@ -48,6 +49,7 @@ class Accounts:
     readings: int
     stored: int
     duplicate: int
+    replaced: int
     quarantined_readings: int
     balanced: bool
 
@@ -56,7 +58,7 @@ class Accounts:
             f"{'balanced' if self.balanced else 'NOT BALANCED'}: "
             f"{self.messages:,} messages = {self.decoded:,} decoded + {self.ignored:,} ignored "
             f"+ {self.quarantined_messages:,} quarantined; {self.readings:,} readings = {self.stored:,} stored "
-            f"+ {self.duplicate:,} duplicate + {self.quarantined_readings:,} quarantined"
+            f"+ {self.duplicate:,} duplicate + {self.replaced:,} replaced + {self.quarantined_readings:,} quarantined"
         )
 
 

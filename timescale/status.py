@@ -138,7 +138,7 @@ def show(state: Status, console: Console) -> None:
     accounts = state.accounts
     rows += [
         ("messages", _sum(accounts, "messages", "decoded", "ignored", "quarantined_messages")),
-        ("accounts", _sum(accounts, "readings", "stored", "duplicate", "quarantined_readings")),
+        ("accounts", _sum(accounts, "readings", "stored", "duplicate", "replaced", "quarantined_readings")),
         ("quarantine", held),
         ("balanced", "yes" if state.balanced else "NO: telemetry.accounting shows by how much"),
     ]

@@ -191,9 +191,10 @@ class Accounting(BaseModel):
     decoded: int = Field(description="Messages with readings.")
     ignored: int = Field(description="Valid messages without readings.")
     quarantined_messages: int = Field(description="Messages that could not be decoded at all.")
-    readings: int = Field(description="Readings decoded: stored + duplicate + quarantined_readings.")
+    readings: int = Field(description="Readings decoded: stored + duplicate + replaced + quarantined_readings.")
     stored: int = Field(description="Readings inserted into telemetry.reading.")
     duplicate: int = Field(description="Readings that were already stored with the same value.")
+    replaced: int = Field(description="Readings that replaced the value of their timestamp, or were older than it.")
     quarantined_readings: int = Field(description="Readings in quarantine.")
     balanced: bool = Field(description="Whether both sums are equal; false is a bug.")
 

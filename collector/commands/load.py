@@ -151,9 +151,10 @@ def _load(path: Path, file: FileBatches, writers: Sequence[Writer], total: Accou
 def summary(path: Path, total: Accounts, seconds: float, noun: str = "rows") -> str:
     """Return one line with the counts of a file."""
     quarantined = total.quarantined_messages + total.quarantined_readings
+    replaced = f"{total.replaced:,} replaced, " if total.replaced else ""
     line = (
         f"{path.name}: {total.messages:,} {noun}, {total.readings:,} readings: {total.stored:,} stored, "
-        f"{total.duplicate:,} duplicate, {quarantined:,} quarantined; "
+        f"{total.duplicate:,} duplicate, {replaced}{quarantined:,} quarantined; "
         f"{seconds:.1f} s, {total.readings / max(seconds, 0.001):,.0f} readings/s"
     )
     if total.ignored:

@@ -101,6 +101,7 @@ class Metrics(Gauges):
         for outcome, count in (
             ("stored", accounts.stored),
             ("duplicate", accounts.duplicate),
+            ("replaced", accounts.replaced),
             ("quarantined", accounts.quarantined_readings),
         ):
             self._readings.labels(outcome).inc(count)

@@ -128,7 +128,8 @@ class BulkClient(Client):
                 if topic is None:
                     topic = self._topic(raw)
                 self._received = received
-                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid, command >> 1 & 3))
+                again = command & 8 == 8  # noqa: PLR2004 - the DUP flag
+                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid, command >> 1 & 3, again))
                 received += 1
             else:
                 result = self._control(command, buffer[body:stop])

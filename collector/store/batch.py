@@ -2,12 +2,11 @@
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collector.formats.times import date
-from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, Rejections, UndecodableError
+from collector.message import Decoded, Message, NoReadingError, Reading, Rejection, UndecodableError
 from collector.registry.discovery import Discovery, UnregisteredError
 
 Decode = Callable[[Message], Decoded]
@@ -46,6 +45,7 @@ class Accounts:
     readings: int = 0
     stored: int = 0
     duplicate: int = 0
+    replaced: int = 0
     quarantined_readings: int = 0
 
     @property
@@ -53,7 +53,7 @@ class Accounts:
         """Whether every message and every reading has exactly one outcome."""
         return (
             self.messages == self.decoded + self.ignored + self.quarantined_messages
-            and self.readings == self.stored + self.duplicate + self.quarantined_readings
+            and self.readings == self.stored + self.duplicate + self.replaced + self.quarantined_readings
         )
 
     def add(self, other: "Accounts") -> None:
@@ -66,12 +66,13 @@ class Batch:
     """Messages, decoded into rows and quarantine rows for the database.
 
     ``rows`` is the body of a binary COPY. ``accounts`` lacks only the counts that the database returns: the number of
-    new rows and of duplicates.
+    new rows, of duplicates and of replaced values.
     """
 
     __slots__ = (
         "_added",
         "_origins",
+        "_replaces",
         "_row_ends",
         "accounts",
         "messages",
@@ -96,6 +97,8 @@ class Batch:
         """Size of payloads and topics."""
         self._row_ends: list[int] = []
         """End of each message's rows."""
+        self._replaces = bytearray()
+        """1 for each message whose format publishes state, else 0."""
         self._origins: Sequence[int] | None = None
 
     @classmethod
@@ -133,8 +136,9 @@ class Batch:
         accounts.messages += 1
         self._added.append(message)
         self.payload_bytes += len(message.payload) + len(message.topic)
+        replaces = False
         try:
-            readings, rejections, *_ = decode(message)
+            readings, rejections, _, replaces = decode(message)
         except NoReadingError:
             accounts.ignored += 1
         except UndecodableError as error:
@@ -147,7 +151,7 @@ class Batch:
         else:
             accounts.decoded += 1
             accounts.readings += len(readings)
-            arrival = _arrival(message.received, readings[0][1]) - POSTGRES_EPOCH if readings else 0
+            arrival = rounded_arrival(message.received, readings[0][1]) - POSTGRES_EPOCH if readings else 0
             self.rows += b"".join(
                 [
                     _pack(4, 8, time - POSTGRES_EPOCH, 4, series_id, 8, value, 8, arrival)
@@ -159,6 +163,7 @@ class Batch:
                 accounts.quarantined_readings += rejection.readings
                 self.quarantined.append(Quarantined(message, rejection))
         self._row_ends.append(len(self.rows))
+        self._replaces.append(replaces)
 
     def refuse(self, rejection: Rejection) -> "Batch":
         """Return this batch of one message with all its readings quarantined for the reason of ``rejection``."""
@@ -185,6 +190,10 @@ class Batch:
         """Size of payloads, topics and rows; memory is bounded by it."""
         return self.payload_bytes + len(self.rows)
 
+    def replaces(self, position: int) -> bool:
+        """Return whether readings of the message at ``position`` replace earlier ones of their series and time."""
+        return self._origins is None and self._replaces[position] == 1
+
     def readings(self) -> Iterator[tuple[Reading, int]]:
         """Yield every row as a reading, with the position of its message."""
         for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):
@@ -193,28 +202,10 @@ class Batch:
             yield (series_id, time + POSTGRES_EPOCH, value), position
 
 
-def _arrival(received: int, time: int) -> int:
+def rounded_arrival(received: int, time: int) -> int:
     """Return ``received`` rounded to whole seconds after (or before) ``time``; all in microseconds.
 
     The delay of a message is noise: in milliseconds it takes 2 to 3 bytes per reading in the columnstore, in whole
     seconds almost none. Rounding to seconds of the clock would not help: delays around one would still alternate.
     """
     return time + int((received - time) / 1_000_000) * 1_000_000
-
-
-def conflicts(batch: Batch, stored_values: Mapping[tuple[int, int], float]) -> list[Quarantined]:
-    """Return the quarantine rows for readings of ``batch`` that differ from the stored value.
-
-    ``stored_values`` maps (series_id, time) of the conflicts to the value that is stored.
-    """
-    rejections: dict[int, Rejections] = {}
-    for (series_id, time, value), position in batch.readings():
-        stored = stored_values.get((series_id, time))
-        if stored is not None and stored != value:
-            detail = f"series {series_id} at {date(time)} has {stored!r}, this says {value!r}"
-            rejections.setdefault(position, Rejections()).add(Reason.CONFLICTING_VALUE, detail)
-    return [
-        Quarantined(batch.messages[position], rejection)
-        for position, of_message in rejections.items()
-        for rejection in of_message.as_list()
-    ]

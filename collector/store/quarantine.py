@@ -79,7 +79,7 @@ class ReplayResult:
     unchanged: int = 0
     """Messages that would be quarantined for the same reasons again; they stay open."""
     readings: int = 0
-    """Readings that were stored."""
+    """Readings that were stored, or replaced others."""
 
     def add(self, other: "ReplayResult") -> None:
         """Add the counts of ``other``."""
@@ -186,7 +186,7 @@ def _replay(
     if improved:
         accounts = writer.write(Batch.of((message.message for message in improved), decode), decode)
         connection.execute(_MARK_REPLAYED, ([row for message in improved for row in message.rows],))
-        result.add(ReplayResult(messages=len(improved), readings=accounts.stored))
+        result.add(ReplayResult(messages=len(improved), readings=accounts.stored + accounts.replaced))
     return result
 
 
@@ -194,10 +194,10 @@ def _try(writer: Writer, connection: database.Connection, message: _OpenMessage,
     """Replay one message; roll back unless the database now accepts a reading that it refused before."""
     with connection.transaction() as attempt:
         accounts = writer.write(Batch.of([message.message], decode), decode)
-        if not accounts.stored:
+        if not (accounts.stored or accounts.replaced):
             raise psycopg.Rollback(attempt)
         connection.execute(_MARK_REPLAYED, (message.rows,))
-        return ReplayResult(messages=1, readings=accounts.stored)
+        return ReplayResult(messages=1, readings=accounts.stored + accounts.replaced)
     return ReplayResult(unchanged=1)
 
 

@@ -2,10 +2,11 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
@@ -14,9 +15,10 @@ from psycopg.pq import TransactionStatus
 
 from collector.message import Message, Reason, Rejection
 from collector.registry import sync
-from collector.store import late_hours
-from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, conflicts
+from collector.store import late_hours, superseded
+from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined
 from collector.store.birth_store import BirthStore
+from collector.store.equal_times import Key, Stored, resolve
 from collector.store.group_commit import write_with_retries
 from core import database
 from core.errors import DatabaseError
@@ -43,7 +45,7 @@ select count(*) from pg_temp.incoming as i inner join telemetry.reading as r usi
 where i.value = r.value and i.time >= %(start)s and i.time < %(end)s and r.time >= %(start)s and r.time < %(end)s
 """
 _SELECT_OTHER_VALUE = """
-select distinct i.series_id, i.time, r.value
+select distinct i.series_id, i.time, r.value, r.received_at
 from pg_temp.incoming as i inner join telemetry.reading as r using (series_id, time)
 where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time >= %(start)s and r.time < %(end)s
 """
@@ -59,8 +61,16 @@ on conflict (bucket, source, collector) do update set
     {", ".join(f"{name} = a.{name} + excluded.{name}" for name in _COUNTS)}
 """  # noqa: S608 - column names from Accounts
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
+
+
+class _Merged(NamedTuple):
+    """The outcomes of a batch's readings, as the database counts them."""
+
+    stored: int
+    duplicate: int = 0
+    replaced: int = 0
+    conflicts: Sequence[Quarantined] = ()
 
 
 class UnbalancedError(DatabaseError):
@@ -91,6 +101,7 @@ class Writer:
         self._merging = False
         """Whether batches go through the staging table, because recent ones held readings that were stored already."""
         self._births = births or BirthStore()
+        self._begun = time.time_ns() // 1000
         late_hours.load_numpy()
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
@@ -143,15 +154,15 @@ class Writer:
             try:
                 with connection.transaction():
                     self._copy(connection, _COPY_READINGS, batch)
-                    return self._account(connection, batch, batch.row_count, 0, [])
+                    return self._account(connection, batch, _Merged(batch.row_count))
             except errors.UniqueViolation:
                 # Some readings are stored already. Sources that repeat readings do so for a while: the merge takes
                 # twice as long as the copy but does not fail, and is used until all readings of a batch are new.
                 self._merging = True
         with connection.transaction():
-            stored, duplicate, held = self._merge(connection, batch) if batch.rows else (0, 0, [])
-            accounts = self._account(connection, batch, stored, duplicate, held)
-        self._merging = self._merging and stored < batch.row_count
+            merged = self._merge(connection, batch) if batch.rows else _Merged(0)
+            accounts = self._account(connection, batch, merged)
+        self._merging = self._merging and merged.stored < batch.row_count
         return accounts
 
     @staticmethod
@@ -161,37 +172,35 @@ class Writer:
             copy.write(bytes(batch.rows))
             copy.write(TRAILER)
 
-    def _merge(self, connection: database.Connection, batch: Batch) -> tuple[int, int, list[Quarantined]]:
-        """Store the new rows; return (stored, duplicate, conflicts)."""
+    def _merge(self, connection: database.Connection, batch: Batch) -> _Merged:
+        """Store the new rows, replace the values that a later publish replaces, and return the outcomes."""
         connection.execute(_INCOMING)
         self._copy(connection, _COPY_INCOMING, batch)
         stored = connection.execute(_MERGE).rowcount
         if stored == batch.row_count:
-            return stored, 0, []
+            return _Merged(stored)
         same_value = 0
-        other_values: dict[tuple[int, int], float] = {}
+        other_values: dict[Key, Stored] = {}
         for day in sorted({row[2] // _DAY for row in ROW.iter_unpack(batch.rows)}):
-            start = _EPOCH + timedelta(microseconds=POSTGRES_EPOCH + day * _DAY)
+            start = superseded.instant(POSTGRES_EPOCH + day * _DAY)
             bounds = {"start": start, "end": start + timedelta(days=1)}
             with psycopg.ClientCursor(connection) as cursor:  # constants in the text; see _COUNT_SAME_VALUE
                 same_value += cursor.execute(_COUNT_SAME_VALUE, bounds).fetchall()[0][0]
-                for series_id, when, value in cursor.execute(_SELECT_OTHER_VALUE, bounds):
-                    other_values[series_id, (when - _EPOCH) // timedelta(microseconds=1)] = value
-        return stored, same_value - stored, conflicts(batch, other_values) if other_values else []
+                for series_id, when, value, received in cursor.execute(_SELECT_OTHER_VALUE, bounds):
+                    key = series_id, superseded.microseconds(when)
+                    other_values[key] = Stored(value, superseded.microseconds(received))
+        if not other_values:
+            return _Merged(stored, same_value - stored)
+        superseded.load(connection, other_values)
+        resolution = resolve(batch, other_values, self._source, self._begun)
+        superseded.save(connection, resolution.changes, self._source)
+        return _Merged(stored, same_value - stored + resolution.same, resolution.replaced, resolution.conflicts)
 
-    def _account(
-        self,
-        connection: database.Connection,
-        batch: Batch,
-        stored: int,
-        duplicate: int,
-        held: list[Quarantined],
-    ) -> Accounts:
-        quarantined = [*batch.quarantined, *held]
+    def _account(self, connection: database.Connection, batch: Batch, merged: _Merged) -> Accounts:
+        quarantined = [*batch.quarantined, *merged.conflicts]
         accounts = Accounts(**vars(batch.accounts))
-        accounts.stored = stored
-        accounts.duplicate = duplicate
-        accounts.quarantined_readings += sum(row.rejection.readings for row in held)
+        accounts.stored, accounts.duplicate, accounts.replaced = merged.stored, merged.duplicate, merged.replaced
+        accounts.quarantined_readings += sum(row.rejection.readings for row in merged.conflicts)
         if not accounts.balanced:
             raise UnbalancedError(f"the accounts of a batch do not balance; nothing of it was stored: {accounts}")
         self._births.save(connection)
@@ -233,7 +242,7 @@ class Writer:
 
 def _row(source: str, message: Message, rejection: Rejection) -> Sequence[Any]:
     return (
-        _EPOCH + timedelta(microseconds=message.received),
+        superseded.instant(message.received),
         source,
         _storable_text(message.topic),
         message.payload,

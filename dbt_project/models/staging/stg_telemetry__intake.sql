@@ -10,5 +10,6 @@ select
     readings,
     stored,
     duplicate,
+    replaced,
     quarantined_readings
 from {{ source('telemetry', 'intake') }}

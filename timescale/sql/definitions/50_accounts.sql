@@ -8,11 +8,12 @@ with taken as (
         coalesce(sum(readings), 0)::bigint as readings,
         coalesce(sum(stored), 0)::bigint as stored,
         coalesce(sum(duplicate), 0)::bigint as duplicate,
+        coalesce(sum(replaced), 0)::bigint as replaced,
         coalesce(sum(quarantined_readings), 0)::bigint as quarantined_readings,
         coalesce(
             bool_and(
                 messages = decoded + ignored + quarantined_messages
-                and readings = stored + duplicate + quarantined_readings
+                and readings = stored + duplicate + replaced + quarantined_readings
             ),
             true
         ) as rows_balance
@@ -42,6 +43,7 @@ select
     taken.readings,
     taken.stored,
     taken.duplicate,
+    taken.replaced,
     taken.quarantined_readings,
     held.messages as held_messages,
     held.readings as held_readings,
@@ -110,9 +112,11 @@ comment on column telemetry.intake.messages is 'Messages taken in: decoded + ign
 comment on column telemetry.intake.decoded is 'Messages that yielded readings, stored or not.';
 comment on column telemetry.intake.ignored is 'Messages that rightly yield no reading.';
 comment on column telemetry.intake.quarantined_messages is 'Messages that could not be decoded at all.';
-comment on column telemetry.intake.readings is 'Readings decoded: stored + duplicate + quarantined_readings.';
+comment on column telemetry.intake.readings is 'Readings decoded: stored + duplicate + replaced + quarantined_readings.';
 comment on column telemetry.intake.stored is 'Readings new in telemetry.reading.';
 comment on column telemetry.intake.duplicate is 'Readings that were there already with the same value.';
+comment on column telemetry.intake.replaced is
+'Readings of an instant that had another value: the later publish stands, the other is in telemetry.superseded.';
 comment on column telemetry.intake.quarantined_readings is 'Readings held back in telemetry.quarantine.';
 
 comment on view telemetry.accounting is 'One row: the totals of telemetry.intake, and whether they balance.';
@@ -123,6 +127,8 @@ comment on column telemetry.accounting.quarantined_messages is 'Messages that co
 comment on column telemetry.accounting.readings is 'Readings decoded.';
 comment on column telemetry.accounting.stored is 'Readings new in telemetry.reading.';
 comment on column telemetry.accounting.duplicate is 'Readings that were there already with the same value.';
+comment on column telemetry.accounting.replaced is
+'Readings of an instant that had another value: the later publish stands, the other is in telemetry.superseded.';
 comment on column telemetry.accounting.quarantined_readings is 'Readings held back, by the accounts.';
 comment on column telemetry.accounting.held_messages is 'Whole messages in telemetry.quarantine, purged ones included.';
 comment on column telemetry.accounting.held_readings is 'Readings held in telemetry.quarantine, purged ones included.';

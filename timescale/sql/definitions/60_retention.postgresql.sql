@@ -26,6 +26,7 @@ begin
     end if;
     update telemetry.retention set dropped_before = greatest(dropped_before, drop_before);
     delete from telemetry.reading where time < drop_before;
+    delete from telemetry.superseded where time < drop_before;
 end
 $$;
 

@@ -95,6 +95,7 @@ begin
     update telemetry.retention set dropped_before = greatest(dropped_before, drop_before);
     commit;
     perform public.drop_chunks('telemetry.reading', older_than => drop_before);
+    delete from telemetry.superseded where time < drop_before;
     commit;
     perform pg_catalog.pg_advisory_unlock(lock_key);
 end

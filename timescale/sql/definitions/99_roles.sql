@@ -37,12 +37,15 @@ begin
     to collector_writer, transformer, quality_scanner, bi_reader, data_scientist, access_api;
     grant usage on schema quality to transformer, quality_scanner, data_scientist, access_api;
 
-    -- Readings are added and never changed, as are accounts of what was dropped.
+    -- Readings are added, and changed only by telemetry.replace_readings, which keeps what it replaces.
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
-    telemetry.birth, telemetry.late_hour, telemetry.archived to collector_writer;
+    telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.superseded to collector_writer;
     grant update on telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series, telemetry.birth,
-    telemetry.late_hour, telemetry.archived to collector_writer;
+    telemetry.late_hour, telemetry.archived, telemetry.superseded to collector_writer;
+    grant execute on function telemetry.replace_readings(
+        integer[], timestamptz[], double precision[], double precision[], timestamptz[], text, timestamptz[]
+    ) to collector_writer;
 
     grant select on all tables in schema quality to transformer, quality_scanner;
     grant insert, delete on quality.check_result to quality_scanner;
@@ -54,7 +57,7 @@ begin
     to data_scientist;
     grant select on telemetry.sensor, telemetry.series, telemetry.reading, telemetry.readings, telemetry.accounting,
     quality.check_result to access_api;
-    grant select on telemetry.accounting, telemetry.intake, telemetry.rollup_lag, telemetry.retention_overdue,
-    quality.check_result, quality.incident, quality.series_newest to data_scientist;
+    grant select on telemetry.accounting, telemetry.intake, telemetry.superseded, telemetry.rollup_lag,
+    telemetry.retention_overdue, quality.check_result, quality.incident, quality.series_newest to data_scientist;
 end
 $$;

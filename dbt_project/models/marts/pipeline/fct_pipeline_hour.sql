@@ -14,10 +14,11 @@ select
     sum(readings)::bigint as readings,
     sum(stored)::bigint as stored,
     sum(duplicate)::bigint as duplicate,
+    sum(replaced)::bigint as replaced,
     sum(quarantined_readings)::bigint as quarantined_readings,
     bool_and(
         messages = decoded + ignored + quarantined_messages
-        and readings = stored + duplicate + quarantined_readings
+        and readings = stored + duplicate + replaced + quarantined_readings
     ) as balanced,
     count(distinct bucket)::integer as active_minutes,
     count(distinct collector)::integer as collectors

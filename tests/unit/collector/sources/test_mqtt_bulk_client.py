@@ -135,6 +135,15 @@ def test_any_stream_in_any_chunks(sent, positions):
     assert not client.fake.closed
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_second_delivery(client, again):
+    """The DUP flag of a packet says that the broker has sent the message before; topic and payload are the same."""
+    first = publish("a", b"1", 1)
+    client.feed(bytes([first[0] | (8 if again else 0)]) + first[1:])
+    assert [message.redelivered for message in client.received] == [again]
+    assert client.messages == [("a", b"1", False, 1)]
+
+
 def test_byte_by_byte(client):
     """A stream that arrives byte by byte gives the same messages."""
     stream = publish("a", b"1", 1) + PINGRESP + publish("b" * 300, b"2" * 20_000, 2) + publish("c", b"")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collector.decode.decoder import Decoder
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError
-from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch, conflicts
+from collector.store.batch import POSTGRES_EPOCH, ROW, Accounts, Batch
 
 IDS = {(name, quantity): number for number, (name, quantity) in enumerate(
     ((name, quantity) for name in ("p0", "p1") for quantity in ("temperature", "humidity", "open")), start=1
@@ -106,42 +106,22 @@ def test_size_bytes():
 def test_accounts_add_up():
     """Accounts are added column by column."""
     total = Accounts(messages=1, decoded=1, readings=2, stored=2)
-    total.add(Accounts(messages=2, ignored=1, quarantined_messages=1, readings=3, duplicate=1, quarantined_readings=2))
-    assert total == Accounts(3, 1, 1, 1, 5, 2, 1, 2)
+    total.add(
+        Accounts(
+            messages=2, ignored=1, quarantined_messages=1, readings=4, duplicate=1, replaced=1, quarantined_readings=2
+        )
+    )
+    assert total == Accounts(3, 1, 1, 1, 6, 2, 1, 1, 2)
     assert total.balanced
 
 
 @pytest.mark.parametrize("name", list(vars(Accounts())))
 def test_unbalanced_accounts(name):
     """Accounts with an error of one in any column do not balance."""
-    accounts = Accounts(6, 3, 2, 1, 6, 3, 2, 1)
+    accounts = Accounts(6, 3, 2, 1, 7, 3, 2, 1, 1)
     assert accounts.balanced
     setattr(accounts, name, getattr(accounts, name) + 1)
     assert not accounts.balanced
-
-
-def test_conflicts_name_their_message():
-    """A conflict is assigned to its message, also among messages without rows and equal messages."""
-    empty = Message(TOPIC, b"", NOW)
-    messages = [empty, good(20), empty, good(21), good(20, 22, 23), empty, good(20), good()]
-    held = conflicts(Batch.of(messages, DECODE), {(1, AT): 20.0})
-    assert [row.message for row in held] == [messages[3], messages[4]]
-    assert all(row.message is message for row, message in zip(held, (messages[3], messages[4]), strict=True))
-    assert [row.rejection.readings for row in held] == [1, 2]
-    assert {row.rejection.reason for row in held} == {Reason.CONFLICTING_VALUE}
-    assert held[0].rejection.detail == "series 1 at 2026-03-01T11:59:30+00:00 has 20.0, this says 21.0"
-
-
-def test_equal_messages_have_a_conflict_each():
-    """Each of two equal messages gets a quarantine row for its conflict."""
-    message = good(21)
-    held = conflicts(Batch.of([message, message], DECODE), {(1, AT): 20.0})
-    assert [row.rejection.readings for row in held] == [1, 1]
-
-
-def test_conflicts_of_other_readings():
-    """A stored value of another time or series is no conflict."""
-    assert conflicts(Batch.of([good(21)], DECODE), {(1, AT + 1): 20.0, (2, AT): 20.0}) == []
 
 
 def test_refuse():
