@@ -169,11 +169,11 @@ def test_means_equal_brute_force(database, messages, at):
         for series, when, value in rows:
             buckets.setdefault((series, int(when.timestamp()) // width * width), []).append(value)
         with database.connect() as connection:
-            rows = connection.execute(
+            means = connection.execute(
                 "select series_id, extract(epoch from bucket)::bigint, mean, minimum, maximum, first_value, "
                 f"last_value, sum_value, sample_count from telemetry.reading_{level} order by 1, 2"
             ).fetchall()
-        assert rows == [
+        assert means == [
             (
                 *key,
                 pytest.approx(math.fsum(values) / len(values)),
