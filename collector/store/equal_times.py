@@ -1,7 +1,7 @@
 """Readings whose series and time are stored already with another value: which value stands. Pure.
 
 The first value stands, and the other is a conflict, unless the format publishes state: then the later publish replaces
-the earlier one. A second delivery never puts a replaced value back. See docs/decisions/0017-equal-times.md.
+the earlier one. A second delivery never puts a replaced value back. See docs/decisions/0018-equal-times.md.
 """
 
 from collections.abc import Iterable, Mapping

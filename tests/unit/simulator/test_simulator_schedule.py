@@ -104,7 +104,7 @@ def test_batches_hold_all_samples(found):
 def summary(**changes):
     """Return a summary with nothing wrong but ``changes``."""
     good = {
-        "edition": "e", "broker": "b", "rows": 1, "accounts": Accounts(1, 1, 0, 0, 1, 1, 0, 0, balanced=True),
+        "edition": "e", "broker": "b", "rows": 1, "accounts": Accounts(1, 1, 0, 0, 1, 1, 0, 0, 0, balanced=True),
         "quarantined": 0, "delay_seconds": 0.01, "means": [], "missing": [],
     }  # fmt: skip
     return Summary(**{**good, **changes})
@@ -114,7 +114,7 @@ def summary(**changes):
     ("changes", "complaint"),
     [
         ({"rows": 0}, "no reading"),
-        ({"accounts": Accounts(1, 1, 0, 0, 1, 0, 0, 0, balanced=False)}, "do not balance"),
+        ({"accounts": Accounts(1, 1, 0, 0, 1, 0, 0, 0, 0, balanced=False)}, "do not balance"),
         ({"missing": ["motor-1 voltage"]}, "motor-1 voltage"),
         ({"delay_seconds": None}, "delay"),
     ],

@@ -1,4 +1,4 @@
--- A replaced value may have been the minimum or the first value of its minute, so the touched buckets are computed again
+-- A replaced value may have been the minimum or the first value of its minute, so the buckets are computed again
 -- from the level below. Each level is locked before it is computed: the statement after the lock sees all that earlier
 -- holders have committed, and later ones add to its result.
 create or replace function telemetry.roll_up_replaced() returns trigger

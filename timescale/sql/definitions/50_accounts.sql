@@ -112,7 +112,8 @@ comment on column telemetry.intake.messages is 'Messages taken in: decoded + ign
 comment on column telemetry.intake.decoded is 'Messages that yielded readings, stored or not.';
 comment on column telemetry.intake.ignored is 'Messages that rightly yield no reading.';
 comment on column telemetry.intake.quarantined_messages is 'Messages that could not be decoded at all.';
-comment on column telemetry.intake.readings is 'Readings decoded: stored + duplicate + replaced + quarantined_readings.';
+comment on column telemetry.intake.readings is
+'Readings decoded: stored + duplicate + replaced + quarantined_readings.';
 comment on column telemetry.intake.stored is 'Readings new in telemetry.reading.';
 comment on column telemetry.intake.duplicate is 'Readings that were there already with the same value.';
 comment on column telemetry.intake.replaced is

@@ -1,6 +1,6 @@
 -- The one way for a collector to change a reading: the value that is replaced is kept in the same statement, so that a
 -- second delivery of it is known for what it is. One day at a time, with its bounds and the series as constants: the
--- planner then excludes all other chunks, and of a chunk in the columnstore only the batches of these series are opened.
+-- planner then excludes all other chunks, and opens only the batches of these series of a chunk in the columnstore.
 create or replace function telemetry.replace_readings(
     series_ids integer[],
     times timestamptz[],
@@ -39,7 +39,7 @@ begin
     end loop;
     if total <> cardinality(times) then
         raise serialization_failure
-        using message = format('%s of %s readings were changed meanwhile', cardinality(times) - total, cardinality(times));
+        using message = format('%s of %s readings have another value', cardinality(times) - total, cardinality(times));
     end if;
     insert into telemetry.superseded as kept (series_id, time, value, replaced_by, source, received_at, replaced_at)
     select
