@@ -1,1 +1,1 @@
-"""The database: migrations, its two editions, the local server."""
+"""The database: migrations, retention, status, backup and logins, for both editions."""

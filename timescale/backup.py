@@ -1,4 +1,4 @@
-"""Backup and restore of the whole database, over pg_dump and pg_restore: roles, TimescaleDB and versions minded."""
+"""Backup and restore of the whole database with pg_dump and pg_restore, including roles and TimescaleDB."""
 
 import contextlib
 import os
@@ -22,39 +22,39 @@ _JOBS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup says of itself."""
+    """Contents of a backup."""
 
     tables: int
-    """Tables that it has rows of."""
+    """Number of tables with rows."""
     postgresql: int
-    """Major version of the server that it's of."""
+    """Major version of its server."""
     timescaledb: str | None
-    """Version of its extension; None: it's of the edition postgresql."""
+    """Version of the extension; None: edition postgresql."""
     owners: frozenset[str]
-    """Roles that own something in it."""
+    """Roles that own objects in it."""
     grantees: frozenset[str]
-    """Roles that are granted something in it."""
+    """Roles with grants in it."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore has done."""
+    """Result of a restore."""
 
     tables: int
-    made: tuple[str, ...]
-    """Roles that the server lacked, made without a login."""
+    created_roles: tuple[str, ...]
+    """Roles that were missing on the server, created without login."""
     revision: str
 
 
 def backup(target: Path, *, folder: bool) -> int:
-    """Write the database that ``PG*`` name to ``target``, which appears whole or not at all; return its size in bytes.
+    """Write the database of the ``PG*`` settings to ``target``, completely or not at all; return its size in bytes.
 
-    One file in pg_dump's custom format, or a ``folder`` in its directory format, written by several processes; for its
-    owner's eyes alone. All of it is the state of one moment, and nobody waits for it but who wants to change tables.
-    Raises :class:`DatabaseError`.
+    The result is one file in pg_dump's custom format, or a ``folder`` in its directory format, written by several
+    processes; only its owner can read it. The backup is a consistent snapshot; it blocks only DDL. Raises
+    :class:`DatabaseError`.
     """
     if target.exists() or target.is_symlink():
-        raise DatabaseError(f"{target} is there already: name another one, or remove it.")
+        raise DatabaseError(f"{target} exists already: choose another name, or remove it.")
     with connect(application_name="timescale-backup") as connection, wrapped("backup"):
         migrate.edition(connection)
         major = connection.info.server_version // 10_000
@@ -62,11 +62,11 @@ def backup(target: Path, *, folder: bool) -> int:
     program = pg_tools.find("pg_dump", major)
     part = target.with_name(f".{target.name}.part")
     _remove(part)
-    form = ["--format=directory", f"--jobs={_JOBS}"] if folder else ["--format=custom"]
+    format_options = ["--format=directory", f"--jobs={_JOBS}"] if folder else ["--format=custom"]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with pg_tools.progress("backup", tables) as step:
-            pg_tools.run([program, "--no-password", *form, "--file", part], step)
+            pg_tools.run([program, "--no-password", *format_options, "--file", part], step)
         part.rename(target)
     except OSError as error:
         raise DatabaseError(f"{target} can't be written: {error.strerror or error}") from error
@@ -77,60 +77,62 @@ def backup(target: Path, *, folder: bool) -> int:
 
 
 def restore(source: Path, *, owners: bool = True) -> Restored:
-    """Restore ``source`` into the database that ``PG*`` name, which must be empty.
+    """Restore ``source`` into the database of the ``PG*`` settings, which must be empty.
 
-    Without ``owners`` everything is the login's that restores. Raises :class:`DatabaseError`, where that can be known
-    before anything is changed.
+    Without ``owners`` the restoring login owns all objects. Raises :class:`DatabaseError`, if possible before any
+    change.
     """
     with connect(application_name="timescale-restore") as connection, wrapped("restore"):
         name, major = connection.info.dbname, connection.info.server_version // 10_000
         program = pg_tools.find("pg_restore", major)
-        about = describe(source, program)
-        _check(connection, about, major, owners=owners)
-        made = _make_roles(connection, about.grantees)
-        if about.timescaledb:
-            # Its library is bound to a session by the first use.
+        contents = describe(source, program)
+        _check(connection, contents, major, owners=owners)
+        created_roles = _create_roles(connection, contents.grantees)
+        if contents.timescaledb:
+            # A session loads the library at its first use.
             connection.execute("create extension if not exists timescaledb schema public")
     options = ["--no-password", "--exit-on-error", f"--dbname={name}", *([] if owners else ["--no-owner"])]
-    if source.is_dir() and not about.timescaledb:  # its catalog must be restored in order
+    if source.is_dir() and not contents.timescaledb:  # its catalog must be restored in order
         options.append(f"--jobs={_JOBS}")
-    _switch(about, "pre")
+    _set_restore_mode(contents, "pre")
     try:
-        with pg_tools.progress("restore", about.tables) as step:
+        with pg_tools.progress("restore", contents.tables) as step:
             pg_tools.run([program, *options, source], step)
     except BaseException as error:
         with contextlib.suppress(DatabaseError):
-            _switch(about, "post")
+            _set_restore_mode(contents, "post")
         if isinstance(error, DatabaseError):
             raise DatabaseError(
-                f"{error}\nHalf of it is there: drop the database, create it anew, try again."
+                f"{error}\nThe restore is incomplete: drop the database, create it again, and retry."
             ) from error
         raise
-    _switch(about, "post")
+    _set_restore_mode(contents, "post")
     with connect(application_name="timescale-restore") as connection, wrapped("restore"):
         connection.execute("analyze")
         revision = migrate.revision(connection) or ""
         migrate.set_defaults(connection, migrate.edition(connection))
         if revision == migrate.head():
-            # What is granted on a database itself is not in a dump of it.
+            # A dump does not have the grants on the database itself.
             run_script(connection, HERE / "sql" / "definitions" / "99_roles.sql")
-    return Restored(about.tables, made, revision)
+    return Restored(contents.tables, created_roles, revision)
 
 
 def describe(source: Path, program: Path) -> Backup:
-    """Return what ``program``, a pg_restore, reads of the backup ``source``."""
+    """Return the contents of the backup ``source``, read with ``program`` (pg_restore)."""
     if not source.exists():
-        raise DatabaseError(f"there is no backup {source}")
-    entries = _ask([program, "--list", source])
+        raise DatabaseError(f"no such backup: {source}")
+    entries = _output([program, "--list", source])
     version = re.search(r"^;\s+Dumped from database version: (\d+)", entries, re.MULTILINE)
     if version is None:
-        raise DatabaseError(f"{source} doesn't say which PostgreSQL it is of: is it a backup by `timescale backup`?")
-    schema = _ask([program, "--schema-only", "--file=-", source])
+        raise DatabaseError(f"{source} has no PostgreSQL version: is it a backup made by `timescale backup`?")
+    schema = _output([program, "--schema-only", "--file=-", source])
     timescaledb = None
     if re.search(r"^\d+; \d+ \d+ EXTENSION - timescaledb", entries, re.MULTILINE):
-        said = _ask([program, "--data-only", "--schema=_timescaledb_catalog", "--table=metadata", "--file=-", source])
-        found = re.search(r"^timescaledb_version\t(\S+)", said, re.MULTILINE)
-        timescaledb = found.group(1) if found else "of an unknown version"
+        metadata = _output(
+            [program, "--data-only", "--schema=_timescaledb_catalog", "--table=metadata", "--file=-", source]
+        )
+        match = re.search(r"^timescaledb_version\t(\S+)", metadata, re.MULTILINE)
+        timescaledb = match.group(1) if match else "of an unknown version"
     return Backup(
         tables=len(re.findall(r"^\d+; \d+ \d+ TABLE DATA ", entries, re.MULTILINE)),
         postgresql=int(version.group(1)),
@@ -142,73 +144,71 @@ def describe(source: Path, program: Path) -> Backup:
     )
 
 
-def _check(connection: Connection, about: Backup, major: int, *, owners: bool) -> None:
+def _check(connection: Connection, contents: Backup, major: int, *, owners: bool) -> None:
     name = connection.info.dbname
-    if connection.execute(_THERE).fetchall() != [(0,)]:
+    if connection.execute(_OBJECTS).fetchall() != [(0,)]:
         raise DatabaseError(
             f"the database {name} is not empty; restore into a new one: `createdb --template=template0 NAME`."
         )
-    if about.postgresql > major:
+    if contents.postgresql > major:
         raise DatabaseError(
-            f"the backup is of PostgreSQL {about.postgresql}, and the server has {major}. Restore into a server of "
-            f"PostgreSQL {about.postgresql} or newer."
+            f"the backup is from PostgreSQL {contents.postgresql}, and the server has {major}. Restore into a server "
+            f"of PostgreSQL {contents.postgresql} or newer."
         )
-    if about.timescaledb:
-        ((offered, present),) = connection.execute(_EXTENSION).fetchall()
-        version = present or offered
-        if version != about.timescaledb:
-            has = f"TimescaleDB {version}" if version else "no TimescaleDB"
+    if contents.timescaledb:
+        ((available, installed),) = connection.execute(_EXTENSION).fetchall()
+        version = installed or available
+        if version != contents.timescaledb:
+            server_has = f"TimescaleDB {version}" if version else "no TimescaleDB"
             raise DatabaseError(
-                f"the backup is of TimescaleDB {about.timescaledb}, and the server has {has}. Install that version, "
-                "restore, and update it then (docs/operations.md)."
+                f"the backup is from TimescaleDB {contents.timescaledb}, and the server has {server_has}. Install "
+                "that version, restore, and then update it (docs/operations.md)."
             )
-    missing = sorted(about.owners - _known(connection)) if owners else []
+    missing = sorted(contents.owners - _existing_roles(connection)) if owners else []
     if missing:
         raise DatabaseError(
-            f"the server lacks logins that own something in the backup: {', '.join(missing)}. Create them first "
-            "(docs/security.md), or with --no-owner have all belong to the login that restores."
+            f"the server lacks roles that own objects in the backup: {', '.join(missing)}. Create them first "
+            "(docs/security.md), or use --no-owner: then the restoring login owns all objects."
         )
 
 
-def _make_roles(connection: Connection, wanted: frozenset[str]) -> tuple[str, ...]:
-    """Make the group roles that the server lacks; who is a member of them is not in a backup."""
-    missing = sorted(wanted - _known(connection))
+def _create_roles(connection: Connection, roles: frozenset[str]) -> tuple[str, ...]:
+    """Create missing group roles; a backup does not have their members."""
+    missing = sorted(roles - _existing_roles(connection))
     for name in missing:
         connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(name)))
     return tuple(missing)
 
 
-def _known(connection: Connection) -> set[str]:
+def _existing_roles(connection: Connection) -> set[str]:
     return {name for (name,) in connection.execute("select rolname from pg_catalog.pg_roles").fetchall()}
 
 
-def _switch(about: Backup, moment: str) -> None:
-    """Tell TimescaleDB that a restore begins or has ended: meanwhile its jobs and its checks rest."""
-    if about.timescaledb:
+def _set_restore_mode(contents: Backup, phase: str) -> None:
+    """Call TimescaleDB's function before ("pre") or after ("post") a restore; in between, jobs and checks are off."""
+    if contents.timescaledb:
         with connect(application_name="timescale-restore") as connection, wrapped("restore"):
-            connection.execute(f"select public.timescaledb_{moment}_restore()".encode())
+            connection.execute(f"select public.timescaledb_{phase}_restore()".encode())
 
 
-def _ask(command: Sequence[str | Path]) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if "unsupported version" in done.stderr:
+def _output(command: Sequence[str | Path]) -> str:
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if "unsupported version" in result.stderr:
         raise DatabaseError(
-            f"{command[-1]} was made by a newer pg_dump than {command[0]}: restore into a newer PostgreSQL, or install "
-            "its newer client."
+            f"{command[-1]} was created by a newer pg_dump than {command[0]}: restore into a newer PostgreSQL, or "
+            "install a newer client."
         )
-    if done.returncode:
-        raise DatabaseError(f"the backup can't be read: {done.stderr.strip()}")
-    return done.stdout
+    if result.returncode:
+        raise DatabaseError(f"the backup can't be read: {result.stderr.strip()}")
+    return result.stdout
 
 
 _NAME = r'(?:"((?:[^"]|"")+)"|(\w+))'
-_OWNER = rf"^ALTER (?:.* OWNER TO|DEFAULT PRIVILEGES FOR ROLE) {_NAME}\b"
-_GRANTEE = rf"^(?:GRANT|ALTER DEFAULT PRIVILEGES) .* TO {_NAME}(?: WITH GRANT OPTION)?;$"
 
 
 def _roles(pattern: str, schema: str) -> frozenset[str]:
-    found = re.findall(pattern, schema, re.MULTILINE)
-    return frozenset(quoted.replace('""', '"') or plain for quoted, plain in found)
+    names = re.findall(pattern, schema, re.MULTILINE)
+    return frozenset(quoted.replace('""', '"') or plain for quoted, plain in names)
 
 
 def _remove(path: Path) -> None:
@@ -218,8 +218,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# Extensions bring what is theirs.
-_THERE = """
+# Without objects of extensions.
+_OBJECTS = """
     select count(*)
     from pg_catalog.pg_class as class
     inner join pg_catalog.pg_namespace as namespace on class.relnamespace = namespace.oid
@@ -235,6 +235,6 @@ _TABLES = """
 """
 _EXTENSION = """
     select
-        (select default_version from pg_catalog.pg_available_extensions where name = 'timescaledb') as offered,
-        (select extversion from pg_catalog.pg_extension where extname = 'timescaledb') as present
+        (select default_version from pg_catalog.pg_available_extensions where name = 'timescaledb') as available,
+        (select extversion from pg_catalog.pg_extension where extname = 'timescaledb') as installed
 """

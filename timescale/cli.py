@@ -1,4 +1,4 @@
-"""``timescale``: the database's console command."""
+"""Console command ``timescale``."""
 
 import json
 import os
@@ -22,23 +22,27 @@ from timescale.migrate import migrate as run_migrations
 from timescale.status import show
 from timescale.status import status as read_status
 
-app = console.new_app("The database: run it locally, migrate it, look at it.")
+app = console.new_app("The database: local server, migrations, status, retention, backup.")
 
 
 @app.command()
 def serve(
-    data: Annotated[Path, console.option("--data", help="Directory for the data; made when new.")] = DEFAULT_DATA,
+    data: Annotated[
+        Path, console.option("--data", help="Data directory; created if it does not exist.")
+    ] = DEFAULT_DATA,
     port: Annotated[
         int | None,
-        console.option("--port", min=1, max=65535, help=f"TCP port; without it {DEFAULT_PORT}, or a free one."),
+        console.option(
+            "--port", min=1, max=65535, help=f"TCP port; default: {DEFAULT_PORT}, or a free one if that is taken."
+        ),
     ] = None,
     choice: Annotated[
-        Choice, console.option("--edition", help="auto takes TimescaleDB Community where it is installed.")
+        Choice, console.option("--edition", help="auto: TimescaleDB Community if it is installed.")
     ] = "auto",
 ) -> None:
     """Run a local database server on 127.0.0.1 until Ctrl-C or SIGTERM.
 
-    A PostgreSQL with TimescaleDB Community is used when one is installed, else the bundled PostgreSQL.
+    It uses a PostgreSQL with TimescaleDB Community if one is installed, else the bundled PostgreSQL.
     """
     stopping = False
 
@@ -61,38 +65,39 @@ def serve(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database that PG* name to the schema of this code; running it again changes nothing.
+    """Migrate the database of the PG* settings to the schema of this code; a second run changes nothing.
 
-    TIMESCALE_EDITION (auto, timescaledb, postgresql) chooses for a fresh database; TIMESCALE_RETENTION_DAYS drops raw
-    readings after so many days (unset: never), once they are in the archive, in the means, and scanned; the means stay.
+    TIMESCALE_EDITION (auto, timescaledb, postgresql) is the edition of a new database. TIMESCALE_RETENTION_DAYS is the
+    age in days at which raw readings are dropped (unset: never), once they are archived, in the means, and scanned; the
+    means are kept.
     """
-    done = run_migrations()
-    print(describe(done))
-    for warning in done.warnings:
+    migration = run_migrations()
+    print(describe(migration))
+    for warning in migration.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command("logins")
 def logins_() -> None:
-    """Make the logins of the services, or bring them up to date: one each, with no more rights than it needs.
+    """Create or update one login per service, with only the rights that it needs.
 
-    Those whose password stands in PG_COLLECTOR_PASSWORD, PG_DBT_PASSWORD, … (docs/security.md has the list). Run it
-    after `timescale migrate`, as the owner of the database, and again when a password was changed.
+    The passwords are in PG_COLLECTOR_PASSWORD, PG_DBT_PASSWORD, … (docs/security.md has the list); a login without one
+    is skipped. Run it after `timescale migrate`, as the owner of the database, and again after a password change.
     """
-    if not (done := logins.make(os.environ)):
+    if not (lines := logins.create(os.environ)):
         names = ", ".join(login.setting for login in logins.LOGINS)
-        raise SettingError(f"no password of a login is set: {names}. `make secrets` makes them.")
-    print("\n".join(done))
+        raise SettingError(f"no password of a login is set: {names}. `make secrets` creates them.")
+    print("\n".join(lines))
 
 
 @app.command()
 def status(
-    exact: Annotated[bool, console.option("--exact", help="Count the readings instead of estimating.")] = False,  # noqa: FBT002
-    as_json: Annotated[bool, console.option("--json", help="For machines: one JSON document.")] = False,  # noqa: FBT002
+    exact: Annotated[bool, console.option("--exact", help="Count the readings exactly.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, console.option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002
 ) -> None:
-    """Show how the database is: edition, size, rows, means, jobs, accounts, quarantine.
+    """Show the state of the database: edition, size, rows, means, jobs, accounts, quarantine.
 
-    Ends with status 1 when the accounts don't balance.
+    Ends with status 1 if the accounts don't balance.
     """
     with connect(application_name="timescale-status") as connection:
         state = read_status(connection, exact=exact)
@@ -106,37 +111,37 @@ def status(
 
 @app.command("retention")
 def retention_(
-    dry_run: Annotated[bool, console.option("--dry-run", help="Only show what would go, and what is held.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, console.option("--dry-run", help="Only show expired readings.")] = False,  # noqa: FBT002
 ) -> None:
-    """Drop raw readings older than TIMESCALE_RETENTION_DAYS that wait for nothing; say what the others wait for.
+    """Drop raw readings older than TIMESCALE_RETENTION_DAYS, and show why others are kept.
 
-    They wait for the archive, for the means and for a quality scan, the oldest first. On TimescaleDB a job does the
-    same every hour. What was settled in quarantine 90 days ago goes as well.
+    Readings are kept until they are archived, in the means, and scanned; the oldest are dropped first. On
+    TimescaleDB a job does the same every hour. Quarantine rows settled more than 90 days ago are deleted as well.
     """
     with connect(application_name="timescale-retention") as connection:
-        edition(connection)  # says what to run where nothing has been migrated
+        edition(connection)  # raises if the database has not been migrated
         if dry_run:
-            left = retention.spans(connection)
+            remaining = retention.expired_chunks(connection)
         else:
-            done = retention.apply(connection)
-            left = done.left
-            count = sum(span.readings for span in done.dropped)
-            days = [f"{span.begins:%Y-%m-%d}" for span in done.dropped]
+            result = retention.apply(connection)
+            remaining = result.remaining
+            count = sum(chunk.readings for chunk in result.dropped)
+            days = [f"{chunk.begins:%Y-%m-%d}" for chunk in result.dropped]
             print(f"dropped {count:,} readings" + (f" of {days[0]} to {days[-1]}" if days else ""))
-            print(f"deleted {done.purged:,} settled rows of the quarantine")
-    print("\n".join(retention.lines(left)) or "nothing else is old enough to go")
+            print(f"deleted {result.purged:,} settled rows of the quarantine")
+    print("\n".join(retention.describe(remaining)) or "no other readings are old enough")
 
 
 @app.command("backup")
 def backup_(
     target: Annotated[
-        str, typer.Argument(metavar="FILE|DIR/", help="A new file, or with a slash at its end a new directory.")
+        str, typer.Argument(metavar="FILE|DIR/", help="A new file, or a new directory if it ends with a slash.")
     ],
 ) -> None:
-    """Write the whole database that PG* name to a file, or by several processes to a directory.
+    """Back up the whole database of the PG* settings to a file, or with several processes to a directory.
 
-    It is the state of one moment, while everything goes on, and for its owner's eyes alone. pg_dump does it, which must
-    be here, as new as the server.
+    The backup is a consistent snapshot, taken while the database is in use; only its owner can read it. It needs
+    pg_dump of the server's version or newer.
     """
     size = backup.backup(Path(target), folder=target.endswith("/"))
     print(f"{target}: {size:,} bytes")
@@ -144,24 +149,26 @@ def backup_(
 
 @app.command("restore")
 def restore_(
-    source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="What `timescale backup` wrote.")],
-    no_owner: Annotated[bool, console.option("--no-owner", help="All is to be the login's that restores.")] = False,  # noqa: FBT002
+    source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A backup made by `timescale backup`.")],
+    no_owner: Annotated[bool, console.option("--no-owner", help="The restoring login owns all objects.")] = False,  # noqa: FBT002
 ) -> None:
-    """Restore a backup into the database that PG* name, which must be empty: means, policies and grants included."""
-    done = backup.restore(source, owners=not no_owner)
-    if done.made:
-        print(f"made roles without a login: {', '.join(done.made)}")
-    print(f"restored {done.tables:,} tables; revision {done.revision}")
-    if done.revision != head():
-        print("run `timescale migrate`: the backup is of another version of the code")
+    """Restore a backup, with means, policies and grants, into the empty database of the PG* settings."""
+    result = backup.restore(source, owners=not no_owner)
+    if result.created_roles:
+        print(f"created roles without login: {', '.join(result.created_roles)}")
+    print(f"restored {result.tables:,} tables; revision {result.revision}")
+    if result.revision != head():
+        print("run `timescale migrate`: the backup is from another version of the code")
 
 
-def describe(done: Migration) -> str:
-    """Say what a migration has done, for people."""
-    lines = [f"applied {name}" for name in done.applied]
-    if not done.applied:
+def describe(migration: Migration) -> str:
+    """Return the result of a migration as text."""
+    lines = [f"applied {name}" for name in migration.applied]
+    if not migration.applied:
         lines.append("nothing to apply")
-    lines.append(f"edition {done.edition}, revision {done.after}; raw readings are kept {done.retention}")
+    lines.append(
+        f"edition {migration.edition}, revision {migration.after}; raw readings are kept {migration.retention}"
+    )
     return "\n".join(lines)
 
 

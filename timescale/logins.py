@@ -1,7 +1,7 @@
-"""The logins of the product's own services: one each, a member of the roles it needs, with limits of its own.
+"""The database logins of the services: one per service, with its roles and limits.
 
-docs/security.md has the roles. Passwords come from the environment, ``PG_<LOGIN>_PASSWORD``, and reach the server as
-SCRAM verifiers only, so that they stand in no log.
+docs/security.md has the roles. Passwords come from the environment, ``PG_<LOGIN>_PASSWORD``, and are sent to the server
+only as SCRAM verifiers, so that no log contains them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from core.database import Connection, connect, wrapped
-from core.errors import SettingError
+from core.settings import Mistakes
 from timescale.weak_secrets import weakness
 
 
 @dataclass(frozen=True)
 class Login:
-    """A login: its name, the group roles it is a member of, and what one of its sessions, and all of them, may take."""
+    """A login: its name, its group roles, and its limits on connections and on the time of statements."""
 
     name: str
     roles: tuple[str, ...]
@@ -24,16 +24,16 @@ class Login:
     statement_timeout: str
     idle_in_transaction: str
     database: str | None = None
-    """A database of its own, which it owns and where it keeps what is no business of the warehouse's."""
+    """A separate database that it owns, for data that is not part of the warehouse."""
 
     @property
     def setting(self) -> str:
-        """The variable with its password."""
+        """Name of the variable with its password."""
         return f"PG_{self.name.upper()}_PASSWORD"
 
 
 LOGINS = (
-    # Timeouts are for what has gone wrong: a replay of the whole quarantine, a build of years take their time.
+    # Timeouts end stuck statements only: a replay of the whole quarantine or a build of years takes long.
     Login("collector", ("collector_writer",), 30, "30min", "5min"),
     Login("dbt", ("transformer",), 10, "2h", "30min"),
     Login("quality", ("quality_scanner",), 10, "10min", "10min"),
@@ -44,23 +44,29 @@ LOGINS = (
 )
 
 
-def make(environment: Mapping[str, str]) -> list[str]:
-    """Make the logins whose password ``environment`` has, or bring them up to date; return what was done, as lines.
+def create(environment: Mapping[str, str]) -> list[str]:
+    """Create or update the logins whose passwords are in ``environment``; return one line per login.
 
-    A login whose variable is not set is left alone. Raises :class:`SettingError` before it connects where a password is
-    missing (its variable is empty) or an example, and :class:`DatabaseError` where the server refuses.
+    A login whose variable is not set does not change. Raises :class:`SettingError` before connecting if a password is
+    empty, an example or guessable, and :class:`DatabaseError` if the server refuses.
     """
-    told = {login: environment[login.setting] for login in LOGINS if login.setting in environment}
-    if wrong := [f"  {login.setting}: {why}" for login, value in told.items() if (why := weakness(value, login.name))]:
-        raise SettingError("\n".join(["wrong settings", *wrong]))
-    if not told:
+    passwords = {login: environment[login.setting] for login in LOGINS if login.setting in environment}
+    mistakes = Mistakes()
+    for login, password in passwords.items():
+        if reason := weakness(password, login.name):
+            mistakes.add(f"{login.setting}: {reason}")
+    mistakes.check()
+    if not passwords:
         return []
     with connect(application_name="timescale-logins") as connection, wrapped("logins"):
-        return [f"login {login.name}: {', '.join(_bring(connection, login, told[login]))}" for login in told]
+        return [
+            f"login {login.name}: {', '.join(_create(connection, login, password))}"
+            for login, password in passwords.items()
+        ]
 
 
-def _bring(connection: Connection, login: Login, password: str) -> Iterator[str]:
-    """Make or change one login, each statement harmless when it is repeated; yield what it is now."""
+def _create(connection: Connection, login: Login, password: str) -> Iterator[str]:
+    """Create or update one login with repeatable statements; yield its properties."""
     name = sql.Identifier(login.name)
     with connection.transaction():
         if not connection.execute("select 1 from pg_catalog.pg_roles where rolname = %s", (login.name,)).fetchone():
@@ -86,8 +92,8 @@ def _bring(connection: Connection, login: Login, password: str) -> Iterator[str]
             "select 1 from pg_catalog.pg_database where datname = %s", (login.database,)
         ).fetchone()
     ):
-        # Who makes a database for another must be a member of that role. template0: without TimescaleDB, which the
-        # official image puts into template1, and whose scheduler would run here too.
+        # Creating a database for another role requires membership in it. template0 is without TimescaleDB, which the
+        # official image installs in template1, and whose scheduler would run in this database too.
         connection.execute(sql.SQL("grant {} to current_user").format(name))
         database = sql.Identifier(login.database)
         connection.execute(sql.SQL("create database {} owner {} template template0").format(database, name))

@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this code: Alembic keeps the revision, plain SQL files do the work."""
+"""Migrates a database to the schema of this code: Alembic records the revision, plain SQL files define the schema."""
 
 from dataclasses import dataclass
 
@@ -17,105 +17,106 @@ from timescale.settings import TimescaleSettings
 from timescale.sql_files import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 
 _LOCK = 7233911046158836
-"""Key of the advisory lock that keeps two migrations apart; any number that nobody else uses."""
+"""Key of the advisory lock against concurrent migrations; an arbitrary unique number."""
 
 
 _DEFAULTS = {
-    # Late readings land in the columnstore, where a batch of them may touch more than the default 100,000 rows.
+    # A batch of late readings may decompress more than the default of 100,000 rows in the columnstore.
     "timescaledb.max_tuples_decompressed_per_dml_transaction": 0,
-    # TOAST keeps a column of a batch in pieces of 1,996 bytes, four a page. Values with two decimals take up to 6.8
-    # bytes: so many fill three pieces, and a piece of the next lies on the same page; of 1,000 a short fourth would.
+    # TOAST stores a column of a batch in pieces of 1,996 bytes, four per page. Values with two decimals take up to 6.8
+    # bytes: 880 fill three pieces, and a piece of the next batch fits on the page; 1,000 would need a short fourth
+    # piece.
     "timescaledb.compression_batch_size_limit": 880,
 }
-"""What databases with TimescaleDB are set to."""
+"""Settings of databases with TimescaleDB."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """What one run of :func:`migrate` has done."""
+    """Result of :func:`migrate`."""
 
     edition: Edition
     before: str | None
-    """Revision found; None: the database was empty."""
+    """Revision before; None: the database was empty."""
     after: str
     applied: tuple[str, ...]
-    """The migrations applied, as ``0001 The registry.``"""
+    """The applied migrations, as ``0001 The registry.``"""
     retention: Retention
-    """What is to become of old raw readings."""
+    """The retention of raw readings."""
     warnings: tuple[str, ...] = ()
-    """What could not be done and is not needed by everybody, with the mend."""
+    """Optional steps that failed, each with its fix."""
 
 
 def migrate(to: str = "head") -> Migration:
-    """Bring the database that ``PG*`` name to revision ``to``; running it again changes nothing.
+    """Migrate the database of the ``PG*`` settings to revision ``to``; a second run changes nothing.
 
-    All of it happens in one transaction. Raises :class:`SettingError` for a wrong setting before it connects, and
-    :class:`DatabaseError` when the database is newer than this code or can't be migrated.
+    Everything is one transaction. Raises :class:`SettingError` for a wrong setting before connecting, and
+    :class:`DatabaseError` if the database is newer than this code or can't be migrated.
     """
     settings = load(TimescaleSettings)
     retention = Retention.of(settings)
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
-        # Held by a session of its own until everything is done: a second migration waits here and then finds no work.
+        # Held by a separate session to the end: a second migration waits here and then has nothing to do.
         guard.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
         before = revision(guard)
-        known = [script.revision for script in scripts.walk_revisions()]
-        if before is not None and before not in known:
+        known_revisions = [script.revision for script in scripts.walk_revisions()]
+        if before is not None and before not in known_revisions:
             raise DatabaseError(
-                f"the database is at revision {before}, which this version of the code does not know (it knows up to "
+                f"the database is at revision {before}, which this version of the code does not have (its newest is "
                 f"{head()}): the database is newer than the code. Upgrade the code; nothing has been changed."
             )
-        chosen = edition(guard) if before is not None else _choose(guard, settings.edition)
+        database_edition = edition(guard) if before is not None else _choose_edition(guard, settings.edition)
         guard.execute("create schema if not exists telemetry")
         with _engine().connect() as connection, connection.begin():
             driver = connection.connection.driver_connection
             assert driver is not None
-            config.attributes |= {"connection": connection, "driver_connection": driver, "edition": chosen}
+            config.attributes |= {"connection": connection, "driver_connection": driver, "edition": database_edition}
             command.upgrade(config, to)
             after = revision(driver) or ""
             warnings: list[str] = []
             if after == head():
-                driver.add_notice_handler(lambda notice: _keep_warning(notice, warnings))
-                define(driver, chosen)
+                driver.add_notice_handler(lambda notice: _add_warning(notice, warnings))
+                define(driver, database_edition)
                 retention.store(driver)
-        set_defaults(guard, chosen)
+        set_defaults(guard, database_edition)
     applied = [
         f"{script.revision} {script.doc}"
         for script in reversed(list(scripts.walk_revisions()))
         if (before or "") < script.revision <= after
     ]
-    return Migration(chosen, before, after, tuple(applied), retention, tuple(warnings))
+    return Migration(database_edition, before, after, tuple(applied), retention, tuple(warnings))
 
 
-def _keep_warning(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:
+def _add_warning(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:
     if notice.severity_nonlocalized == "WARNING":
         warnings.append(". ".join(part for part in (notice.message_primary, notice.message_hint) if part))
 
 
 def head() -> str:
-    """Return the newest revision that this code knows."""
+    """Return the newest revision of this code."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def revision(connection: Connection) -> str | None:
-    """Return the revision of the database, or None when it has not been migrated."""
-    if _one(connection, "select to_regclass(%s) is null", f"{VERSION_SCHEMA}.{VERSION_TABLE}"):
+    """Return the revision of the database, or None if it has not been migrated."""
+    if _value(connection, "select to_regclass(%s) is null", f"{VERSION_SCHEMA}.{VERSION_TABLE}"):
         return None
     row = connection.execute("select version_num from telemetry.revision").fetchone()
     return None if row is None else str(row[0])
 
 
 def edition(connection: Connection) -> Edition:
-    """Return the edition of a migrated database; reads only."""
+    """Return the edition of a migrated database; raises :class:`DatabaseError` if it is not migrated."""
     if revision(connection) is None:
         raise DatabaseError("the database has not been migrated. Run `timescale migrate`.")
-    if not _one(connection, "select exists (select from pg_catalog.pg_extension where extname = 'timescaledb')"):
+    if not _value(connection, "select exists (select from pg_catalog.pg_extension where extname = 'timescaledb')"):
         return "postgresql"
-    # A database at a revision before the readings has no hypertable yet, but its extension tells.
-    if _one(connection, "select to_regclass('telemetry.reading') is null"):
+    # A database at an early revision has no readings table yet, only the extension.
+    if _value(connection, "select to_regclass('telemetry.reading') is null"):
         return "timescaledb"
-    is_hypertable = _one(
+    is_hypertable = _value(
         connection,
         "select exists (select from timescaledb_information.hypertables "
         "where hypertable_schema = 'telemetry' and hypertable_name = 'reading')",
@@ -123,11 +124,11 @@ def edition(connection: Connection) -> Edition:
     return "timescaledb" if is_hypertable else "postgresql"
 
 
-def _choose(connection: Connection, choice: Choice) -> Edition:
-    """Choose the edition of a fresh database, and create the extension where it is TimescaleDB."""
+def _choose_edition(connection: Connection, choice: Choice) -> Edition:
+    """Return the edition for a new database; create the extension if it is TimescaleDB."""
     if choice == "postgresql":
         return "postgresql"
-    available = _one(
+    available = _value(
         connection, "select exists (select from pg_catalog.pg_available_extensions where name = 'timescaledb')"
     )
     if not available:
@@ -136,33 +137,33 @@ def _choose(connection: Connection, choice: Choice) -> Edition:
                 "this server has no TimescaleDB. Install its Community edition, or set TIMESCALE_EDITION=postgresql."
             )
         return "postgresql"
-    # A login that is no superuser may not see the setting; TimescaleDB then says itself that it is not loaded.
-    loaded = _one(connection, "select setting from pg_catalog.pg_settings where name = 'shared_preload_libraries'")
+    # Only superusers see the setting; for other logins TimescaleDB itself reports that it is not loaded.
+    loaded = _value(connection, "select setting from pg_catalog.pg_settings where name = 'shared_preload_libraries'")
     if loaded is not None and "timescaledb" not in str(loaded):
         raise DatabaseError(
             "TimescaleDB is installed on this server but not loaded. Add timescaledb to shared_preload_libraries and "
-            "restart the server, or set TIMESCALE_EDITION=postgresql to do without."
+            "restart the server, or set TIMESCALE_EDITION=postgresql."
         )
-    # Its licence shows only once the extension is there; refused, it goes again with the transaction.
+    # The licence is visible only after the extension is created; if refused, the transaction is rolled back.
     with connection.transaction():
         connection.execute("create extension if not exists timescaledb schema public")
-        licence = _one(connection, "select current_setting('timescaledb.license')")
+        licence = _value(connection, "select current_setting('timescaledb.license')")
         if licence != "timescale":
             raise DatabaseError(
-                f"the TimescaleDB of this server is the Apache edition (timescaledb.license is {licence}): continuous "
-                "aggregates are missing from it. Install the Community edition, or set TIMESCALE_EDITION=postgresql."
+                f"the TimescaleDB of this server is the Apache edition (timescaledb.license is {licence}), which lacks "
+                "continuous aggregates. Install the Community edition, or set TIMESCALE_EDITION=postgresql."
             )
     return "timescaledb"
 
 
 def set_defaults(connection: Connection, edition: Edition) -> None:
-    """Set what every session of this database needs with TimescaleDB; a dump of the database does not have it."""
+    """Set defaults for every session of a database with TimescaleDB; they are not part of a dump."""
     if edition == "postgresql":
         return
-    name = _one(connection, "select pg_catalog.quote_ident(current_database())")
+    name = _value(connection, "select pg_catalog.quote_ident(current_database())")
     for setting, value in _DEFAULTS.items():
-        # Not every version has every one of them.
-        if _one(connection, "select exists (select from pg_catalog.pg_settings where name = %s)", setting):
+        # Not every version has all of them.
+        if _value(connection, "select exists (select from pg_catalog.pg_settings where name = %s)", setting):
             connection.execute(f"alter database {name} set {setting} = {value}".encode())
 
 
@@ -179,6 +180,6 @@ def _engine() -> sqlalchemy.Engine:
     )  # fmt: skip
 
 
-def _one(connection: Connection, query: str, *values: str) -> object:
+def _value(connection: Connection, query: str, *values: str) -> object:
     row = connection.execute(query.encode(), values or None).fetchone()
     return None if row is None else row[0]

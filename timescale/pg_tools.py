@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs pg_dump and pg_restore: which ones to run, and running them with what they say."""
+"""Finds and runs PostgreSQL's programs pg_dump and pg_restore, with progress and errors."""
 
 import re
 import subprocess
@@ -15,41 +15,41 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import DatabaseError
 from local_services.postgres_binaries import client_programs
 
-_SECONDS = 10.0
-"""Time between two lines where there is no terminal."""
+_LINE_SECONDS = 10.0
+"""Seconds between two progress lines without a terminal."""
 
 Step = Callable[[str], None]
-"""Takes the name of a table whose rows are being copied."""
+"""Called with the name of each table whose rows are copied."""
 
 
 def find(name: str, major: int) -> Path:
-    """Return the program ``name`` for a server of PostgreSQL ``major``: of that version, else the next newer one.
+    """Return the program ``name`` for a server of PostgreSQL ``major``: the same version, else the next newer one.
 
-    Raises :class:`DatabaseError` with the mend when there is none: an older one refuses.
+    Raises :class:`DatabaseError` with the fix if there is none: older programs refuse newer servers.
     """
-    found: dict[int, Path] = {}
+    programs: dict[int, Path] = {}
     for path in client_programs(name):
         version = re.search(
             r"\) (\d+)", subprocess.run([path, "--version"], check=False, capture_output=True, text=True).stdout
         )
         if version:
-            found.setdefault(int(version.group(1)), path)
-    fitting = [one for one in sorted(found) if one >= major]
-    if not fitting:
-        have = f"only those of {', '.join(map(str, sorted(found)))} are" if found else "none is"
+            programs.setdefault(int(version.group(1)), path)
+    usable = [installed for installed in sorted(programs) if installed >= major]
+    if not usable:
+        installed_versions = ", ".join(map(str, sorted(programs))) or "none"
         raise DatabaseError(
-            f"{name} of PostgreSQL {major} or newer is needed, as new as the server, and {have} here. Install it "
-            f"(Debian, Ubuntu: apt install postgresql-client-{major})."
+            f"{name} of PostgreSQL {major} or newer is required, the version of the server (installed: "
+            f"{installed_versions}). Install it (Debian, Ubuntu: apt install postgresql-client-{major})."
         )
-    return found[fitting[0]]
+    return programs[usable[0]]
 
 
 def run(command: Sequence[str | Path], step: Step) -> None:
-    """Run a program with ``--verbose``; ``step`` gets each table whose rows it copies.
+    """Run a program with ``--verbose``; call ``step`` for each table whose rows it copies.
 
-    What it writes only its owner may read. Raises :class:`DatabaseError` with what the program said when it fails.
+    Only the owner can read files that it writes. Raises :class:`DatabaseError` with the program's output if it fails.
     """
-    said: deque[str] = deque(maxlen=5)
+    messages: deque[str] = deque(maxlen=5)
     with subprocess.Popen(
         [*command, "--verbose"], stderr=subprocess.PIPE, text=True, errors="replace", umask=0o077
     ) as running:
@@ -60,12 +60,12 @@ def run(command: Sequence[str | Path], step: Step) -> None:
                 if table:
                     step(table.group(1))
                 elif not _ROUTINE.match(line):
-                    said.append(line.strip())
+                    messages.append(line.strip())
         except BaseException:
             running.terminate()
             raise
     if running.returncode:
-        raise DatabaseError(f"{Path(command[0]).name} failed: {' '.join(said) or f'status {running.returncode}'}")
+        raise DatabaseError(f"{Path(command[0]).name} failed: {' '.join(messages) or f'status {running.returncode}'}")
 
 
 # pg_dump and pg_restore, 15 to 18.
@@ -77,10 +77,10 @@ _ROUTINE = re.compile(
 
 
 @contextmanager
-def progress(doing: str, tables: int) -> Iterator[Step]:
-    """Yield what shows how far it has come: a bar on a terminal, else a line every ten seconds, on standard error."""
+def progress(action: str, tables: int) -> Iterator[Step]:
+    """Yield a function that shows progress on standard error: a bar on a terminal, else a line every ten seconds."""
     if not sys.stderr.isatty():
-        yield _Lines(doing, tables)
+        yield _Lines(action, tables)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -90,7 +90,7 @@ def progress(doing: str, tables: int) -> Iterator[Step]:
         TextColumn("{task.fields[table]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=tables, table="")
+        task = bar.add_task(action, total=tables, table="")
 
         def step(table: str) -> None:
             bar.update(task, advance=1, table=table)
@@ -99,14 +99,14 @@ def progress(doing: str, tables: int) -> Iterator[Step]:
 
 
 class _Lines:
-    def __init__(self, doing: str, tables: int) -> None:
-        self._doing = doing
+    def __init__(self, action: str, tables: int) -> None:
+        self._action = action
         self._tables = tables
         self._done = 0
         self._last = time.monotonic()
 
     def __call__(self, table: str) -> None:
         self._done += 1
-        if time.monotonic() - self._last >= _SECONDS:
+        if time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
-            print(f"{self._doing}: {self._done} of {self._tables} tables, {table}", file=sys.stderr, flush=True)
+            print(f"{self._action}: {self._done} of {self._tables} tables, {table}", file=sys.stderr, flush=True)

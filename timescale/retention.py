@@ -29,10 +29,10 @@ class Retention:
 
     def __str__(self) -> str:
         if self.keep_days is None:
-            return "for ever"
-        gates = [f"in the archive ({', '.join(self.archived_sources)})"] if self.archived_sources else []
-        gates += ["in the means", *(["scanned"] if self.scanned else [])]
-        return f"for {self.keep_days} days, and until they are {' and '.join(gates)}"
+            return "forever"
+        conditions = [f"in the archive ({', '.join(self.archived_sources)})"] if self.archived_sources else []
+        conditions += ["in the means", *(["scanned"] if self.scanned else [])]
+        return f"for {self.keep_days} days, and until they are {' and '.join(conditions)}"
 
     def store(self, connection: Connection) -> None:
         """Store it in the database, whose job applies it from then on."""
@@ -43,53 +43,53 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A chunk (without TimescaleDB: a day) of raw readings that is old enough to go."""
+class ExpiredChunk:
+    """A chunk (without TimescaleDB: a day) of raw readings that is older than the retention."""
 
     begins: datetime
     ends: datetime
     readings: int
     changed_at: datetime
-    """No reading came to it later."""
+    """Arrival of its latest reading."""
     waits_for: Sequence[str]
-    """What holds it back, for people, by gate; none: it goes with the next run."""
+    """Reasons that block it, one per gate; empty: the next run drops it."""
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What one run has done."""
+class RetentionRun:
+    """Result of one run of the retention."""
 
-    dropped: tuple[Span, ...]
-    left: tuple[Span, ...]
+    dropped: tuple[ExpiredChunk, ...]
+    remaining: tuple[ExpiredChunk, ...]
     purged: int
-    """Rows of the quarantine that were settled long ago."""
+    """Deleted quarantine rows that were settled long ago."""
 
 
-def spans(connection: Connection) -> tuple[Span, ...]:
-    """Return what is old enough to go, the oldest first; counts through every reading of it."""
-    with wrapped("retention"), connection.cursor(row_factory=class_row(Span)) as cursor:
+def expired_chunks(connection: Connection) -> tuple[ExpiredChunk, ...]:
+    """Return the chunks older than the retention, the oldest first; counts all their readings."""
+    with wrapped("retention"), connection.cursor(row_factory=class_row(ExpiredChunk)) as cursor:
         return tuple(cursor.execute("select * from telemetry.retention_gate()").fetchall())
 
 
-def apply(connection: Connection) -> Applied:
-    """Drop what waits for nothing, up to the oldest that does, and what was settled in quarantine long ago.
+def apply(connection: Connection) -> RetentionRun:
+    """Drop expired chunks up to the first blocked one, and delete quarantine rows settled long ago.
 
-    ``connection`` commits each statement by itself.
+    ``connection`` must be in autocommit mode.
     """
-    before = spans(connection)
+    before = expired_chunks(connection)
     with wrapped("retention"):
         connection.execute("call telemetry.apply_retention()")
         purged: Any = connection.execute("select telemetry.purge_quarantine()").fetchone()
-    left = spans(connection)
-    kept = {span.begins for span in left}
-    return Applied(tuple(span for span in before if span.begins not in kept), left, int(purged[0]))
+    remaining = expired_chunks(connection)
+    starts = {chunk.begins for chunk in remaining}
+    return RetentionRun(tuple(chunk for chunk in before if chunk.begins not in starts), remaining, int(purged[0]))
 
 
-def lines(found: Sequence[Span]) -> list[str]:
-    """Say for people what is old enough to go, one line a reason."""
-    said = []
-    for number, span in enumerate(found):
-        held = any(one.waits_for for one in found[:number])
-        reasons = span.waits_for or ["goes after what is older" if held else "goes with the next run"]
-        said += [f"{span.begins:%Y-%m-%d} {span.readings:>14,} readings  {reason}" for reason in reasons]
-    return said
+def describe(chunks: Sequence[ExpiredChunk]) -> list[str]:
+    """Return one line per chunk and reason."""
+    lines = []
+    for number, chunk in enumerate(chunks):
+        is_blocked = any(older.waits_for for older in chunks[:number])
+        reasons = chunk.waits_for or ["dropped after older readings" if is_blocked else "dropped by the next run"]
+        lines += [f"{chunk.begins:%Y-%m-%d} {chunk.readings:>14,} readings  {reason}" for reason in reasons]
+    return lines

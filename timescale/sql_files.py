@@ -1,4 +1,4 @@
-"""The SQL files: migrations that run once, definitions that run every time, each with a part per edition."""
+"""Runs the SQL files: migrations run once, definitions run every time; each may have a part per edition."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ VERSION_TABLE = "revision"
 
 
 def migration(name: str) -> Callable[[], None]:
-    """Return the ``upgrade`` function that runs ``name``.sql and then its part for the database's edition."""
+    """Return the ``upgrade`` function that runs ``name``.sql and its part for the database's edition."""
 
     def upgrade() -> None:
         attributes = context.config.attributes
@@ -27,7 +27,7 @@ def migration(name: str) -> Callable[[], None]:
 
 
 def define(connection: Connection, edition: Edition) -> None:
-    """Run all definitions, in the order of their names."""
+    """Run all definitions in the order of their names."""
     folder = HERE / "sql" / "definitions"
     for name in sorted({path.name.split(".")[0] for path in folder.glob("*.sql")}):
         for path in _parts(folder, name, edition):
@@ -35,9 +35,9 @@ def define(connection: Connection, edition: Edition) -> None:
 
 
 def run(connection: Connection, path: Path) -> None:
-    """Run one SQL file, all its statements at once; an error says which file."""
+    """Run one SQL file, all its statements at once; an error names the file."""
     try:
-        # As bytes and without parameters: percent signs mean themselves, and several statements are allowed.
+        # As bytes and without parameters: percent signs are not placeholders, and several statements are allowed.
         connection.execute(path.read_bytes())
     except psycopg.Error as error:
         raise DatabaseError(f"{path.relative_to(HERE.parent)}: {str(error).strip()}") from error

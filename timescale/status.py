@@ -1,4 +1,4 @@
-"""How the database is: what ``timescale status`` tells people and machines."""
+"""The state of the database, for ``timescale status``: as tables or as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,23 +11,24 @@ from rich.table import Table
 
 from core.database import Connection, wrapped
 from local_services.postgres_binaries import Edition
+from timescale import retention
 from timescale.migrate import edition, head, revision
-from timescale.retention import Retention, Span, lines, spans
+from timescale.retention import ExpiredChunk, Retention
 
 LEVELS = ("reading_1m", "reading_1h", "reading_1d")
 
 _COUNT_BELOW = 1_000_000
-"""Estimates below this are counted instead: statistics lag behind, and that few rows are counted in a blink."""
+"""Below this estimate rows are counted: statistics lag behind, and counting so few rows is fast."""
 
-# Seen with TimescaleDB 2.25.2 on PostgreSQL 15.20, on every job, its own ones included: it drops the job's portal after
-# the commit without ever having defined it. The schedule is fixed, so that the "failure" delays no later run.
+# TimescaleDB 2.25.2 on PostgreSQL 15.20 reports this for every job, including its own: it drops the job's portal after
+# the commit without having defined it. The schedule is fixed, so that the "failure" delays no later run.
 _PORTAL = 'cannot drop portal ""'
-_DONE_BUT = "done *"
+_DONE_WITH_NOTE = "done *"
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """How far one level of means is; ``until`` and ``lag_seconds`` are None where a trigger keeps it exact."""
+    """One level of means; ``until`` and ``lag_seconds`` are None where a trigger keeps it exact."""
 
     name: str
     kept_by: str
@@ -50,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Chunks:
-    """Chunks of raw readings, and what the columnstore makes of those in it; sizes in bytes."""
+    """Chunks of raw readings, and the sizes in bytes of those in the columnstore, before and after compression."""
 
     total: int
     compressed: int
@@ -60,7 +61,7 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a database at one moment."""
+    """The state of a database."""
 
     edition: Edition
     postgresql_version: str
@@ -81,26 +82,26 @@ class Status:
     accounts: Mapping[str, int]
     balanced: bool
     quarantine: Mapping[str, int]
-    """Open rows by reason."""
-    due: tuple[Span, ...]
-    """Raw readings that are old enough to go, and what they wait for."""
+    """Number of open rows by reason."""
+    due: tuple[ExpiredChunk, ...]
+    """Raw readings older than the retention, and the reasons that block them."""
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain values, ready for JSON; instants as ISO 8601."""
+        """Return it as values for JSON; times in ISO 8601."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
 def status(connection: Connection, *, exact: bool = False) -> Status:
     """Read the state of the database; ``exact`` counts every reading instead of estimating their number."""
-    which = edition(connection)
+    database_edition = edition(connection)
     with wrapped("status"):
-        timescaledb = which == "timescaledb"
+        timescaledb = database_edition == "timescaledb"
         facts = _row(connection, _FACTS)
         accounts = _row(connection, "select * from telemetry.accounting")
         balanced = bool(accounts.pop("balanced"))
         readings, readings_exact = _count(connection, timescaledb=timescaledb, exact=exact)
         return Status(
-            edition=which,
+            edition=database_edition,
             revision=revision(connection) or "",
             newest_revision=head(),
             readings=readings,
@@ -110,7 +111,7 @@ def status(connection: Connection, *, exact: bool = False) -> Status:
             jobs=tuple(Job(**row) for row in _rows(connection, _JOBS)) if timescaledb else (),
             accounts=accounts,
             balanced=balanced,
-            due=spans(connection),
+            due=retention.expired_chunks(connection),
             retention=Retention(**_row(connection, _RETENTION)),
             quarantine={row["reason"]: row["number"] for row in _rows(connection, _QUARANTINE)},
             **facts,
@@ -118,7 +119,7 @@ def status(connection: Connection, *, exact: bool = False) -> Status:
 
 
 def show(state: Status, console: Console) -> None:
-    """Print a status for people."""
+    """Print a status as tables."""
     engine = f"PostgreSQL {state.postgresql_version}"
     if state.timescaledb_version:
         engine += f" with TimescaleDB {state.timescaledb_version}"
@@ -134,37 +135,38 @@ def show(state: Status, console: Console) -> None:
         chunks = state.chunks
         saved = f": {_size(chunks.before_bytes)} became {_size(chunks.after_bytes)}" if chunks.compressed else ""
         rows.append(("chunks", f"{chunks.total:,}, {chunks.compressed:,} in the columnstore{saved}"))
-    held = ", ".join(f"{number:,} {reason}" for reason, number in state.quarantine.items()) or "nothing open"
+    open_rows = ", ".join(f"{number:,} {reason}" for reason, number in state.quarantine.items()) or "nothing open"
     accounts = state.accounts
     rows += [
         ("messages", _sum(accounts, "messages", "decoded", "ignored", "quarantined_messages")),
         ("accounts", _sum(accounts, "readings", "stored", "duplicate", "replaced", "quarantined_readings")),
-        ("quarantine", held),
+        ("quarantine", open_rows),
         ("balanced", "yes" if state.balanced else "NO: telemetry.accounting shows by how much"),
     ]
     _print(console, ("", ""), rows, header=False)
     _print(console, ("means", "up to", "lag", "kept by"), [
-        (one.name, _instant(one.until), "-" if one.lag_seconds is None else _span(one.lag_seconds), one.kept_by)
-        for one in state.aggregates
+        (level.name, _instant(level.until), "-" if level.lag_seconds is None else _duration(level.lag_seconds),
+         level.kept_by)
+        for level in state.aggregates
     ])  # fmt: skip
     if state.due:
-        console.print("[bold]raw readings old enough to go[/bold]")
-        console.print("\n".join(lines(state.due)), markup=False, highlight=False)
+        console.print("[bold]raw readings older than the retention[/bold]")
+        console.print("\n".join(retention.describe(state.due)), markup=False, highlight=False)
         console.print()
     if state.jobs:
         _print(console, ("job", "every", "last run", "result", "runs", "failed"), [
-            (job.name, _span(job.every_seconds), _instant(job.last_run), _result(job), f"{job.runs:,}",
+            (job.name, _duration(job.every_seconds), _instant(job.last_run), _result(job), f"{job.runs:,}",
              f"{job.failures:,}")
             for job in state.jobs
         ])  # fmt: skip
-        if any(_result(job) == _DONE_BUT for job in state.jobs):
-            console.print('* The work is committed; then this TimescaleDB trips over a check that newer PostgreSQL '
-                          f'minor versions make ("{_PORTAL}"). A newer TimescaleDB ends the noise.')  # fmt: skip
+        if any(_result(job) == _DONE_WITH_NOTE for job in state.jobs):
+            console.print('* The work is committed; then this TimescaleDB fails a check of newer PostgreSQL minor '
+                          f'versions ("{_PORTAL}"). A newer TimescaleDB does not report it.')  # fmt: skip
 
 
 def _result(job: Job) -> str:
     if job.last_error and job.last_error.startswith(_PORTAL):
-        return _DONE_BUT
+        return _DONE_WITH_NOTE
     return job.last_error or job.last_status or "-"
 
 
@@ -179,8 +181,8 @@ def _count(connection: Connection, *, timescaledb: bool, exact: bool) -> tuple[i
 def _aggregates(connection: Connection, *, timescaledb: bool) -> tuple[Aggregate, ...]:
     if not timescaledb:
         return tuple(Aggregate(name, "trigger") for name in LEVELS)
-    found = {row["name"]: row for row in _rows(connection, _WATERMARKS)}
-    return tuple(Aggregate(kept_by="job, newer ones when asked", **found[name]) for name in LEVELS)
+    by_name = {row["name"]: row for row in _rows(connection, _WATERMARKS)}
+    return tuple(Aggregate(kept_by="job, newer ones at query time", **by_name[name]) for name in LEVELS)
 
 
 def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
@@ -194,9 +196,9 @@ def _row(connection: Connection, query: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -227,7 +229,7 @@ def _instant(when: datetime | None) -> str:
     return "-" if when is None else f"{when:%Y-%m-%d %H:%M:%S}Z"
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
@@ -257,8 +259,8 @@ _CHUNKS = """
         coalesce(max(after_compression_total_bytes), 0) as after_bytes
     from public.hypertable_columnstore_stats('telemetry.reading')
 """
-# The watermark has no public view; these two functions are the ones that the aggregates' own views call. Before the
-# first refresh it is the beginning of time, in 4714 BC.
+# The watermark has no public view; the views of the aggregates call these two functions too. Before the first refresh
+# it is in 4714 BC.
 _WATERMARKS = """
     with watermarks as (
         select

@@ -1,4 +1,4 @@
-"""What is no secret: nothing, a word of the documentation, or less than a guesser tries in an hour."""
+"""Rejects empty, example and guessable passwords."""
 
 _EXAMPLES = (
     "change",
@@ -14,22 +14,23 @@ _EXAMPLES = (
     "…",
     "...",
 )
-_SHORTEST = 12
-_FEWEST_CHARACTERS = 5
+_MIN_LENGTH = 12
+_MIN_DISTINCT_CHARACTERS = 5
 
-MEND = "run `make secrets`, which makes one"
+FIX = "run `make secrets`, which generates one"
 
 
 def weakness(value: str, name: str = "") -> str | None:
-    """Return what is wrong with the secret ``value`` of somebody called ``name``, with the mend, or None.
+    """Return the weakness of the secret ``value`` of user ``name`` with the fix, or None if it has none.
 
-    The value itself is never repeated.
+    The result does not contain the value.
     """
-    low = value.strip().lower()
-    if not low:
-        return f"is empty; {MEND}"
-    if low == name.lower() or any(low.startswith(example) for example in _EXAMPLES) or low[0] in "<{[":
-        return f"is an example, not a secret; {MEND}"
-    if len(low) < _SHORTEST or len(set(low)) < _FEWEST_CHARACTERS:
-        return f"is too short or too simple; give it {_SHORTEST} characters or more, or empty it and {MEND}"
+    normalized = value.strip().lower()
+    if not normalized:
+        return f"is empty; {FIX}"
+    is_example = normalized == name.lower() or normalized.startswith(_EXAMPLES) or normalized[0] in "<{["
+    if is_example:
+        return f"is an example, not a secret; {FIX}"
+    if len(normalized) < _MIN_LENGTH or len(set(normalized)) < _MIN_DISTINCT_CHARACTERS:
+        return f"is too short or too simple; use {_MIN_LENGTH} characters or more, or clear it and {FIX}"
     return None

@@ -1,4 +1,4 @@
-"""Backup and restore: what comes back is what was there, and everything goes on."""
+"""Backup and restore: a restored database equals the original and keeps working."""
 
 import subprocess
 import sys
@@ -23,8 +23,8 @@ TABLES = """
     where n.nspname in ('telemetry', 'quality', 'marts', 'snapshots', 'intermediate', 'staging')
     and c.relkind in ('r', 'v', 'm') order by 1
 """
-# What is figured from the time of day differs from one moment to the next.
-BY_THE_CLOCK = ("quality.closed_", "quality.changed_hour", "quality.series_", "telemetry.retention_overdue")
+# Views that depend on the current time.
+TIME_DEPENDENT = ("quality.closed_", "quality.changed_hour", "quality.series_", "telemetry.retention_overdue")
 GRANTS = """
     select n.nspname, c.relname, c.relacl::text, pg_get_userbyid(c.relowner)
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
@@ -33,26 +33,26 @@ GRANTS = """
 
 
 def contents(database: Database) -> dict[str, tuple]:
-    """Return the number of rows and a checksum of every table, aggregate and mart, whatever the order of rows."""
+    """Return number of rows and checksum of every table, aggregate and mart, independent of row order."""
     with database.connect() as connection:
-        names = [name for (name,) in connection.execute(TABLES).fetchall() if not name.startswith(BY_THE_CLOCK)]
+        names = [name for (name,) in connection.execute(TABLES).fetchall() if not name.startswith(TIME_DEPENDENT)]
         return {
             name: connection.execute(
-                f"select count(*), sum(hashtextextended(one::text, 0)::numeric) from {name} as one"
+                f"select count(*), sum(hashtextextended(row_of::text, 0)::numeric) from {name} as row_of"
             ).fetchone()
             for name in names
         }
 
 
 def grants(database: Database) -> list[tuple]:
-    """Return who owns each table and view, and what is granted on it."""
+    """Return the owner and the grants of each table and view."""
     with database.connect() as connection:
         return connection.execute(GRANTS).fetchall()
 
 
 @dataclass
-class Kept:
-    """A filled database, what stood in it, and a backup of it by form."""
+class Original:
+    """A filled database, its contents, and its backups by format."""
 
     database: Database
     contents: dict[str, tuple]
@@ -61,14 +61,14 @@ class Kept:
 
 
 @pytest.fixture(scope="module", params=["timescaledb", "postgresql"])
-def kept(request, servers: Servers, project, tmp_path_factory):
-    """A month of readings in every state, with marts, and its backups."""
+def original(request, servers: Servers, project, tmp_path_factory):
+    """A month of readings in all states, with marts, and its backups."""
     edition = request.param
     servers.get(edition)
-    database = servers.create(edition, template="template", name="marts")  # the name that dbt knows
+    database = servers.create(edition, template="template", name="marts")  # the name in dbt's profile
     with pytest.MonkeyPatch.context() as patch:
         point_to(patch, database.environment)
-        migrate()  # what is granted on a database itself doesn't come along when it is copied
+        migrate()  # grants on the database itself are not copied with a template
         with database.connect() as connection:
             connection.execute("""
                 insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
@@ -95,21 +95,21 @@ def kept(request, servers: Servers, project, tmp_path_factory):
         Marts(database, project).run("+fct_reading_hour", "+dim_sensor")
         folder = tmp_path_factory.mktemp("backups")
         backups = {"file": folder / "warehouse.backup", "directory": folder / "warehouse"}
-        for form, path in backups.items():
-            assert backup.backup(path, folder=form == "directory") > 1000
-        found = contents(database), grants(database)
+        for name, path in backups.items():
+            assert backup.backup(path, folder=name == "directory") > 1000
+        original_contents, original_grants = contents(database), grants(database)
     administer = replace(database, environment={**database.environment, "PGDATABASE": "postgres"})
     with administer.connect() as connection:
-        connection.execute("alter database marts rename to kept")
-    database = replace(database, environment={**database.environment, "PGDATABASE": "kept"})
-    yield Kept(database, *found, backups)
+        connection.execute("alter database marts rename to original")
+    database = replace(database, environment={**database.environment, "PGDATABASE": "original"})
+    yield Original(database, original_contents, original_grants, backups)
     servers.drop(database)
 
 
 @pytest.fixture
-def target(kept: Kept, servers: Servers, monkeypatch):
+def target(original: Original, servers: Servers, monkeypatch):
     """An empty database on the same server."""
-    database = servers.create(kept.database.edition, template="template0", name="marts")
+    database = servers.create(original.database.edition, template="template0", name="marts")
     point_to(monkeypatch, database.environment)
     yield database
     servers.drop(database)
@@ -117,7 +117,7 @@ def target(kept: Kept, servers: Servers, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
-    """Run the console command; returns its exit status and what it wrote on both streams."""
+    """Run the console command; return exit status, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -130,7 +130,7 @@ def run(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("form", ["file", "directory"])
-def test_what_comes_back_is_what_was_there(kept, target, run, form, monkeypatch):
+def test_a_restored_database_equals_the_original(original, target, run, form, monkeypatch):
     """Counts and checksums of every table, aggregate and mart are equal, and so are owners and grants."""
     seen = []
 
@@ -140,21 +140,21 @@ def test_what_comes_back_is_what_was_there(kept, target, run, form, monkeypatch)
         assert len(seen) == tables
 
     monkeypatch.setattr(pg_tools, "progress", progress)
-    status, out, err = run("restore", str(kept.backups[form]))
+    status, out, err = run("restore", str(original.backups[form]))
     assert (status, err) == (0, "")
     assert out.startswith(f"restored {len(seen)} tables; ")
     assert any("check_result" in table for table in seen)
-    assert contents(target) == kept.contents
-    assert kept.contents["telemetry.reading"][0] > 12_000
-    assert kept.contents["marts.fct_reading_hour"][0] > 2_000
-    assert grants(target) == kept.grants
+    assert contents(target) == original.contents
+    assert original.contents["telemetry.reading"][0] > 12_000
+    assert original.contents["marts.fct_reading_hour"][0] > 2_000
+    assert grants(target) == original.grants
 
 
-def test_everything_goes_on(kept, target, run, project):
-    """After a restore readings come in, reach every mean and mart, jobs are there, and migrate finds nothing to do."""
-    assert run("restore", str(kept.backups["file"]))[0] == 0
+def test_a_restored_database_works(original, target, run, project):
+    """After a restore new readings reach all means and marts, jobs exist, and migrate has nothing to do."""
+    assert run("restore", str(original.backups["file"]))[0] == 0
     assert run("migrate")[1].startswith("nothing to apply")
-    before = kept.contents["telemetry.reading"][0]
+    before = original.contents["telemetry.reading"][0]
     with connect() as connection:
         connection.execute(
             "insert into telemetry.reading select now() - interval '20 days' + n * interval '7 s', series_id, 5, now() "
@@ -174,49 +174,49 @@ def test_everything_goes_on(kept, target, run, project):
     Marts(target, project).run("+fct_reading_hour", "+dim_sensor")
 
 
-def test_only_its_owner_reads_it(kept):
-    """A backup holds everything there is: nobody else may open it."""
-    assert kept.backups["file"].stat().st_mode & 0o777 == 0o600
-    assert kept.backups["directory"].stat().st_mode & 0o777 == 0o700
+def test_only_the_owner_can_read_a_backup(original):
+    """A backup contains all data, so only its owner can open it."""
+    assert original.backups["file"].stat().st_mode & 0o777 == 0o600
+    assert original.backups["directory"].stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_there_is_not_written_over(kept, run):
-    """A backup takes the place of nothing."""
-    status, _, err = run("backup", str(kept.backups["file"]))
+def test_existing_files_are_not_overwritten(original, run):
+    """A backup to an existing file is refused."""
+    status, _, err = run("backup", str(original.backups["file"]))
     assert status == 1
-    assert "is there already" in err
+    assert "exists already" in err
 
 
-def test_a_database_that_is_not_empty_is_refused(kept, run, monkeypatch):
-    """A restore mixes with nothing."""
-    point_to(monkeypatch, kept.database.environment)
-    status, _, err = run("restore", str(kept.backups["file"]))
+def test_a_database_that_is_not_empty_is_refused(original, run, monkeypatch):
+    """A restore into a database with objects is refused."""
+    point_to(monkeypatch, original.database.environment)
+    status, _, err = run("restore", str(original.backups["file"]))
     assert status == 1
     assert "is not empty" in err
     assert "createdb" in err
 
 
-def test_what_is_no_backup_is_refused(kept, target, run, tmp_path):
-    """A file that pg_restore can't read, or that is not there, is named."""
+def test_a_file_that_is_no_backup_is_refused(original, target, run, tmp_path):
+    """A file that is missing or that pg_restore can't read is reported with its name."""
     (tmp_path / "x").write_text("no backup")
-    (tmp_path / "newer").write_bytes(kept.backups["file"].read_bytes()[:5] + b"\x01\x63" + bytes(4000))
+    (tmp_path / "newer").write_bytes(original.backups["file"].read_bytes()[:5] + b"\x01\x63" + bytes(4000))
     for name, part in (
         ("x", "the backup can't be read: "),
-        ("y", "there is no backup y"),
-        ("newer", "was made by a newer pg_dump"),
+        ("y", "no such backup: y"),
+        ("newer", "was created by a newer pg_dump"),
     ):
         status, _, err = run("restore", name)
         assert status == 1
         assert part in err
 
 
-def test_a_failed_backup_leaves_nothing(kept, run, tmp_path, monkeypatch):
-    """A login that may not read everything is told pg_dump's own words, and no half a file stays."""
-    with kept.database.connect() as connection:
+def test_a_failed_backup_leaves_no_file(original, run, tmp_path, monkeypatch):
+    """If the login can't read everything, the error has pg_dump's message, and no partial file remains."""
+    with original.database.connect() as connection:
         connection.execute("create role curious login password 'of a test' in role transformer")
-    point_to(monkeypatch, {**kept.database.environment, "PGUSER": "curious", "PGPASSWORD": "of a test"})
+    point_to(monkeypatch, {**original.database.environment, "PGUSER": "curious", "PGPASSWORD": "of a test"})
     status, _, err = run("backup", str(tmp_path / "b"))
-    with kept.database.connect() as connection:
+    with original.database.connect() as connection:
         connection.execute("drop role curious")
     assert status == 1
     assert err.startswith("timescale: pg_dump failed: ")
@@ -224,17 +224,17 @@ def test_a_failed_backup_leaves_nothing(kept, run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_owners_that_the_server_lacks(kept, target, run, tmp_path):
-    """A login that owns something is asked for before anything is done; --no-owner does without."""
-    with kept.database.connect() as connection:
+def test_missing_owners(original, target, run, tmp_path):
+    """A missing owner is reported before any change; with --no-owner the restore works."""
+    with original.database.connect() as connection:
         connection.execute("create role landlady; create table marts.hers (a integer)")
         connection.execute("create role readers_of_hers; grant select on marts.hers to readers_of_hers")
         connection.execute("alter table marts.hers owner to landlady")
-    point = {**kept.database.environment}
+    point = {**original.database.environment}
     with pytest.MonkeyPatch.context() as patch:
         point_to(patch, point)
         backup.backup(tmp_path / "b", folder=False)
-    with kept.database.connect() as connection:
+    with original.database.connect() as connection:
         connection.execute("drop table marts.hers; drop role landlady; drop role readers_of_hers")
     status, _, err = run("restore", "b")
     assert status == 1
@@ -242,7 +242,7 @@ def test_owners_that_the_server_lacks(kept, target, run, tmp_path):
     assert "--no-owner" in err
     status, out, err = run("restore", "b", "--no-owner")
     assert (status, err) == (0, "")
-    assert "made roles without a login: " in out
+    assert "created roles without login: " in out
     assert "readers_of_hers" in out
     with target.connect() as connection:
         connection.execute("drop table marts.hers; drop role readers_of_hers; drop role if exists landlady")
@@ -251,31 +251,33 @@ def test_owners_that_the_server_lacks(kept, target, run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"postgresql": 99}, "is of PostgreSQL 99, and the server has"),
-        ({"timescaledb": "1.7.5"}, "is of TimescaleDB 1.7.5, and the server has"),
+        ({"postgresql": 99}, "is from PostgreSQL 99, and the server has"),
+        ({"timescaledb": "1.7.5"}, "is from TimescaleDB 1.7.5, and the server has"),
     ],
 )
-def test_a_server_that_does_not_fit_is_refused(kept, target, run, monkeypatch, change, part):
-    """An older PostgreSQL, or another TimescaleDB, is said before anything is done."""
+def test_an_incompatible_server_is_refused(original, target, run, monkeypatch, change, part):
+    """An older PostgreSQL or another TimescaleDB version is reported before any change."""
     real = backup.describe
-    monkeypatch.setattr(backup, "describe", lambda *told: replace(real(*told), **change))
-    status, _, err = run("restore", str(kept.backups["file"]))
+    monkeypatch.setattr(backup, "describe", lambda *arguments: replace(real(*arguments), **change))
+    status, _, err = run("restore", str(original.backups["file"]))
     assert status == 1
     assert part in err
     with target.connect() as connection:
         assert connection.execute("select to_regnamespace('telemetry')").fetchone() == (None,)
 
 
-def test_a_missing_or_older_program_is_named(monkeypatch):
-    """Without a pg_dump as new as the server the message says which is needed, and how to get it."""
-    monkeypatch.setattr(pg_tools, "client_places", lambda _: [])
-    with pytest.raises(DatabaseError, match=r"pg_dump of PostgreSQL 17 or newer.*none is here.*postgresql-client-17"):
+def test_a_missing_or_old_program_is_reported(monkeypatch):
+    """Without a pg_dump of the server's version or newer, the error names the required version and the package."""
+    monkeypatch.setattr(pg_tools, "client_programs", lambda _: [])
+    with pytest.raises(
+        DatabaseError, match=r"pg_dump of PostgreSQL 17 or newer.*installed: none.*postgresql-client-17"
+    ):
         pg_tools.find("pg_dump", 17)
     echo = Path("/bin/echo")
-    monkeypatch.setattr(pg_tools, "client_places", lambda _: [echo])
+    monkeypatch.setattr(pg_tools, "client_programs", lambda _: [echo])
     monkeypatch.setattr(
         subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "pg_dump (PostgreSQL) 15.2\n", "")
     )
-    with pytest.raises(DatabaseError, match="only those of 15 are here"):
+    with pytest.raises(DatabaseError, match="installed: 15"):
         pg_tools.find("pg_dump", 17)
     assert pg_tools.find("pg_dump", 14) == echo

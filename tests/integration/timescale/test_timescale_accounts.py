@@ -1,4 +1,4 @@
-"""Quarantine and accounts: what balances, what does not, and what a purge leaves."""
+"""Quarantine and accounts: their balance, also after a purge."""
 
 import psycopg
 import pytest
@@ -16,13 +16,13 @@ QUARANTINE = """
 
 
 def balanced(connection) -> bool:
-    """Ask the accounts."""
-    (answer,) = connection.execute("select balanced from telemetry.accounting").fetchone()
-    return answer
+    """Return whether the accounts balance."""
+    (is_balanced,) = connection.execute("select balanced from telemetry.accounting").fetchone()
+    return is_balanced
 
 
 def test_an_empty_warehouse_balances(database):
-    """Nothing in, nothing lost."""
+    """An empty database has balanced accounts."""
     with database.connect() as connection:
         assert balanced(connection)
 
@@ -35,7 +35,7 @@ def test_a_row_that_does_not_add_up_is_refused(database, numbers):
 
 
 def test_quarantine_rows_must_agree_with_the_accounts(database):
-    """The accounts balance exactly when the quarantine holds what they say."""
+    """The accounts balance if and only if the quarantine has the rows that they count."""
     with database.connect() as connection:
         connection.execute(INTAKE, ("mqtt", 3, 1, 1, 1, 5, 2, 1, 2))
         assert not balanced(connection)
@@ -46,7 +46,7 @@ def test_quarantine_rows_must_agree_with_the_accounts(database):
 
 
 def test_purged_rows_still_count(database):
-    """Deleting what was settled long ago keeps the balance, and open rows stay."""
+    """Deleting old settled rows keeps the balance; open rows stay."""
     with database.connect() as connection:
         connection.execute(INTAKE, ("mqtt", 4, 2, 0, 2, 9, 2, 1, 6))
         for readings in (0, 3):
@@ -60,7 +60,7 @@ def test_purged_rows_still_count(database):
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_settled_rows_are_purged_by_a_job(database):
-    """The database itself deletes what was settled more than 90 days ago."""
+    """A job of the database deletes rows settled more than 90 days ago."""
     with database.connect() as connection:
         connection.execute(QUARANTINE, (0, "2020-01-01"))
         (job,) = connection.execute(

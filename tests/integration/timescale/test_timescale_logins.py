@@ -1,4 +1,4 @@
-"""The logins of the services: made by an owner who is no superuser, each with its rights and limits."""
+"""The logins of the services, created by an owner without superuser rights, each with its rights and limits."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ PASSWORDS = {login.setting: f"{login.name[::-1]}-4711-wire" for login in logins.
 
 @pytest.fixture
 def owned(fresh_database, monkeypatch):
-    """A database as docker compose makes it: its owner migrates and may make roles and databases, and no more."""
+    """A database as in docker compose: its owner migrates and can only create roles and databases."""
     name = fresh_database.environment["PGDATABASE"]
     with fresh_database.connect() as connection:
         if fresh_database.edition == "timescaledb":  # as the official image does
             connection.execute("create extension if not exists timescaledb")
         connection.execute(f"create role owner_{name} login createrole createdb password '{OWNER}'".encode())
         connection.execute(f"alter database {name} owner to owner_{name}".encode())
-        # The groups are there from the template: this owner shall be as the one who made them.
+        # The groups exist from the template: this owner gets the rights of their creator.
         groups = ", ".join({role for login in logins.LOGINS for role in login.roles})
         connection.execute(f"grant {groups} to owner_{name} with admin option".encode())
     owned = replace(
@@ -40,7 +40,7 @@ def owned(fresh_database, monkeypatch):
     with fresh_database.connect() as connection:
         connection.execute("drop database if exists airflow with (force)")
         connection.execute(f"alter database {name} owner to postgres".encode())
-        # The groups may be another database's too: only what this one gave is taken back.
+        # The groups are shared with other databases: only grants of this owner are revoked.
         connection.execute(f"reassign owned by owner_{name} to postgres".encode())
         for login in logins.LOGINS:
             connection.execute(f"drop role if exists {login.name}".encode())
@@ -58,11 +58,11 @@ def connect(owned, name: str, password: str, database: str | None = None) -> psy
 
 
 def test_each_login_has_its_rights_and_limits(owned):
-    """A login is a member of its roles, limited as it is told, and neither superuser nor maker of roles."""
-    logins.make(PASSWORDS)
+    """A login has its roles and limits, and can neither be superuser nor create roles or databases."""
+    logins.create(PASSWORDS)
     for login in logins.LOGINS:
         with connect(owned, login.name, PASSWORDS[login.setting], login.database) as connection:
-            found = connection.execute(
+            properties = connection.execute(
                 "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls, rolconnlimit,"
                 " extract(epoch from current_setting('statement_timeout')::interval) > 0,"
                 " extract(epoch from current_setting('idle_in_transaction_session_timeout')::interval) > 0,"
@@ -72,36 +72,36 @@ def test_each_login_has_its_rights_and_limits(owned):
                 " from pg_roles me where rolname = current_user"
             ).fetchone()
         owns = [login.database] if login.database else []
-        assert found == (False, login.connections, True, True, sorted(login.roles), owns)
+        assert properties == (False, login.connections, True, True, sorted(login.roles), owns)
 
 
-def test_a_service_does_its_part(owned):
-    """With its login the collector's role reads what it must, and another's table it does not."""
-    logins.make(PASSWORDS)
+def test_a_service_reads_only_its_tables(owned):
+    """The collector's login can read its tables and no table of another service."""
+    logins.create(PASSWORDS)
     with connect(owned, "collector", PASSWORDS["PG_COLLECTOR_PASSWORD"]) as connection:
         connection.execute("select * from telemetry.sensor")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("select * from quality.check_result")
 
 
-def test_a_second_run_changes_passwords_and_nothing_else(owned):
-    """Running it again is harmless; a new password counts from then on, and the old one no longer."""
-    first = logins.make(PASSWORDS)
+def test_a_second_run_changes_only_passwords(owned):
+    """A second run changes nothing except passwords: the new one works, the old one no longer."""
+    first = logins.create(PASSWORDS)
     changed = {**PASSWORDS, "PG_GRAFANA_PASSWORD": "another-8-lantern"}
-    assert logins.make(changed) == first
+    assert logins.create(changed) == first
     connect(owned, "grafana", "another-8-lantern").close()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         connect(owned, "grafana", PASSWORDS["PG_GRAFANA_PASSWORD"])
 
 
 def test_the_server_never_sees_a_password(owned, fresh_database):
-    """What reaches the server is a SCRAM verifier: no log and no statement shows more."""
-    logins.make(PASSWORDS)
+    """The server gets SCRAM verifiers only, so neither logs nor statements contain a password."""
+    logins.create(PASSWORDS)
     with psycopg.connect(**{**psycopg.conninfo.conninfo_to_dict(""), **parameters(owned)}) as connection:
         assert connection.execute("select current_user").fetchone()[0].startswith("owner_")
     with psycopg.connect(**parameters(fresh_database)) as connection:
-        (kept,) = connection.execute("select rolpassword from pg_authid where rolname = 'collector'").fetchone()
-    assert kept.startswith("SCRAM-SHA-256$")
+        (stored,) = connection.execute("select rolpassword from pg_authid where rolname = 'collector'").fetchone()
+    assert stored.startswith("SCRAM-SHA-256$")
 
 
 def parameters(database) -> dict[str, str]:
@@ -111,23 +111,25 @@ def parameters(database) -> dict[str, str]:
 
 
 def test_missing_and_example_passwords_are_refused():
-    """Every login whose password is empty or an example is named, before anything is connected."""
+    """Every login with an empty, example or weak password is reported before connecting."""
     with pytest.raises(SettingError) as raised:
-        logins.make({"PG_DBT_PASSWORD": "", "PG_GRAFANA_PASSWORD": "changeme-please", "PG_ACCESS_PASSWORD": "ab" * 15})
-    said = str(raised.value)
-    assert "PG_DBT_PASSWORD: is empty; run `make secrets`" in said
-    assert "PG_GRAFANA_PASSWORD: is an example" in said
-    assert "PG_ACCESS_PASSWORD: is too short or too simple" in said
-    assert "changeme" not in said
+        logins.create(
+            {"PG_DBT_PASSWORD": "", "PG_GRAFANA_PASSWORD": "changeme-please", "PG_ACCESS_PASSWORD": "ab" * 15}
+        )
+    message = str(raised.value)
+    assert "PG_DBT_PASSWORD: is empty; run `make secrets`" in message
+    assert "PG_GRAFANA_PASSWORD: is an example" in message
+    assert "PG_ACCESS_PASSWORD: is too short or too simple" in message
+    assert "changeme" not in message
 
 
-def test_the_command_says_what_is_missing(tmp_path):
+def test_the_command_reports_missing_passwords(tmp_path):
     """Without any password the command names the variables and ends with status 2."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    done = subprocess.run(
+    result = subprocess.run(
         [Path(sys.executable).parent / "timescale", "logins"],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 2
-    assert "PG_COLLECTOR_PASSWORD" in done.stderr
-    assert "make secrets" in done.stderr
+    assert result.returncode == 2
+    assert "PG_COLLECTOR_PASSWORD" in result.stderr
+    assert "make secrets" in result.stderr

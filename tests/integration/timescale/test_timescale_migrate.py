@@ -1,4 +1,4 @@
-"""Migrations: fresh, again, step by step, and refused."""
+"""Migrations: new databases, repeated, concurrent and from earlier versions."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from timescale import migrate
 
-# What stood in a database of an earlier version, and what somebody built upon it.
+# A database of an earlier version, and a view that depends on it.
 EARLIER = """
 create view telemetry.reading_1m as
 select
@@ -31,27 +31,27 @@ def test_migrating_twice_changes_nothing(fresh_database):
     assert second.before == second.after == first.after
 
 
-def test_a_migrated_database_knows_its_edition(database):
+def test_a_migrated_database_has_an_edition(database):
     """The edition is read from the database."""
     with database.connect() as connection:
         assert migrate.edition(connection) == database.edition
 
 
-def test_two_migrations_at_once_are_one_after_the_other(fresh_database):
-    """Of two commands started together one does the work, and the other finds it done."""
+def test_concurrent_migrations_run_one_after_the_other(fresh_database):
+    """One of two concurrent commands migrates; the other has nothing to do."""
     program = "from timescale.cli import main; main()"
     commands = [
         subprocess.Popen([sys.executable, "-c", program, "migrate"], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = sorted(command.communicate(timeout=60)[0].splitlines()[0] for command in commands)
+    outputs = sorted(command.communicate(timeout=60)[0].splitlines()[0] for command in commands)
     assert [command.returncode for command in commands] == [0, 0]
-    assert said == ["applied 0001 The registry: sensors and their series.", "nothing to apply"]
+    assert outputs == ["applied 0001 The registry: sensors and their series.", "nothing to apply"]
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_every_session_has_the_settings_of_the_columnstore(fresh_database):
-    """Who connects after a migration, such as the job that compresses, fills batches as they fit on pages."""
+    """Sessions after a migration, such as the compression job, use the batch size that fits on pages."""
     migrate.migrate()
     query = "select current_setting('timescaledb.compression_batch_size_limit')"
     with fresh_database.connect() as connection:
@@ -59,8 +59,8 @@ def test_every_session_has_the_settings_of_the_columnstore(fresh_database):
 
 
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
-def test_minutes_of_an_earlier_version_are_kept_where_they_are_looked_for(fresh_database):
-    """Means that were stored before minutes were divided by series are found, and added to, under the old names."""
+def test_minutes_of_an_earlier_version_keep_their_names(fresh_database):
+    """Means stored before minutes were partitioned by series are readable and updated under the old names."""
     migrate.migrate("0011")
     query = "select bucket, series_id, mean, sample_count from built.minute order by bucket, series_id"
     with fresh_database.connect() as connection:

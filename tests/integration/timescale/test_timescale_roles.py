@@ -1,4 +1,4 @@
-"""Who may do what: group roles, and the table in docs/security.md that says what each may."""
+"""Privileges of the group roles, compared with the table in docs/security.md."""
 
 import json
 import re
@@ -39,7 +39,7 @@ GRANTED = """
 
 
 def documented() -> dict[str, dict[str, str]]:
-    """Return the table of the document: by object and role, the letters of the verbs."""
+    """Return the table of the document: object → role → letters of the privileges."""
     _, table = DOCUMENT.read_text().split("\n| Object |")
     header, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()
@@ -50,36 +50,36 @@ def documented() -> dict[str, dict[str, str]]:
     }
 
 
-def test_matrix(database):
-    """Role by object by verb, the database grants what the table in docs/security.md says and nothing else."""
+def test_privileges_match_the_document(database):
+    """The database grants exactly the privileges in the table of docs/security.md."""
     with database.connect() as connection:
         names = connection.execute(
             "select table_schema || '.' || table_name from information_schema.tables "
             "where table_schema in ('telemetry', 'quality')"
         ).fetchall()
-        found = {name: dict.fromkeys(ROLES, "") for (name,) in names}
+        granted = {name: dict.fromkeys(ROLES, "") for (name,) in names}
         for name, role, verb in connection.execute(GRANTED, (ROLES, list(LETTERS))).fetchall():
-            found[name][role] = "".join(sorted(found[name][role] + LETTERS[verb], key="siudtrg".index))
+            granted[name][role] = "".join(sorted(granted[name][role] + LETTERS[verb], key="siudtrg".index))
     expected = documented()
     only_postgresql = {f"telemetry.rollup_{level}" for level in ("1m", "1h", "1d")}
     if database.edition == "timescaledb":
         expected = {name: row for name, row in expected.items() if name not in only_postgresql}
-    assert found == expected
+    assert granted == expected
 
 
-def test_no_role_logs_in_or_administers(database):
-    """The roles are groups: none may log in, make roles or databases, or pass row security."""
+def test_roles_cannot_log_in_or_administer(database):
+    """The roles are groups: none can log in, create roles or databases, or bypass row security."""
     with database.connect() as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "select rolname from pg_catalog.pg_roles where rolname = any(%s) "
             "and not (rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication)",
             (ROLES,),
         ).fetchall()
-    assert sorted(name for (name,) in found) == sorted(ROLES)
+    assert sorted(name for (name,) in rows) == sorted(ROLES)
 
 
-def test_nothing_for_everybody(database):
-    """Who is in none of the groups reads nothing."""
+def test_public_has_no_privileges(database):
+    """Logins without a group can read nothing."""
     with database.connect() as connection:
         assert (
             connection.execute(
@@ -91,8 +91,8 @@ def test_nothing_for_everybody(database):
 
 
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
-def test_without_the_right_to_make_roles(fresh_database, monkeypatch):
-    """An owner who may not make roles migrates all the same, is told which are missing, and what would mend it."""
+def test_without_the_right_to_create_roles(fresh_database, monkeypatch):
+    """An owner without CREATEROLE can migrate, and the warning names the missing roles and the fix."""
     definition = (HERE / "sql" / "definitions" / "99_roles.sql").read_text()
     with fresh_database.connect() as connection:
         connection.execute("create role landlord login password 'of a test'")
@@ -103,12 +103,12 @@ def test_without_the_right_to_make_roles(fresh_database, monkeypatch):
     point_to(monkeypatch, owner.environment)
     assert migrate().warnings == ()
     with owner.connect() as connection:
-        said = []
-        connection.add_notice_handler(lambda notice: said.append((notice.message_primary, notice.message_hint)))
-        connection.execute(definition.replace("'access_api'", "'access_api', 'nobody_yet'").encode())
-    ((missing, mend),) = said
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append((notice.message_primary, notice.message_hint)))
+        connection.execute(definition.replace("'access_api'", "'access_api', 'missing_role'").encode())
+    ((missing, fix),) = notices
     assert "roles of docs/security.md are missing: landlord may not create them" in missing
-    assert "CREATEROLE" in mend
+    assert "CREATEROLE" in fix
     with fresh_database.connect() as connection:
         connection.execute(f"alter database {fresh_database.environment['PGDATABASE']} owner to postgres".encode())
         connection.execute("drop owned by landlord cascade")
@@ -116,34 +116,34 @@ def test_without_the_right_to_make_roles(fresh_database, monkeypatch):
 
 
 class Logins:
-    """Makes logins that are members of one group each, and removes them."""
+    """Creates logins that are members of one group each, and removes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._made: list[str] = []
+        self._created: list[str] = []
 
-    def make(self, role: str) -> dict[str, str]:
-        """Make a login; return libpq's variables for it."""
+    def create(self, role: str) -> dict[str, str]:
+        """Create a login; return libpq's variables for it."""
         name = f"{role}_{self._database.environment['PGDATABASE']}"
         with self._database.connect() as connection:
             connection.execute(f"create role {name} login password 'of a test' in role {role}".encode())
-        self._made.append(name)
+        self._created.append(name)
         return {**self._database.environment, "PGUSER": name, "PGPASSWORD": "of a test"}
 
     def close(self) -> None:
-        """Remove them and what they own."""
+        """Remove them and their objects."""
         with self._database.connect() as connection:
-            for name in self._made:
+            for name in self._created:
                 connection.execute(f"drop owned by {name} cascade".encode())
                 connection.execute(f"drop role {name}".encode())
 
 
 @pytest.fixture
 def login(database: Database) -> Iterator[Callable[[str], dict[str, str]]]:
-    """Make a login that is a member of one group; return libpq's variables for it."""
-    made = Logins(database)
-    yield made.make
-    made.close()
+    """Return a function that creates a login in one group and returns libpq's variables for it."""
+    logins = Logins(database)
+    yield logins.create
+    logins.close()
 
 
 def parameters(environment: dict[str, str]) -> dict[str, str]:
@@ -155,13 +155,13 @@ def parameters(environment: dict[str, str]) -> dict[str, str]:
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def test_a_collector_needs_no_more(database, collectors, login, tmp_path):
-    """A member of collector_writer stores readings, repeats, conflicts, late ones and quarantine, and replays it."""
+def test_privileges_of_a_collector_suffice(database, collectors, login, tmp_path):
+    """A member of collector_writer can store readings, duplicates, conflicts, late ones and quarantine, and replay."""
     environment = login("collector_writer")
 
     def collect(*arguments: str) -> None:
-        done = collectors.start(environment, *arguments, subscribed=False)
-        assert done.process.wait(60) == 0, done.lines
+        collector = collectors.start(environment, *arguments, subscribed=False)
+        assert collector.process.wait(60) == 0, collector.lines
 
     messages = tmp_path / "messages.ndjson"
     for values in ([1, 2, 3], [1, 2, 4]):
@@ -184,8 +184,8 @@ def test_a_collector_needs_no_more(database, collectors, login, tmp_path):
         assert connection.execute("select sum(sample_count) from telemetry.reading_1d").fetchone() == (3,)
 
 
-def test_a_collector_may_not_change_a_reading(database, login):
-    """Readings can't be changed or deleted by a member of collector_writer, nor the means, nor the retention."""
+def test_a_collector_cannot_change_readings(database, login):
+    """A member of collector_writer can't change or delete readings, means or the retention."""
     with database.connect() as connection:
         connection.execute("update telemetry.retention set keep_days = 30")
     with psycopg.connect(**parameters(login("collector_writer")), autocommit=True) as connection:
@@ -202,16 +202,18 @@ def test_a_collector_may_not_change_a_reading(database, login):
 
 
 def test_marts_are_built_and_read(marts, project, monkeypatch):
-    """What a member of transformer builds, all readers of marts read, and nothing behind it; a scanner scans it."""
-    made = Logins(marts.database)
+    """All readers can read marts built by a transformer, but not the models below them; a scanner can scan them."""
+    logins = Logins(marts.database)
     point_to(monkeypatch, marts.database.environment)
-    migrate()  # what is granted on a database itself doesn't come along when it is copied
+    migrate()  # grants on the database itself are not copied with a template
     try:
-        builder = replace(marts.database, environment=made.make("transformer"))
+        builder = replace(marts.database, environment=logins.create("transformer"))
         Marts(builder, project).run("+dim_sensor", "+dim_quantity", "+fct_reading_minute")
         with psycopg.connect(**parameters(builder.environment), autocommit=True) as connection:
             connection.execute("create table marts.of_an_analyst as select 1 as one")
-        readers = {role: made.make(role) for role in ("bi_reader", "data_scientist", "access_api", "quality_scanner")}
+        readers = {
+            role: logins.create(role) for role in ("bi_reader", "data_scientist", "access_api", "quality_scanner")
+        }
         for environment in readers.values():
             with psycopg.connect(**parameters(environment), autocommit=True) as connection:
                 for table in ("dim_sensor", "fct_reading_minute", "of_an_analyst"):
@@ -223,4 +225,4 @@ def test_marts_are_built_and_read(marts, project, monkeypatch):
         point_to(monkeypatch, readers["quality_scanner"])
         assert scan(["dim_sensor", "fct_reading_minute"]).outcome != "error"
     finally:
-        made.close()
+        logins.close()

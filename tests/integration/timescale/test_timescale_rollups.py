@@ -1,4 +1,4 @@
-"""Means per minute, hour and day: exact whatever the order, age and number of writers."""
+"""Means per minute, hour and day are exact, whatever the order and age of readings and the number of writers."""
 
 import random
 import threading
@@ -25,14 +25,14 @@ COLUMNS = "bucket, series_id, mean, minimum, maximum, first_value, last_value, s
 
 
 def copy(connection, readings: Iterable[Reading]) -> None:
-    """Insert readings the way the collector does."""
+    """Insert readings as the collector does."""
     with connection.cursor().copy("copy telemetry.reading (time, series_id, value, received_at) from stdin") as into:
         for time, series, value in readings:
             into.write_row((time, series, value, time))
 
 
 def expected(readings: Iterable[Reading], width: timedelta) -> list[tuple]:
-    """Compute a level from all readings, by brute force."""
+    """Compute a level from all readings."""
     buckets: dict[tuple[int, datetime], list[tuple[datetime, float]]] = {}
     for when, series, value in readings:
         buckets.setdefault((series, EPOCH + (when - EPOCH) // width * width), []).append((when, value))
@@ -45,8 +45,8 @@ def expected(readings: Iterable[Reading], width: timedelta) -> list[tuple]:
     return rows
 
 
-def found(database: Database, level: str) -> list[tuple]:
-    """Read a level from the database."""
+def means(database: Database, level: str) -> list[tuple]:
+    """Return a level from the database."""
     with database.connect() as connection:
         return connection.execute(
             f"select {COLUMNS} from telemetry.reading_{level} order by series_id, bucket"
@@ -54,19 +54,19 @@ def found(database: Database, level: str) -> list[tuple]:
 
 
 def some_readings(seed: int, count: int = 1500) -> list[Reading]:
-    """Three series over a few days of the past and up to now, in random order."""
-    chance = random.Random(seed)
+    """Return random readings of three series of the last 60 days, in random order."""
+    randomness = random.Random(seed)
     end = datetime.now(tz=UTC)
-    spans = [timedelta(minutes=30), timedelta(days=3), timedelta(days=60)]
-    times = {(end - chance.random() * chance.choice(spans), chance.randint(1, 3)) for _ in range(count)}
-    readings = [(time, series, chance.gauss(20, 5)) for time, series in times]
-    chance.shuffle(readings)
+    ages = [timedelta(minutes=30), timedelta(days=3), timedelta(days=60)]
+    times = {(end - randomness.random() * randomness.choice(ages), randomness.randint(1, 3)) for _ in range(count)}
+    readings = [(time, series, randomness.gauss(20, 5)) for time, series in times]
+    randomness.shuffle(readings)
     return readings
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_level_equals_brute_force_after_shuffled_batches(database, seed):
-    """Late and unordered readings in several batches give the means of all readings."""
+def test_levels_are_exact_after_shuffled_batches(database, seed):
+    """After late and unordered readings in several batches, all levels equal the means of all readings."""
     readings = some_readings(seed)
     cuts = sorted(random.Random(seed).sample(range(len(readings)), 5))
     with database.connect() as connection:
@@ -74,11 +74,11 @@ def test_every_level_equals_brute_force_after_shuffled_batches(database, seed):
             copy(connection, readings[start:end])
             database.refresh()
     for level, width in LEVELS.items():
-        assert found(database, level) == expected(readings, width)
+        assert means(database, level) == expected(readings, width)
 
 
-def test_two_writers_at_once_neither_deadlock_nor_lose(database):
-    """Two sessions that insert into the same buckets at the same time give the means of all readings."""
+def test_concurrent_writers_neither_deadlock_nor_lose(database):
+    """After concurrent inserts into the same buckets, all levels equal the means of all readings."""
     readings = some_readings(7)
     failures: list[Exception] = []
     together = threading.Barrier(2)
@@ -102,29 +102,29 @@ def test_two_writers_at_once_neither_deadlock_nor_lose(database):
     assert failures == []
     database.refresh()
     for level, width in LEVELS.items():
-        assert found(database, level) == expected(readings[: 2 * half], width)
+        assert means(database, level) == expected(readings[: 2 * half], width)
 
 
-def test_a_reading_rolled_back_leaves_no_trace(database):
-    """What is not committed is in no mean."""
+def test_a_rolled_back_reading_is_in_no_mean(database):
+    """Readings of a rolled-back transaction are in no level."""
     with database.connect(autocommit=False) as connection:
         copy(connection, [(datetime.now(tz=UTC), 1, 5.0)])
         connection.rollback()
-    assert [found(database, level) for level in LEVELS] == [[], [], []]
+    assert [means(database, level) for level in LEVELS] == [[], [], []]
 
 
-def test_the_newest_reading_is_in_all_levels_at_once(database):
-    """No refresh stands between an insert and its means when it is less than ten minutes late."""
+def test_new_readings_are_in_all_levels_immediately(database):
+    """Readings less than ten minutes late are in all levels without a refresh."""
     now = datetime.now(tz=UTC)
     database.refresh()
     with database.connect() as connection:
         copy(connection, [(now - timedelta(minutes=9), 1, 1.0), (now, 1, 3.0)])
-    assert [sum(row[-1] for row in found(database, level)) for level in LEVELS] == [2, 2, 2]
+    assert [sum(row[-1] for row in means(database, level)) for level in LEVELS] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_the_job_brings_two_year_old_readings_into_every_level(database):
-    """Readings two years late, next to ones already there, reach all levels by one run of the scheduled job."""
+    """One run of the scheduled job adds readings two years late to all levels, also next to existing ones."""
     old = datetime.now(tz=UTC) - timedelta(days=730)
     early, late = (old, 1, 10.0), (old + timedelta(microseconds=1), 1, 30.0)
     run_job = """
@@ -138,12 +138,12 @@ def test_the_job_brings_two_year_old_readings_into_every_level(database):
         connection.execute("call public.run_job(%s)", (job,))
     assert interval <= timedelta(minutes=1)
     for level, width in LEVELS.items():
-        assert found(database, level) == expected([early, late], width)
+        assert means(database, level) == expected([early, late], width)
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_late_readings_reach_the_levels_through_the_columnstore(database):
-    """After the policy has compressed a day, late readings are in its means, and those that come twice are not."""
+    """After the policy has compressed a day, late readings are in its means, and duplicates are not."""
     readings = [reading for reading in some_readings(11) if reading[0] < datetime.now(tz=UTC) - timedelta(days=1)]
     with database.connect() as connection:
         copy(connection, readings[::2])
@@ -167,11 +167,11 @@ def test_late_readings_reach_the_levels_through_the_columnstore(database):
             assert cursor.rowcount == 0
     database.refresh()
     for level, width in LEVELS.items():
-        assert found(database, level) == expected(readings, width)
+        assert means(database, level) == expected(readings, width)
 
 
 def test_values_that_would_overflow_a_sum_are_refused(database):
-    """NaN, the infinities and absurdly large values can't enter: one of them would fail every refresh."""
+    """NaN, infinities and extremely large values are refused: one of them would fail every refresh."""
     import psycopg
 
     with database.connect() as connection:
@@ -182,16 +182,16 @@ def test_values_that_would_overflow_a_sum_are_refused(database):
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_the_scheduler_itself_reaches_late_readings(durable_server):
-    """With the database's own scheduler at work, late readings appear in every level without anybody asking."""
+    """With the database's scheduler running, late readings appear in every level automatically."""
     old = datetime.now(tz=UTC) - timedelta(days=400)
     with connect() as connection:
-        # The product's interval is 30 seconds; here a second, so that the test needn't wait for it.
+        # The product's interval is 30 seconds; one second makes the test faster.
         connection.execute(
             "select public.alter_job(job_id, schedule_interval => interval '1 second') "
             "from timescaledb_information.jobs where proc_name = 'refresh_rollups'"
         )
         copy(connection, [(old, 1, 1.0)])
-        # Materialized once, the bucket is no longer computed when asked: what comes late now needs a refresh.
+        # A materialized bucket is not computed at query time: later readings need a refresh.
         connection.execute("call telemetry.refresh_rollups()")
         copy(connection, [(old + timedelta(microseconds=1), 1, 1.0)])
         deadline = time.monotonic() + 60
@@ -204,16 +204,16 @@ def test_the_scheduler_itself_reaches_late_readings(durable_server):
         assert seen == dict.fromkeys(LEVELS, 2)
 
 
-def test_refresh_goes_on_after_a_crash(database):
-    """What a killed refresh left half done is done by the next one, though readings have changed there since."""
+def test_refresh_continues_after_a_crash(database):
+    """The next refresh completes a killed one, also if readings have been added since."""
     if database.edition != "timescaledb":
-        pytest.skip("only TimescaleDB refreshes; on postgresql the means are written with their readings")
+        pytest.skip("only TimescaleDB refreshes; on postgresql the means are written with the readings")
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     readings = [(begin + timedelta(seconds=10 * n), 1, float(n)) for n in range(1000)]
     with database.connect() as connection:
         copy(connection, readings[:500])
         database.refresh()
-        # The traces of a server killed between a refresh's two transactions: the range is marked as being refreshed.
+        # The state after a kill between the two transactions of a refresh: the range is marked as being refreshed.
         connection.execute("""
             insert into _timescaledb_catalog.continuous_aggs_materialization_ranges
             select mat_hypertable_id, _timescaledb_functions.to_unix_microseconds(%s),
@@ -223,12 +223,12 @@ def test_refresh_goes_on_after_a_crash(database):
         copy(connection, readings[500:])
         database.refresh()
     for level, width in LEVELS.items():
-        assert found(database, level) == expected(readings, width)
+        assert means(database, level) == expected(readings, width)
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"])
-def test_old_minutes_lie_in_the_order_of_their_series_and_stay_exact(database):
-    """The job rewrites all chunks of minutes but the last few by series; late readings reach those too."""
+def test_old_minutes_are_ordered_by_series_and_exact(database):
+    """The job orders all chunks of minutes except the newest by series; late readings reach them too."""
     begin = datetime(2026, 3, 1, tzinfo=UTC)
     readings = [(begin + timedelta(hours=hour), series, 1.0 * hour) for hour in range(24 * 6) for series in range(1, 6)]
     late = [(begin + timedelta(hours=30, seconds=7), 3, 50.0)]
@@ -247,19 +247,19 @@ def test_old_minutes_lie_in_the_order_of_their_series_and_stay_exact(database):
         assert (in_order[:3], in_order[-1]) == ([True] * 3, False)
         copy(connection, late)
         database.refresh()
-    assert found(database, "1m") == expected(readings + late, LEVELS["1m"])
+    assert means(database, "1m") == expected(readings + late, LEVELS["1m"])
 
 
 @pytest.mark.parametrize("edition", ["postgresql"])
-def test_minutes_of_one_series_lie_close_together(database):
-    """Written minute by minute over many series, an hour of one series lies on few pages."""
+def test_minutes_of_a_series_are_on_few_pages(database):
+    """An hour of one series, written minute by minute with many others, is on few pages."""
     with database.connect() as connection:
         connection.execute(
             "insert into telemetry.reading select time, series_id, 1, time "
             "from generate_series('2026-03-01 00:00+00'::timestamptz, '2026-03-01 00:59+00', '1 minute') as time "
             "cross join generate_series(1, 200) as series_id"
         )
-        # As they come in: the statement above has stored them series by series.
+        # In order of arrival: the statement above has stored them series by series.
         connection.execute("create temporary table stored as table telemetry.rollup_1m")
         connection.execute("truncate telemetry.rollup_1m")
         connection.execute("insert into telemetry.rollup_1m select * from stored order by bucket, series_id")

@@ -1,4 +1,4 @@
-"""The schema: documented in full, the same by every way to it, and quick where it counts."""
+"""The schema: fully documented, equal for new and upgraded databases, and fast for common queries."""
 
 import re
 import subprocess
@@ -29,40 +29,40 @@ UNCOMMENTED = """
     select p.oid::regprocedure::text from pg_catalog.pg_proc as p
     join schemas as s on p.pronamespace = s.oid where pg_catalog.obj_description(p.oid, 'pg_proc') is null
 """
-# Procedures that commit may not have settings of their own; they qualify every name instead.
+# Procedures that commit can't have settings; they qualify every name instead.
 COMMITTING = {"refresh_rollups", "apply_retention"}
-NINE = [
+COLUMNS = [
     "bucket", "series_id", "mean", "minimum", "maximum", "first_value", "last_value", "sum_value", "sample_count",
 ]  # fmt: skip
 
 
 def dump(database: Database) -> str:
-    """Return the schema as pg_dump writes it, without what differs from run to run."""
+    """Return the schema from pg_dump, without lines that differ between runs."""
     program = database.server.binaries.bin_dir / "pg_dump"
-    done = subprocess.run(
+    result = subprocess.run(
         [program, "--schema-only"], env=database.environment, check=True, capture_output=True, text=True
     )
-    return re.sub(r"^\\(un)?restrict .*$", "", done.stdout, flags=re.MULTILINE)
+    return re.sub(r"^\\(un)?restrict .*$", "", result.stdout, flags=re.MULTILINE)
 
 
 def test_every_object_has_a_comment(database):
-    """Schemas, tables, views, columns and functions say what they are."""
+    """Schemas, tables, views, columns and functions have comments."""
     with database.connect() as connection:
         assert connection.execute(UNCOMMENTED).fetchall() == []
 
 
 def test_functions_do_not_depend_on_the_callers_search_path(database):
-    """Every function fixes its search_path, except procedures that commit, which can't."""
+    """Every function sets its search_path, except procedures that commit, which can't."""
     with database.connect() as connection:
-        loose = connection.execute(
+        unset = connection.execute(
             "select proname from pg_catalog.pg_proc where pronamespace = 'telemetry'::regnamespace "
             "and not coalesce(proconfig::text like '%search_path=%', false)"
         ).fetchall()
-    assert {name for (name,) in loose} <= COMMITTING
+    assert {name for (name,) in unset} <= COMMITTING
 
 
 def test_an_upgraded_database_equals_a_fresh_one(fresh_database, servers):
-    """Migrating one revision at a time ends in the schema that a fresh database gets at once."""
+    """Migrating one revision at a time gives the same schema as migrating a new database."""
     fresh = servers.create(fresh_database.edition, template="template")
     for number in range(1, 1000):
         if migrate.migrate(f"{number:04}").after == migrate.head():
@@ -73,14 +73,14 @@ def test_an_upgraded_database_equals_a_fresh_one(fresh_database, servers):
 
 
 def test_a_database_newer_than_the_code_is_refused(database):
-    """An unknown revision is named, with the mend, and nothing is touched."""
+    """An unknown revision is reported with the fix, and nothing is changed."""
     with database.connect() as connection:
         connection.execute("update telemetry.revision set version_num = '9999'")
     with pytest.raises(DatabaseError, match=r"revision 9999.*newer than the code\. Upgrade the code"):
         migrate.migrate()
 
 
-def test_a_failed_migration_leaves_nothing(fresh_database, monkeypatch):
+def test_a_failed_migration_is_rolled_back(fresh_database, monkeypatch):
     """All migrations and definitions are one transaction."""
 
     def fail(*_: object) -> None:
@@ -94,8 +94,8 @@ def test_a_failed_migration_leaves_nothing(fresh_database, monkeypatch):
 
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
-def test_the_edition_of_a_fresh_database_can_be_chosen_and_then_stays(fresh_database, monkeypatch):
-    """A server with TimescaleDB can hold a plain database, which keeps its edition whatever the setting says later."""
+def test_the_edition_of_a_new_database_can_be_chosen(fresh_database, monkeypatch):
+    """On a server with TimescaleDB a database can be plain, and keeps its edition whatever the later setting."""
     monkeypatch.setenv("TIMESCALE_EDITION", "postgresql")
     assert migrate.migrate().edition == "postgresql"
     monkeypatch.setenv("TIMESCALE_EDITION", "timescaledb")
@@ -104,18 +104,18 @@ def test_the_edition_of_a_fresh_database_can_be_chosen_and_then_stays(fresh_data
 
 @pytest.mark.parametrize("edition", ["timescaledb"], indirect=True)
 def test_the_apache_edition_is_refused(server_folder, edition, servers, monkeypatch):
-    """A server that runs TimescaleDB under the Apache licence has no continuous aggregates, and that is said."""
+    """A server with TimescaleDB under the Apache licence, without continuous aggregates, is refused."""
     servers.get(edition)
     settings = {"fsync": "off", "timescaledb.license": "apache"}
     with LocalServer(server_folder / "data", edition, 0, settings) as server:
         point_to(monkeypatch, server.environment())
-        with pytest.raises(DatabaseError, match=r"Apache edition.*continuous aggregates are missing"):
+        with pytest.raises(DatabaseError, match=r"Apache edition.*lacks continuous aggregates"):
             migrate.migrate()
 
 
 @pytest.mark.parametrize("edition", ["postgresql"], indirect=True)
-def test_timescaledb_can_not_be_had_where_it_is_not(fresh_database, monkeypatch):
-    """Asking a plain server for TimescaleDB is an error with its mend."""
+def test_timescaledb_on_a_plain_server_is_refused(fresh_database, monkeypatch):
+    """TimescaleDB on a plain server is refused with the fix."""
     monkeypatch.setenv("TIMESCALE_EDITION", "timescaledb")
     with pytest.raises(DatabaseError, match="has no TimescaleDB"):
         migrate.migrate()
@@ -129,25 +129,25 @@ def test_an_unknown_edition_is_refused(monkeypatch):
 
 
 def test_an_unmigrated_database_has_no_edition(fresh_database):
-    """Asking an empty database says what to run."""
+    """The error for an empty database names the command to run."""
     with fresh_database.connect() as connection, pytest.raises(DatabaseError, match="Run `timescale migrate`"):
         migrate.edition(connection)
 
 
 @pytest.mark.parametrize("level", ["1m", "1h", "1d"])
 def test_levels_have_the_same_columns_on_both_editions(database, level):
-    """The nine public columns, in their order."""
+    """All levels have the nine public columns in the same order."""
     with database.connect() as connection:
         cursor = connection.execute(f"select * from telemetry.reading_{level}")
         types = [column.type_code for column in cursor.description]
-        assert [column.name for column in cursor.description] == NINE
+        assert [column.name for column in cursor.description] == COLUMNS
     # timestamptz, int4, six times float8, int8
     assert types == [1184, 23, 701, 701, 701, 701, 701, 701, 20]
 
 
 @pytest.fixture
 def filled(database):
-    """Two series with a reading a second for three hours, and their registry entries."""
+    """Two registered series with one reading per second for three hours."""
     with database.connect() as connection:
         connection.execute(
             "insert into telemetry.sensor (sensor_id, type, site, area, topic, since) "
@@ -166,7 +166,7 @@ def filled(database):
 
 
 def test_window_means_over_any_window(filled):
-    """Windows of 45 minutes counted from an odd start, cut off at the end, hold the right numbers."""
+    """Windows of 45 minutes from an unaligned start, with a partial last one, have the right values."""
     query = "select * from telemetry.window_means(%s, %s, %s)"
     start = datetime(2026, 1, 1, 0, 7, 30, tzinfo=UTC)
     with filled.connect() as connection:
@@ -179,7 +179,7 @@ def test_window_means_over_any_window(filled):
     assert rows[0][2:] == ("s1", "temperature", "Cel", 29.5, 0.0, 59.0, 2700)
 
 
-def test_readings_come_with_their_names(filled):
+def test_readings_view_has_names(filled):
     """The view joins every reading to its sensor and series."""
     query = "select sensor_id, quantity, unit, site, area, value, series_id from telemetry.readings where time = %s"
     with filled.connect() as connection:
@@ -192,8 +192,8 @@ def test_readings_come_with_their_names(filled):
     ]
 
 
-def test_all_series_of_the_last_minutes_are_found_by_an_index(filled):
-    """A few minutes of all series don't read the whole table."""
+def test_recent_readings_of_all_series_use_an_index(filled):
+    """A query for a few minutes of all series does not scan the table."""
     query = "explain select * from telemetry.reading where time >= %s and time < %s"
     start = datetime(2026, 1, 1, 2, 49, tzinfo=UTC)
     with filled.connect() as connection:
@@ -202,10 +202,10 @@ def test_all_series_of_the_last_minutes_are_found_by_an_index(filled):
     assert "reading_time" in plan
 
 
-def test_one_series_is_found_by_its_key(filled):
-    """One series over an hour is read through the primary key, and its minutes through theirs."""
+def test_one_series_uses_its_key(filled):
+    """A query for one series over an hour uses the primary key, and so does one for its minutes."""
     with filled.connect() as connection:
-        # A week of minutes more, or reading all of them would be quicker.
+        # Another week of minutes, otherwise a sequential scan would be faster.
         connection.execute(
             "insert into telemetry.reading select minute, 1, 1, minute"
             " from generate_series(timestamptz '2026-01-02', '2026-01-09', interval '1 minute') minute"

@@ -1,4 +1,4 @@
-"""``timescale migrate`` and ``timescale status`` as a user meets them."""
+"""Output and exit status of ``timescale migrate`` and ``timescale status``."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from timescale import cli, migrate
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run the console command; returns its exit status and what it wrote on both streams."""
+    """Run the console command; return exit status, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -49,44 +49,44 @@ def busy(database):
     return database
 
 
-def test_status_tells_people(busy, run):
-    """The table names edition, revision, rows, means, accounts and quarantine."""
+def test_status_as_tables(busy, run):
+    """The output has edition, revision, rows, means, accounts and quarantine."""
     status, out, err = run("status")
     assert (status, err) == (0, "")
-    for part in (busy.edition, migrate.head(), "20; raw readings are kept for ever", "21 messages = 20 decoded + 0",
+    for part in (busy.edition, migrate.head(), "20; raw readings are kept forever", "21 messages = 20 decoded + 0",
                  "1 not_json", "balanced", "reading_1m", "reading_1d"):  # fmt: skip
         assert part in out
     assert ("in the columnstore: " in out) == (busy.edition == "timescaledb")
     assert ("trigger" in out) == (busy.edition == "postgresql")
 
 
-def test_status_tells_machines(busy, run):
-    """--json is one document with numbers as numbers."""
+def test_status_as_json(busy, run):
+    """--json prints one document with numbers as numbers."""
     _, out, _ = run("status", "--json", "--exact")
-    told = json.loads(out)
-    assert (told["edition"], told["readings"], told["readings_exact"], told["balanced"]) == (
+    document = json.loads(out)
+    assert (document["edition"], document["readings"], document["readings_exact"], document["balanced"]) == (
         busy.edition,
         20,
         True,
         True,
     )
-    assert told["quarantine"] == {"not_json": 1}
-    assert told["accounts"]["messages"] == 21
-    assert [one["name"] for one in told["aggregates"]] == ["reading_1m", "reading_1h", "reading_1d"]
+    assert document["quarantine"] == {"not_json": 1}
+    assert document["accounts"]["messages"] == 21
+    assert [level["name"] for level in document["aggregates"]] == ["reading_1m", "reading_1h", "reading_1d"]
     if busy.edition == "timescaledb":
-        assert told["chunks"]["total"] == 20
-        assert told["chunks"]["compressed"] >= 12
-        assert {job["name"] for job in told["jobs"]} >= {"refresh_rollups", "apply_retention", "purge_settled"}
-        assert 600 <= told["aggregates"][0]["lag_seconds"] < 2 * 86400
+        assert document["chunks"]["total"] == 20
+        assert document["chunks"]["compressed"] >= 12
+        assert {job["name"] for job in document["jobs"]} >= {"refresh_rollups", "apply_retention", "purge_settled"}
+        assert 600 <= document["aggregates"][0]["lag_seconds"] < 2 * 86400
 
 
 def test_status_of_an_empty_warehouse(database, run):
-    """Nothing stored yet is no error."""
+    """An empty database is not an error."""
     assert run("status")[0] == 0
 
 
 def test_status_fails_when_the_accounts_do_not_balance(busy, run):
-    """Monitoring sees it by the exit status."""
+    """The exit status is 1 if the accounts do not balance."""
     with busy.connect() as connection:
         connection.execute("delete from telemetry.quarantine")
     status, out, _ = run("status")
@@ -94,24 +94,24 @@ def test_status_fails_when_the_accounts_do_not_balance(busy, run):
     assert "NO" in out
 
 
-def test_status_of_an_unmigrated_database_says_what_to_run(fresh_database, run):
-    """No traceback: one line with the mend."""
+def test_status_of_an_unmigrated_database(fresh_database, run):
+    """The error is one line with the fix, not a traceback."""
     status, out, err = run("status")
     assert (status, out) == (1, "")
     assert err == "timescale: the database has not been migrated. Run `timescale migrate`.\n"
 
 
-def test_migrate_says_what_it_did(fresh_database, run):
-    """Every migration applied is named, and nothing the second time."""
+def test_migrate_prints_its_result(fresh_database, run):
+    """The first run prints every applied migration, the second run none."""
     status, out, _ = run("migrate")
     assert status == 0
     assert out.startswith("applied 0001 The registry")
-    assert f"edition {fresh_database.edition}, revision {migrate.head()}; raw readings are kept for ever" in out
+    assert f"edition {fresh_database.edition}, revision {migrate.head()}; raw readings are kept forever" in out
     assert run("migrate")[1].startswith("nothing to apply")
 
 
-def test_no_server_is_one_message(monkeypatch, run):
-    """A database that can't be reached is said without a traceback."""
+def test_an_unreachable_server_is_one_message(monkeypatch, run):
+    """An unreachable database is reported in one line, not a traceback."""
     monkeypatch.setenv("PGHOST", "127.0.0.1")
     monkeypatch.setenv("PGPORT", "1")
     for command in ("status", "migrate"):

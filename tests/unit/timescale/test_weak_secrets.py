@@ -1,4 +1,4 @@
-"""What counts as a secret."""
+"""Rejection of weak secrets."""
 
 import secrets
 
@@ -11,20 +11,20 @@ from timescale.weak_secrets import weakness
     "value",
     ["", "  ", "changeme", "CHANGE-ME-PLEASE", "password12345", "example-of-a-secret", "<your password>", "collector"],
 )
-def test_nothing_and_examples_are_refused(value):
-    """An empty value or a word of the documentation is refused with the mend, and is not repeated."""
-    said = weakness(value, "collector")
-    assert "make secrets" in said
-    assert not value.strip() or value not in said
+def test_empty_and_example_values_are_refused(value):
+    """An empty or example value is refused with the fix; the message does not contain it."""
+    reason = weakness(value, "collector")
+    assert "make secrets" in reason
+    assert not value.strip() or value not in reason
 
 
 @pytest.mark.parametrize("value", ["k3#xY9!", "aaaaaaaaaaaaaaaaaaaa"])
-def test_what_can_be_guessed_is_refused(value):
-    """Neither a short one nor one character many times will do."""
+def test_guessable_values_are_refused(value):
+    """A short value or one repeated character is refused."""
     assert "too short or too simple" in weakness(value)
 
 
-def test_what_is_made_will_do():
-    """What `make secrets` makes, and what people's password managers make, is taken."""
+def test_generated_values_are_accepted():
+    """Values of `make secrets` and of password managers are accepted."""
     assert weakness(secrets.token_hex(24), "collector") is None
     assert weakness("vK9-plum.Harbour", "collector") is None
