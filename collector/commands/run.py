@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psycopg
 import structlog
@@ -140,7 +140,9 @@ class Collector(Program):
             return
         progress = self._sink.take_progress()
         self._total.add(progress.counts)
-        counts = {name: count for name, count in vars(progress.counts).items() if count}
+        counts: dict[str, Any] = {name: count for name, count in vars(progress.counts).items() if count}
+        if reasons := self._writer.take_ignored():
+            counts["ignored_reasons"] = reasons
         log.info(
             "collected" if counts else "nothing arrived",
             **counts,

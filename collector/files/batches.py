@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from collector.files.column_decoder import ColumnDecoder, ColumnReadings
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import MAXIMUM_BYTES, Chunk, RowMessages
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
+from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, UndecodableError
+from collector.store import ignored
 from collector.store.batch import POSTGRES_EPOCH, Accounts, Batch, Decode
 
 ROW_TYPE = np.dtype(
@@ -136,9 +137,18 @@ def _batch(
         order = np.argsort(row_of, kind="stable")
         packed, row_of = packed[order], row_of[order]
     accounts.add(others.accounts)
+    counts = others.ignored
+    if sure > decoded:
+        key = messages[0].topic, IgnoredReason.NO_VALUE
+        ignored.add(counts, key, ignored.Ignored(messages=sure - decoded))
     order = _order(packed)
     return Batch.prepared(
-        messages, bytearray(packed[order].tobytes()), row_of[order].tolist(), others.quarantined, accounts
+        messages,
+        bytearray(packed[order].tobytes()),
+        row_of[order].tolist(),
+        others.quarantined,
+        accounts,
+        counts,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from collector.message import Decoded, Message, NoReadingError, Reading, Rejection, UndecodableError
 from collector.registry.discovery import Discovery, UnregisteredError
+from collector.store import ignored
 
 Decode = Callable[[Message], Decoded]
 
@@ -75,6 +76,7 @@ class Batch:
         "_replaces",
         "_row_ends",
         "accounts",
+        "ignored",
         "messages",
         "payload_bytes",
         "quarantined",
@@ -88,6 +90,8 @@ class Batch:
         self.rows = bytearray()
         self.quarantined: list[Quarantined] = []
         self.accounts = Accounts()
+        self.ignored: ignored.Counts = {}
+        """Messages and values that are no readings although nothing is wrong with them."""
         self.unregistered: dict[tuple[str, str], Discovery] = {}
         """Series to register before their messages can be decoded, by sensor and quantity.
 
@@ -117,6 +121,7 @@ class Batch:
         origins: Sequence[int],
         quarantined: list[Quarantined],
         accounts: Accounts,
+        ignored_counts: ignored.Counts | None = None,
     ) -> "Batch":
         """Return a complete batch that was decoded elsewhere; ``messages`` may be a lazy sequence.
 
@@ -127,6 +132,7 @@ class Batch:
         batch.rows = rows
         batch.quarantined = quarantined
         batch.accounts = accounts
+        batch.ignored = ignored_counts or {}
         batch._origins = origins
         return batch
 
@@ -138,9 +144,10 @@ class Batch:
         self.payload_bytes += len(message.payload) + len(message.topic)
         replaces = False
         try:
-            readings, rejections, _, replaces = decode(message)
-        except NoReadingError:
+            readings, rejections, values, replaces = decode(message)
+        except NoReadingError as error:
             accounts.ignored += 1
+            ignored.count(self.ignored, message.topic, error.reason, error.ignored)
         except UndecodableError as error:
             accounts.quarantined_messages += 1
             self.quarantined.append(Quarantined(message, error.rejection))
@@ -150,6 +157,8 @@ class Batch:
                     self.unregistered.setdefault((discovery.sensor.sensor_id, discovery.quantity), discovery)
         else:
             accounts.decoded += 1
+            if values:
+                ignored.count(self.ignored, message.topic, None, values)
             accounts.readings += len(readings)
             arrival = rounded_arrival(message.received, readings[0][1]) - POSTGRES_EPOCH if readings else 0
             self.rows += b"".join(
@@ -174,6 +183,7 @@ class Batch:
             return Decoded([], [rejection._replace(readings=readings)])
 
         refused.add(self.messages[0], reject)
+        refused.ignored = self.ignored
         refused.quarantined = [*self.quarantined, *refused.quarantined]
         for row in self.quarantined:
             refused.accounts.readings += row.rejection.readings

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -15,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from collector.message import Message, Reason, Rejection
 from collector.registry import sync
-from collector.store import late_hours, superseded
+from collector.store import ignored, late_hours, superseded
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined
 from collector.store.birth_store import BirthStore
 from collector.store.equal_times import Key, Stored, resolve
@@ -102,6 +103,9 @@ class Writer:
         """Whether batches go through the staging table, because recent ones held readings that were stored already."""
         self._births = births or BirthStore()
         self._begun = time.time_ns() // 1000
+        self._ignored_topics = ignored.Topics()
+        self._ignored: Counter[str] = Counter()
+        self._ignored_uncommitted: Counter[str] = Counter()
         late_hours.load_numpy()
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
@@ -111,7 +115,10 @@ class Writer:
         goes to quarantine; ``decode`` decodes the messages again for that. Sensors that the batch discovers are
         registered before, and stay registered whether or not the batch is committed.
         """
+        self._ignored_uncommitted = Counter()
         accounts = self._write(batch, decode)
+        if self._ignored_uncommitted:
+            self._ignored += self._ignored_uncommitted
         # In a transaction of the caller, which may be rolled back, births stay pending and go with the next batch too.
         connection = self._connection
         if connection is None or connection.info.transaction_status is not TransactionStatus.INTRANS:
@@ -208,6 +215,9 @@ class Writer:
             if quarantined:
                 cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])
             late_hours.record(cursor, batch.rows)
+            if batch.ignored:
+                ignored.record(cursor, self._ignored_topics, self._source, batch.ignored)
+                self._ignored_uncommitted += ignored.by_reason(batch.ignored)
             # Last: collectors with the same name wait for each other from here to the commit.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
         return accounts
@@ -222,6 +232,11 @@ class Writer:
             # process is idle in a transaction for so long.
             self._connection.execute("set idle_in_transaction_session_timeout = '5s'")
         return self._connection
+
+    def take_ignored(self) -> dict[str, int]:
+        """Return the messages and values that were ignored since the last call, by reason. From any thread."""
+        counts, self._ignored = self._ignored, Counter()
+        return dict(counts)
 
     def interrupt(self) -> None:
         """Break the connections: a write that waits for the database fails immediately. From any thread."""
@@ -244,18 +259,13 @@ def _row(source: str, message: Message, rejection: Rejection) -> Sequence[Any]:
     return (
         superseded.instant(message.received),
         source,
-        _storable_text(message.topic),
+        ignored.storable_text(message.topic),
         message.payload,
         message.retained,
         rejection.reason.value,
-        _storable_text(rejection.detail),
+        ignored.storable_text(rejection.detail),
         rejection.readings,
     )
-
-
-def _storable_text(raw: str) -> str:
-    """Return ``raw`` as valid text of PostgreSQL: NUL and lone surrogates are escaped."""
-    return raw.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def write_until_stopped(

@@ -110,11 +110,12 @@ set search_path = pg_catalog
 as $$
 begin
     perform telemetry.purge_quarantine(coalesce(config ->> 'settled_for', '90 days')::interval);
+    perform telemetry.purge_ignored();
 end
 $$;
 
 comment on procedure telemetry.purge_settled is
-'Job: deletes quarantine rows that were settled 90 days ago.';
+'Job: deletes quarantine rows that were settled 90 days ago, and rows of telemetry.ignored of that age.';
 
 -- Added once: who alters a schedule with alter_job keeps it.
 do $$

@@ -40,9 +40,10 @@ begin
     -- Readings are added, and changed only by telemetry.replace_readings, which keeps what it replaces.
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
-    telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.superseded to collector_writer;
+    telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.superseded, telemetry.ignored
+    to collector_writer;
     grant update on telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series, telemetry.birth,
-    telemetry.late_hour, telemetry.archived, telemetry.superseded to collector_writer;
+    telemetry.late_hour, telemetry.archived, telemetry.superseded, telemetry.ignored to collector_writer;
     grant execute on function telemetry.replace_readings(
         integer[], timestamptz[], double precision[], double precision[], timestamptz[], text, timestamptz[]
     ) to collector_writer;
@@ -57,7 +58,7 @@ begin
     to data_scientist;
     grant select on telemetry.sensor, telemetry.series, telemetry.reading, telemetry.readings, telemetry.accounting,
     quality.check_result to access_api;
-    grant select on telemetry.accounting, telemetry.intake, telemetry.superseded, telemetry.rollup_lag,
+    grant select on telemetry.accounting, telemetry.intake, telemetry.superseded, telemetry.ignored, telemetry.rollup_lag,
     telemetry.retention_overdue, quality.check_result, quality.incident, quality.series_newest to data_scientist;
 end
 $$;
