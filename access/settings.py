@@ -48,15 +48,15 @@ class AccessSettings(EnvironmentSettings):
     def _check_certificate(self) -> Self:
         """Refuse a certificate without its key, and missing files."""
         files = {"ACCESS_CERT_FILE": self.cert_file, "ACCESS_KEY_FILE": self.key_file}
-        wrong = [
+        mistakes = [
             f"{name}: no such file {path}; set it to a PEM file"
             for name, path in files.items()
             if path is not None and not path.is_file()
         ]
         if (self.cert_file is None) != (self.key_file is None):
-            wrong.append("ACCESS_CERT_FILE, ACCESS_KEY_FILE: a certificate and its key belong together; set both")
-        if wrong:
-            raise ValueError("\n  ".join(wrong))
+            mistakes.append("ACCESS_CERT_FILE, ACCESS_KEY_FILE: a certificate and its key belong together; set both")
+        if mistakes:
+            raise ValueError("\n  ".join(mistakes))
         return self
 
     @property

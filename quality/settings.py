@@ -66,21 +66,21 @@ class QualitySettings(ContractSettings):
 
     def _mistakes(self) -> list[str]:
         """Return settings that need another one, and settings that would send a password unencrypted."""
-        wrong = super()._mistakes()
+        mistakes = super()._mistakes()
         if self.smtp_host is not None:
-            wrong += [
+            mistakes += [
                 f"QUALITY_{name.upper()}: QUALITY_SMTP_HOST needs it; set it too"
                 for name in ("mail_from", "mail_to")
                 if getattr(self, name) is None
             ]
         elif self.mail_to is not None:
-            wrong.append("QUALITY_MAIL_TO: without QUALITY_SMTP_HOST no mail is sent; set it too")
+            mistakes.append("QUALITY_MAIL_TO: without QUALITY_SMTP_HOST no mail is sent; set it too")
         if (self.smtp_username is None) != (self.smtp_password is None):
-            wrong.append("QUALITY_SMTP_USERNAME, QUALITY_SMTP_PASSWORD: set both or neither")
+            mistakes.append("QUALITY_SMTP_USERNAME, QUALITY_SMTP_PASSWORD: set both or neither")
         elif self.smtp_password is not None and self.smtp_security == "none":
-            wrong.append("QUALITY_SMTP_SECURITY: none would send the password in the clear; set starttls or tls")
+            mistakes.append("QUALITY_SMTP_SECURITY: none would send the password in the clear; set starttls or tls")
         if self.webhook_url is not None:
             parts = urlsplit(self.webhook_url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                wrong.append("QUALITY_WEBHOOK_URL: not an address; write https://host/path")
-        return wrong
+                mistakes.append("QUALITY_WEBHOOK_URL: not an address; write https://host/path")
+        return mistakes
