@@ -60,9 +60,11 @@ class Build(DbtBuildLocalOperator):
         errors = [str(node) for node in self._results if node.status == "error"]
         if errors and task.try_number <= task.max_tries:
             raise AirflowException("statements ended with an error: " + "; ".join(errors))
-        models = build_results.results_by_model(self._results)
+        manifest = self.folder / "target" / "manifest.json"
+        ephemeral = build_results.ephemeral_models(json.loads(manifest.read_text()))
+        models = build_results.results_by_model([*ephemeral, *self._results])
         task.xcom_push(key=XCOM_KEY, value=models)
-        update_manifest(self.folder / "target" / "manifest.json", defaults.MANIFEST)
+        update_manifest(manifest, defaults.MANIFEST)
         # A failure without a task to show it fails the build.
         hidden = [
             line

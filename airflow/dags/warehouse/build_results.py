@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-OK_STATUSES = frozenset({"success", "pass", "warn", "no-op"})
+EPHEMERAL = "ephemeral"
+"""Status of a model that is part of its downstream models' SQL: dbt does not build it, but runs its unit tests."""
+
+OK_STATUSES = frozenset({"success", "pass", "warn", "no-op", EPHEMERAL})
 """dbt's statuses of a built model and a passed test; the author of a test chose that it only warns."""
 
 MODEL_KINDS = frozenset({"model", "snapshot", "seed"})
@@ -48,6 +51,15 @@ def node_result(result: Any) -> NodeResult:
         owners = [attached] if attached else list(getattr(node, "depends_on_nodes", ()))
     message = " ".join(str(result.message or "").split())
     return NodeResult(node.unique_id, node.name, str(result.status), message, owners)
+
+
+def ephemeral_models(manifest: Mapping[str, Any]) -> list[NodeResult]:
+    """Return a result for each ephemeral model of a manifest, since dbt reports none."""
+    return [
+        NodeResult(name, node["name"], EPHEMERAL)
+        for name, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "ephemeral"
+    ]
 
 
 def results_by_model(results: Iterable[NodeResult]) -> dict[str, dict[str, Any]]:

@@ -83,6 +83,22 @@ def test_only_known_statuses_count_as_success(by_model, status, success):
     assert ok(by_model(result("model.p.a", status))) == {"model.p.a": success}
 
 
+def test_ephemeral_model_has_the_results_of_its_unit_tests(build_results):
+    """Dbt reports no result for an ephemeral model: it succeeds unless one of its unit tests fails."""
+    nodes = {
+        f"model.p.{name}": {"name": name, "resource_type": "model", "config": {"materialized": materialized}}
+        for name, materialized in (("good", "ephemeral"), ("bad", "ephemeral"), ("table", "table"))
+    }
+    tests = [
+        result(f"unit_test.p.{name}.t", status, depends_on_nodes=[f"model.p.{name}"])
+        for name, status in (("good", "pass"), ("bad", "fail"))
+    ]
+    ephemeral = build_results.ephemeral_models({"nodes": nodes})
+    models = build_results.results_by_model([*ephemeral, *map(build_results.node_result, tests)])
+    assert ok(models) == {"model.p.good": True, "model.p.bad": False}
+    assert models["model.p.bad"]["lines"] == ["bad: ephemeral", "t: fail"]
+
+
 def test_messages_take_one_line(by_model):
     """Line breaks of a database message are removed for logs and notifications."""
     models = by_model(result("model.p.a", "error", "Database Error\n  no such\n  table"))
