@@ -133,7 +133,7 @@ def finish(segment: Segment, store: FileStore) -> None:
             file=segment.name,
             messages=count,
             bytes=size,
-            bytes_a_message=round(size / count, 1),
+            bytes_per_message=round(size / count, 1),
             spooled_bytes=spooled,
             seconds=round(time.monotonic() - begun, 2),
         )

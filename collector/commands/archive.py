@@ -92,7 +92,9 @@ class Archiver(Program):
     def finish(self) -> None:
         """Finish the files of the spool, once more."""
         if not self._finisher.stop(self._settings.drain_seconds):
-            log.warning("files left to finish; the next start does it", waiting=self._finisher.waiting)
+            log.warning(
+                "unfinished files stay in the spool; the next start finishes them", waiting=self._finisher.waiting
+            )
 
     def release(self) -> None:
         """Release the spool for other processes."""

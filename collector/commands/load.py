@@ -216,7 +216,7 @@ class FileOpener:
         else:
             if self._only is not None and self._only.format.needs_topic:
                 name = self._only.format.name
-                raise FileError(f"{path}: lines can't be of format {name}; say with --column what their members are")
+                raise FileError(f"{path}: lines can't be of format {name}; name their members with --column")
             lines = LineDecoder(
                 [self._with_time_options(sensor) for sensor in self._sensors],
                 self._series_ids,

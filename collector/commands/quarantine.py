@@ -1,4 +1,4 @@
-"""``collector quarantine``: list, show, replay and discard what could not become readings."""
+"""``collector quarantine``: list, show, replay and discard rejected messages and readings."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ def replay(reason: Reason | None) -> None:
 def discard(row_ids: Sequence[int], reason: Reason | None) -> None:
     """Mark rows as never to be replayed, by their ids or by ``reason``, and print their number."""
     if bool(row_ids) == (reason is not None):
-        raise SettingError("discard what? Give ids (`collector quarantine list` shows them) or a --reason, not both")
+        raise SettingError("give ids (`collector quarantine list` shows them) or a --reason, not both")
     with database.connect() as connection, database.wrapped("discarding"):
         if reason is not None:
             count = quarantine.discard_reason(connection, reason)

@@ -111,7 +111,7 @@ def test_messages_stay_in_the_spool_while_the_archive_is_away(archiver, broker, 
     send(broker, [(f"{unique}/t0", b"1")])
     running.wait_for("archived")
     assert running.stop() == 0
-    running.wait_for("files left to finish; the next start does it")
+    running.wait_for("unfinished files stay in the spool; the next start finishes them")
     assert "spool" in running.wait_for("can't finish a file of the archive; its messages stay in the spool")["event"]
     running = archiver(ARCHIVE_SPOOL=str(tmp_path / "spool"))
     assert running.stop() == 0
