@@ -38,7 +38,7 @@ def to_batch(messages: Sequence[Message]) -> "pa.RecordBatch":
 
     A topic that is not UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as in the quarantine.
     """
-    topics, payloads, received, retained, _, qos = zip(*messages, strict=True)
+    topics, payloads, received, retained, _, qos, _ = zip(*messages, strict=True)
     try:
         texts = pa.array(topics, pa.string())
     except UnicodeEncodeError:
