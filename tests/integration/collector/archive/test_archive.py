@@ -63,9 +63,9 @@ def test_messages_are_archived_exactly(broker, archiver, unique, tmp_path):
     client.disconnect()
     client.loop_stop()
     assert running.stop() == 0
-    archived = {message.topic.removeprefix(unique): (message.payload, message.qos, message.retained) for message in
+    by_topic = {message.topic.removeprefix(unique): (message.payload, message.qos, message.retained) for message in
              finished(tmp_path / "archive")}  # fmt: skip
-    assert archived == {
+    assert by_topic == {
         "/kept": (b"\0\xff", 1, True),
         "/any": (bytes(range(256)), 1, False),
         "/empty": (b"", 1, False),
@@ -202,7 +202,7 @@ def test_rebuilt_from_the_archive(database, servers, archiver, broker, collector
 def test_options_for_files_are_rejected(database, broker, collectors, tmp_path):
     """Options for files have no meaning for an archive and are rejected, not ignored."""
     settings = CollectorSettings(registry=collectors.registry, client_id="test")
-    with pytest.raises(SettingError, match="leave out the options for files"):
+    with pytest.raises(SettingError, match="remove the options for files"):
         load.load(
             [tmp_path], None, sensor="t0", columns=(), timezone=None, time_unit=None, delimiter=None, settings=settings
         )
