@@ -30,7 +30,7 @@ order by id desc limit %(limit)s
 """  # noqa: S608
 _SHOW = """
 select id, received_at, quarantined_at, source, topic, reason, detail, readings, retained, replayed_at, discarded_at,
-    payload
+    repeats, last_received_at, payload
 from telemetry.quarantine where id = %s
 """
 _DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
@@ -54,7 +54,8 @@ with selected as (
 )
 
 select selected.id, r.topic, r.received_at, r.payload, r.retained,
-    array_agg(r.id order by r.id), array_agg(r.reason order by r.id), array_agg(r.readings order by r.id)
+    array_agg(r.id order by r.id), array_agg(r.reason order by r.id),
+    array_agg(r.readings / (r.repeats + 1) order by r.id)
 from selected
 inner join telemetry.quarantine as r using (received_at, source, topic, payload)
 where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s

@@ -14,9 +14,9 @@ import structlog
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from collector.message import Message, Reason, Rejection
+from collector.message import Reason, Rejection
 from collector.registry import sync
-from collector.store import ignored, late_hours, superseded
+from collector.store import ignored, late_hours, repeated, superseded
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined
 from collector.store.birth_store import BirthStore
 from collector.store.equal_times import Key, Stored, resolve
@@ -51,8 +51,10 @@ from pg_temp.incoming as i inner join telemetry.reading as r using (series_id, t
 where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time >= %(start)s and r.time < %(end)s
 """
 _QUARANTINE = """
-insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
-values (%s, %s, %s, %s, %s, %s, %s, %s)
+insert into telemetry.quarantine (
+    received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at
+)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _COUNTS = tuple(vars(Accounts()))
 _INTAKE = f"""
@@ -213,7 +215,8 @@ class Writer:
         self._births.save(connection)
         with connection.cursor() as cursor:
             if quarantined:
-                cursor.executemany(_QUARANTINE, [_row(self._source, *row) for row in quarantined])
+                rows = repeated.merge(cursor, self._source, quarantined)
+                cursor.executemany(_QUARANTINE, [_row(self._source, row) for row in rows])
             late_hours.record(cursor, batch.rows)
             if batch.ignored:
                 ignored.record(cursor, self._ignored_topics, self._source, batch.ignored)
@@ -255,7 +258,8 @@ class Writer:
             self._connection = None
 
 
-def _row(source: str, message: Message, rejection: Rejection) -> Sequence[Any]:
+def _row(source: str, row: repeated.Row) -> Sequence[Any]:
+    message, rejection = row.quarantined
     return (
         superseded.instant(message.received),
         source,
@@ -265,6 +269,8 @@ def _row(source: str, message: Message, rejection: Rejection) -> Sequence[Any]:
         rejection.reason.value,
         ignored.storable_text(rejection.detail),
         rejection.readings,
+        row.repeats,
+        None if row.last_received is None else superseded.instant(row.last_received),
     )
 
 

@@ -94,6 +94,9 @@ comment on column telemetry.quarantine.reason is 'Why: one word for a kind of mi
 comment on column telemetry.quarantine.detail is 'Why: what exactly is wrong, for people.';
 comment on column telemetry.quarantine.readings is
 'How many readings of the message this row holds back; 0: the whole message could not be decoded.';
+comment on column telemetry.quarantine.repeats is
+'Further messages of the same hour, topic and detail, which have no row of their own; readings includes theirs.';
+comment on column telemetry.quarantine.last_received_at is 'Arrival of the last of them; null: there is none.';
 comment on column telemetry.quarantine.replayed_at is 'When it was turned into readings after all; null: not.';
 comment on column telemetry.quarantine.discarded_at is 'When somebody gave it up; null: not.';
 
