@@ -48,13 +48,17 @@ def arrivals(sensors: int | None, seconds: float) -> list[Message]:
     of broker and subscriber in one network, and the noise of arrival times that affects the size.
     """
     text = SENSORS_JSON.read_bytes()
-    known = registries.parse(text if sensors is None else schedule.enlarged(text, sensors).encode())
-    players = schedule.players(schedule.choose(known, None, []), 1, None)
+    known = registries.parse(text if sensors is None else schedule.enlarge_registry(text, sensors).encode())
+    devices = schedule.make_devices(schedule.select_sensors(known, None, []), 1, None)
     noise = random.Random(1)
     begin = BEGIN.timestamp()
     arrived = [
-        (round(message.due * 1e6) + round(1_000 * noise.lognormvariate(0, 0.5)), message.topic, message.payload)
-        for message in schedule.messages(schedule.live(players, begin, begin + seconds), "wide", 1)
+        (
+            round(message.publish_time * 1e6) + round(1_000 * noise.lognormvariate(0, 0.5)),
+            message.topic,
+            message.payload,
+        )
+        for message in schedule.messages(schedule.live(devices, begin, begin + seconds), "wide", 1)
     ]
     arrived.sort()
     return [Message(topic, payload, received) for received, topic, payload in arrived]

@@ -104,12 +104,16 @@ class SensorGroup:
     def arrivals(self, start: datetime, end: datetime) -> list[Message]:
         """Return the messages of the sensors from ``start`` to before ``end``, in order of arrival."""
         known = registries.parse(self.registry)
-        players = schedule.players(schedule.choose(known, None, list(self.names)), 1, 1 / self.interval)
+        devices = schedule.make_devices(schedule.select_sensors(known, None, list(self.names)), 1, 1 / self.interval)
         noise = random.Random(start.timestamp())
         median = math.log(1000 * self.delay)
         messages = [
-            Message(message.topic, message.payload, round(message.due * 1e6) + round(noise.lognormvariate(median, 0.5)))
-            for message in schedule.messages(schedule.live(players, start.timestamp(), end.timestamp()), "wide", 1)
+            Message(
+                message.topic,
+                message.payload,
+                round(message.publish_time * 1e6) + round(noise.lognormvariate(median, 0.5)),
+            )
+            for message in schedule.messages(schedule.live(devices, start.timestamp(), end.timestamp()), "wide", 1)
         ]
         return sorted(messages, key=lambda message: message.received)
 
@@ -126,9 +130,9 @@ class SensorGroup:
 
 def sensor_group(case: Case, delay: float) -> SensorGroup:
     """Return the thermostats and motors (two to one) of ``case``."""
-    demo_sensors = schedule.played(registries.parse(SENSORS_JSON.read_bytes()))
+    demo_sensors = schedule.default_sensors(registries.parse(SENSORS_JSON.read_bytes()))
     times = math.ceil(case.sensors / sum(sensor.type in TYPES for sensor in demo_sensors))
-    text = schedule.enlarged(SENSORS_JSON.read_bytes(), times * len(demo_sensors)).encode()
+    text = schedule.enlarge_registry(SENSORS_JSON.read_bytes(), times * len(demo_sensors)).encode()
     names = [sensor.sensor_id for sensor in registries.parse(text).sensors if sensor.type in TYPES]
     return SensorGroup(text, tuple(names[: case.sensors]), case.interval, delay)
 

@@ -1,7 +1,7 @@
-"""The demonstration: database, broker, collector, sensors, HTTP and Airflow on this machine, and what SQL sees of it.
+"""The demonstration: database, broker, collector, simulated sensors, HTTP and Airflow on this machine.
 
-Everything it makes is under one directory (``.local``). Each program it starts is in a session of its own, so that
-Ctrl-C reaches only the demonstration, which then ends them in reverse order.
+All its files are in one directory (``.local``). Each program that it starts has its own session, so that Ctrl-C reaches
+only the demonstration, which then stops the programs in reverse order.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ from local_services.postgres_binaries import Choice
 from simulator import demo_summary, runner, schedule
 from simulator.payloads import message
 from simulator.publisher import Publisher
-from simulator.schedule import Player
+from simulator.schedule import Device
 from simulator.settings import load as load_settings
 
 HISTORY_SECONDS = 24 * 3600.0
 EXAMPLE = Path("docs/examples/ambient_temperature.csv")
-"""A real data set, loaded if it is there and its sensor is in the registry."""
+"""A real data set, loaded if the file exists and its sensor is in the registry."""
 _EXAMPLE_SENSOR = "office-1"
 _LINE_SECONDS = 10.0
-_PATIENCE = 120.0
-_AIRFLOW_PATIENCE = 600.0
-_OWN_SETTINGS = (
+_TIMEOUT = 120.0
+_AIRFLOW_TIMEOUT = 600.0
+_REMOVED_PREFIXES = (
     "PG",
     "MQTT_",
     "COLLECTOR_",
@@ -63,12 +63,12 @@ TRY = (
 
 
 class DemoError(WarehouseError):
-    """A step of the demonstration did not work."""
+    """A step of the demonstration failed."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to demonstrate. ``sensors`` None: those of the registry."""
+    """Options of the demonstration; ``sensors`` None: those of the registry."""
 
     directory: Path = Path(".local")
     once: bool = False
@@ -76,11 +76,11 @@ class Options:
     edition: Choice = "auto"
     broker: Literal["auto", "mosquitto", "nats"] = "auto"
     airflow: bool = True
-    """Whether the marts are built and scanned as well, by Airflow."""
+    """Whether Airflow builds and scans the marts."""
 
 
 class Demo:
-    """Starts everything, shows it, ends everything; ``stopped`` tells when somebody wants it to end."""
+    """Starts all programs, prints a summary, stops all programs; ``stopped`` returns True when it must end."""
 
     def __init__(self, options: Options, stopped: Callable[[], bool]) -> None:
         settings = load_settings()
@@ -89,47 +89,45 @@ class Demo:
         self._seed = settings.simulator.seed
         self._directory = options.directory.absolute()
         self._registry = settings.registry.absolute()
-        self._read_registry(self._registry)  # mistakes in it are to be told before anything is started
+        self._read_registry(self._registry)  # reports its mistakes before any program is started
         self._stack = contextlib.ExitStack()
         self._environment: dict[str, str] = {}
 
     def run(self) -> None:
-        """Demonstrate; raises :class:`DemoError` where a step failed or the summary is not as it should be."""
+        """Run all steps; raises :class:`DemoError` if a step fails or the summary has problems."""
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        begin = time.monotonic()
+        start = time.monotonic()
         with self._stack:
             self._lock()
             server, broker = self._start_servers()
-            players = self._players()
-            starting = self._begin_airflow() if self._options.airflow else None
-            self._call("timescale", "migrate")
+            devices = self._make_devices()
+            starting = self._start_airflow() if self._options.airflow else None
+            self._run_program("timescale", "migrate")
             collector = self._start("collector", "run")
-            access, serving = self._serve()
+            access, http_server = self._start_http()
             connection = self._stack.enter_context(_Closing(database.connect(application_name="demo")))
             publisher = self._stack.enter_context(Publisher(load_settings().mqtt))
-            begin_filling = datetime.now(UTC)
-            self._fill(connection, publisher, players, collector)
+            load_start = datetime.now(UTC)
+            self._load_history(connection, publisher, devices, collector)
             self._load_example()
-            live = self._go_live(connection, players, collector)
-            self._until(access.is_ready, "the HTTP interface", serving, pause=0.1)
-            delay = demo_summary.measure_delay(connection, publisher, players[0])
-            minute = begin_filling.replace(second=0, microsecond=0)
-            where = f"{broker.kind} on 127.0.0.1:{broker.port}"
+            live = self._start_live(connection, devices, collector)
+            self._wait_until(access.is_ready, "the HTTP interface", http_server, pause=0.1)
+            delay = demo_summary.measure_delay(connection, publisher, devices[0])
+            minute = load_start.replace(second=0, microsecond=0)
+            broker_name = f"{broker.kind} on 127.0.0.1:{broker.port}"
             edition = f"{server.binaries} on 127.0.0.1:{server.port}"
-            result = demo_summary.summarise(connection, players, minute, delay, edition, where)
-            print(
-                f"\n{result.text()}\n\nReady after {time.monotonic() - begin:.0f} s. {self._invitation(server, access)}"
-            )
-            if complaints := result.complaints():
-                raise DemoError("not as it should be: " + "; ".join(complaints))
-            airflow = self._build_and_scan(starting, begin, live, collector, serving) if starting else None
+            result = demo_summary.summarise(connection, devices, minute, delay, edition, broker_name)
+            print(f"\n{result.text()}\n\nReady after {time.monotonic() - start:.0f} s. {self._usage(server, access)}")
+            if problems := result.problems():
+                raise DemoError("problems in the summary: " + "; ".join(problems))
+            airflow = self._build_and_scan(starting, start, live, collector, http_server) if starting else None
             if self._options.once:
-                self._end(live, collector)
+                self._stop_sensors(live, collector)
                 return
             print("\nRunning until Ctrl-C.", flush=True)
-            self._watch(connection, collector, live, serving, *([airflow] if airflow else []))
-            self._say("ending …")
-            self._end(live, collector)
+            self._supervise(connection, collector, live, http_server, *([airflow] if airflow else []))
+            self._print_line("stopping …")
+            self._stop_sensors(live, collector)
 
     def _lock(self) -> None:
         lock = self._stack.enter_context((self._directory / "demo.lock").open("a"))
@@ -137,49 +135,51 @@ class Demo:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DemoError(
-                f"a demonstration already runs in {self._directory}: end it with Ctrl-C, or use another --directory"
+                f"a demonstration already runs in {self._directory}: stop it with Ctrl-C, or use another --directory"
             ) from error
 
     def _start_servers(self) -> tuple[LocalServer, LocalBroker]:
         server = LocalServer(self._directory / "postgres", self._options.edition)
-        self._say(f"database: {server.binaries} …")
+        self._print_line(f"database: {server.binaries} …")
         server.start()
         self._stack.callback(server.stop)
         broker = LocalBroker(self._directory / "broker", self._options.broker, port=1883)
         broker.start()
         self._stack.callback(broker.stop)
-        self._say(f"database on 127.0.0.1:{server.port}, {broker.kind} on 127.0.0.1:{broker.port}")
-        own = {**server.environment(), **broker.environment()}
-        self._leave(own)
-        # What the user has set for the real database and broker must not reach this one.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_SETTINGS)}
-        self._environment = {**kept, **own, "COLLECTOR_REGISTRY": str(self._registry)}
+        self._print_line(f"database on 127.0.0.1:{server.port}, {broker.kind} on 127.0.0.1:{broker.port}")
+        local = {**server.environment(), **broker.environment()}
+        self._write_environment(local)
+        # Settings of the user's real database and broker must not affect the demonstration.
+        unrelated = {name: value for name, value in os.environ.items() if not name.startswith(_REMOVED_PREFIXES)}
+        self._environment = {**unrelated, **local, "COLLECTOR_REGISTRY": str(self._registry)}
         os.environ.clear()
         os.environ.update(self._environment)
         return server, broker
 
-    def _leave(self, variables: Mapping[str, str]) -> None:
-        """Leave ``variables`` where a shell finds them."""
+    def _write_environment(self, variables: Mapping[str, str]) -> None:
+        """Write ``variables`` to the file ``env``, for shells."""
         lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
         write_private(self._directory / "env", lines)
 
-    def _serve(self) -> tuple[LocalAccess, Child]:
-        """Start the HTTP interface, and leave its address and a token for it where a shell finds them."""
+    def _start_http(self) -> tuple[LocalAccess, Child]:
+        """Start the HTTP interface, and write its URL and a token to the file ``env``."""
         access = LocalAccess.prepare(self._directory, self._environment)
         servers = {name: value for name, value in self._environment.items() if name.startswith(("PG", "MQTT_"))}
-        self._leave({**servers, **access.variables})
+        self._write_environment({**servers, **access.variables})
         self._environment |= access.settings
         return access, self._start("access", "serve")
 
-    def _begin_airflow(self) -> Future[LocalAirflow]:
-        """Start Airflow, which takes as long as all else, and return it when it runs; it does nothing by itself yet."""
-        # No archive but one of the demonstration's own is to be kept in order by it, whatever a .env says.
-        told = {**self._environment, "ARCHIVE_DIRECTORY": str(self._directory / "archive")}
-        over = threading.Event()
-        airflow = LocalAirflow(self._directory / "airflow", told, stopped=lambda: self._stopped() or over.is_set())
+    def _start_airflow(self) -> Future[LocalAirflow]:
+        """Start Airflow in a thread, because it takes as long as all other steps; it cannot run tasks yet."""
+        # Its DAGs must only work on the archive of the demonstration, whatever a .env says.
+        environment = {**self._environment, "ARCHIVE_DIRECTORY": str(self._directory / "archive")}
+        ended = threading.Event()
+        airflow = LocalAirflow(
+            self._directory / "airflow", environment, stopped=lambda: self._stopped() or ended.is_set()
+        )
         self._stack.callback(airflow.stop)
         starter = self._stack.enter_context(ThreadPoolExecutor(1))
-        self._stack.callback(over.set)
+        self._stack.callback(ended.set)
 
         def start() -> LocalAirflow:
             airflow.start()
@@ -187,71 +187,73 @@ class Demo:
 
         return starter.submit(start)
 
-    def _build_and_scan(self, starting: Future[LocalAirflow], begin: float, *children: Child) -> LocalAirflow:
-        """Have Airflow build the marts and scan all contracts, and return it; raises where one is red."""
+    def _build_and_scan(self, starting: Future[LocalAirflow], start: float, *children: Child) -> LocalAirflow:
+        """Build the marts and scan all contracts with Airflow, and return it; raises if a run fails."""
         print(flush=True)
-        self._say("Airflow …")
-        airflow = self._started(starting, *children)
-        self._say(f"Airflow on {airflow.url}; building the marts …")
+        self._print_line("Airflow …")
+        airflow = self._wait_for_airflow(starting, *children)
+        self._print_line(f"Airflow on {airflow.url}; building the marts …")
         airflow.create_pools()
         build = airflow.trigger("build_marts")
-        self._green(airflow, "build_marts", build, *children)
-        self._green(
-            airflow, "scan_quality", airflow.run_triggered_by(build, "scan_quality", _AIRFLOW_PATIENCE), *children
+        self._require_success(airflow, "build_marts", build, *children)
+        self._require_success(
+            airflow, "scan_quality", airflow.run_triggered_by(build, "scan_quality", _AIRFLOW_TIMEOUT), *children
         )
-        print(f"\n{airflow.usage()}\n\nEverything is up after {time.monotonic() - begin:.0f} s.", flush=True)
+        print(f"\n{airflow.usage()}\n\nEverything is up after {time.monotonic() - start:.0f} s.", flush=True)
         return airflow
 
-    def _started(self, starting: Future[LocalAirflow], *children: Child) -> LocalAirflow:
+    def _wait_for_airflow(self, starting: Future[LocalAirflow], *children: Child) -> LocalAirflow:
         while not starting.done():
             for child in children:
                 child.check()
             time.sleep(0.1)
         return starting.result()
 
-    def _green(self, airflow: LocalAirflow, dag: str, run: str, *children: Child) -> None:
-        red = airflow.wait_for_run(dag, run, _AIRFLOW_PATIENCE, *children)
-        self._say(f"{dag}: {'red: ' + ', '.join(red) if red else 'green'}")
-        if red:
-            raise DemoError(f"not as it should be: {dag} failed at {', '.join(red)}; see {airflow.url}/dags/{dag}")
+    def _require_success(self, airflow: LocalAirflow, dag: str, run: str, *children: Child) -> None:
+        failed = airflow.wait_for_run(dag, run, _AIRFLOW_TIMEOUT, *children)
+        self._print_line(f"{dag}: {'failed: ' + ', '.join(failed) if failed else 'succeeded'}")
+        if failed:
+            raise DemoError(f"{dag} failed: {', '.join(failed)}; see {airflow.url}/dags/{dag}")
 
-    def _read_registry(self, path: Path) -> list[Player]:
-        sensors = schedule.choose(registries.load(path), None, [])
-        return schedule.players(sensors, self._seed, None)
+    def _read_registry(self, path: Path) -> list[Device]:
+        sensors = schedule.select_sensors(registries.load(path), None, [])
+        return schedule.make_devices(sensors, self._seed, None)
 
-    def _players(self) -> list[Player]:
-        """Return what is played; a wanted number of sensors makes a registry of its own."""
+    def _make_devices(self) -> list[Device]:
+        """Return the simulated devices; for a given number of sensors, generate a registry for them."""
         if self._options.sensors is not None:
-            text = schedule.enlarged(self._registry.read_bytes(), self._options.sensors, str(self._registry))
+            text = schedule.enlarge_registry(self._registry.read_bytes(), self._options.sensors, str(self._registry))
             self._registry = self._directory / "sensors.json"
             self._registry.write_text(text)
             self._environment["COLLECTOR_REGISTRY"] = os.environ["COLLECTOR_REGISTRY"] = str(self._registry)
         return self._read_registry(self._registry)
 
-    def _fill(self, connection: Connection, publisher: Publisher, players: list[Player], collector: Child) -> None:
-        """Publish a day of history and wait until it is in SQL."""
-        # A broker throws away what nobody has subscribed to yet: one reading again and again, until it is stored. That
-        # the same message twice changes nothing is the collector's promise.
-        first = players[0].sample(round(time.time() * 1000) / 1000)
+    def _load_history(
+        self, connection: Connection, publisher: Publisher, devices: list[Device], collector: Child
+    ) -> None:
+        """Publish a day of history and wait until SQL returns it."""
+        # A broker drops messages without subscribers: publish one reading repeatedly until it is stored. The collector
+        # ignores duplicates.
+        first = devices[0].sample(round(time.time() * 1000) / 1000)
         probe = message([first])
 
-        def known() -> bool:
+        def collector_is_connected() -> bool:
             publisher.publish(probe.topic, probe.payload, self._stopped)
             publisher.drain(5)
-            return demo_summary.stored(connection, players[0], first.seconds)
+            return demo_summary.stored(connection, devices[0], first.seconds)
 
-        self._until(known, "the collector", collector, pause=0.1)
-        self._say(f"24 h of history of {len(players)} sensors …")
+        self._wait_until(collector_is_connected, "the collector", collector, pause=0.1)
+        self._print_line(f"24 h of history of {len(devices)} sensors …")
         end, step = time.time(), 60.0
         plan = runner.Plan(
-            players=players, history=HISTORY_SECONDS, history_interval=step, duration=0.0, seed=self._seed
+            devices=devices, history=HISTORY_SECONDS, history_interval=step, duration=0.0, seed=self._seed
         )
         runner.run(plan, load_settings(), self._stopped)
-        last = list(schedule.history(players, end - step, end, step))[-len(players) :]
-        self._until(
+        last = list(schedule.history(devices, end - step, end, step))[-len(devices) :]
+        self._wait_until(
             lambda: all(
-                demo_summary.stored(connection, player, sample.seconds)
-                for player, sample in zip(players, last, strict=True)
+                demo_summary.stored(connection, device, sample.seconds)
+                for device, sample in zip(devices, last, strict=True)
             ),
             "the history in SQL", collector,
         )  # fmt: skip
@@ -260,27 +262,32 @@ class Demo:
         known = {sensor.sensor_id for sensor in registries.load(self._registry).sensors}
         if not EXAMPLE.exists() or _EXAMPLE_SENSOR not in known:
             return
-        self._say(f"loading {EXAMPLE} …")
+        self._print_line(f"loading {EXAMPLE} …")
         path = str(EXAMPLE.absolute())
-        self._call("collector", "load", path, "--sensor", _EXAMPLE_SENSOR, "--column", "temperature=value")
+        self._run_program("collector", "load", path, "--sensor", _EXAMPLE_SENSOR, "--column", "temperature=value")
 
-    def _go_live(self, connection: Connection, players: list[Player], collector: Child) -> Child:
-        """Start the sensors and return them when each has a reading in SQL that is not of the history."""
-        self._say("live readings …")
-        # Not earlier: the history may reach over a full minute after it has begun, and would be taken for live.
+    def _start_live(self, connection: Connection, devices: list[Device], collector: Child) -> Child:
+        """Start the simulator and return it when SQL returns a live reading of each sensor."""
+        self._print_line("live readings …")
+        # Not earlier: readings of the history may be more recent than its start, and would count as live.
         since = datetime.now(UTC)
-        live = self._start("simulator", "run", *self._live_options(players))
-        self._until(lambda: self._alive(connection, players, since), "live readings of every sensor", collector, live)
+        live = self._start("simulator", "run", *self._live_options(devices))
+        self._wait_until(
+            lambda: self._has_live_readings(connection, devices, since),
+            "live readings of every sensor",
+            collector,
+            live,
+        )
         return live
 
-    def _alive(self, connection: Connection, players: list[Player], since: datetime) -> bool:
+    def _has_live_readings(self, connection: Connection, devices: list[Device], since: datetime) -> bool:
         row = connection.execute(
             "select count(distinct series_id) from telemetry.reading where time >= %s", (since,)
         ).fetchone()
-        return row is not None and row[0] >= sum(len(player.signals) for player in players)
+        return row is not None and row[0] >= sum(len(device.signals) for device in devices)
 
-    def _watch(self, connection: Connection, *children: Child | LocalAirflow) -> None:
-        """Print a line now and then until somebody ends it; raises when one of ``children`` has ended."""
+    def _supervise(self, connection: Connection, *children: Child | LocalAirflow) -> None:
+        """Print a line every few seconds until ``stopped``; raises if one of ``children`` ends."""
         before = demo_summary.accounts(connection)
         while True:
             end = time.monotonic() + _LINE_SECONDS
@@ -293,24 +300,26 @@ class Demo:
             now = demo_summary.accounts(connection)
             rate = (now.stored - before.stored) / _LINE_SECONDS
             state = "balanced" if now.balanced else "NOT BALANCED"
-            self._say(f"{now.stored:,} readings stored, {rate:,.1f} a second; accounts {state}")
+            self._print_line(f"{now.stored:,} readings stored, {rate:,.1f} per second; accounts {state}")
             before = now
 
-    def _end(self, live: Child, collector: Child) -> None:
-        """End the sensors, then the collector, which must first have written all it took."""
+    def _stop_sensors(self, live: Child, collector: Child) -> None:
+        """Stop the simulator, then the collector, which first writes all received messages."""
         for child in (live, collector):
             if status := child.stop():
                 raise DemoError(f"{child.name} ended with status {status}; see {self._directory}/{child.name}.log")
 
-    def _until(self, condition: Callable[[], bool], what: str, *children: Child, pause: float = 0.05) -> None:
-        deadline = time.monotonic() + _PATIENCE
+    def _wait_until(self, condition: Callable[[], bool], awaited: str, *children: Child, pause: float = 0.05) -> None:
+        deadline = time.monotonic() + _TIMEOUT
         while not condition():
             if self._stopped():
                 raise StoppedError
             for child in children:
                 child.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"waited {_PATIENCE:g} s for {what}; the logs are in {self._directory}")
+                raise DemoError(
+                    f"timeout of {_TIMEOUT:g} s while waiting for {awaited}; the logs are in {self._directory}"
+                )
             time.sleep(pause)
 
     def _start(self, name: str, *arguments: str) -> Child:
@@ -318,7 +327,7 @@ class Demo:
         self._stack.callback(child.stop)
         return child
 
-    def _call(self, name: str, *arguments: str) -> None:
+    def _run_program(self, name: str, *arguments: str) -> None:
         self._start_named(name, *arguments).wait(self._stopped)
 
     def _start_named(self, name: str, *arguments: str) -> Child:
@@ -326,14 +335,14 @@ class Demo:
         self._stack.callback(child.stop)
         return child
 
-    def _live_options(self, players: list[Player]) -> list[str]:
+    def _live_options(self, devices: list[Device]) -> list[str]:
         options = [] if self._options.sensors is None else ["--sensors", str(self._options.sensors)]
-        # Nobody waits half an hour for a demonstration: sensors that are slow by nature report every second here.
-        slow = max(player.interval for player in players) > _LINE_SECONDS
-        return [*options, *(["--rate", "1"] if slow else [])]
+        # A demonstration must be short: slow sensors send every second here.
+        is_slow = max(device.interval for device in devices) > _LINE_SECONDS
+        return [*options, *(["--rate", "1"] if is_slow else [])]
 
-    def _invitation(self, server: LocalServer, access: LocalAccess) -> str:
-        """Return how to look for oneself: with the psql of the system, or the bundled one, or Python."""
+    def _usage(self, server: LocalServer, access: LocalAccess) -> str:
+        """Return an example query with the system's psql, the bundled one, or Python."""
         path = self._directory / "env"
         environment = shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
         bundled = server.binaries.bin_dir / "psql"
@@ -345,12 +354,12 @@ class Demo:
             command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
         return f"Try:\n\n  . {environment} && {command}\n\n{access.usage(environment)}"
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         print(f"{datetime.now(UTC):%H:%M:%S}  {line}", flush=True)
 
 
 class _Closing:
-    """Closes a connection without psycopg's commit on leaving, which fails where the server has gone."""
+    """Closes a connection without the commit of psycopg's context manager, which fails if the server has ended."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -363,9 +372,9 @@ class _Closing:
 
 
 def run(options: Options, stopped: Callable[[], bool]) -> None:
-    """Run the demonstration; returns when it is over or ``stopped``, with no process left in either case."""
+    """Run the demonstration until its end or ``stopped``; no process remains."""
     with contextlib.suppress(StoppedError):
         Demo(options, stopped).run()
         return
     if options.once:
-        raise DemoError("ended before it was done")
+        raise DemoError("stopped before the end")

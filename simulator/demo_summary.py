@@ -1,4 +1,4 @@
-"""What the demonstration asks the database, and how it says it."""
+"""Queries and summary of the demonstration."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ from core.database import Connection
 from core.errors import WarehouseError
 from simulator.payloads import message
 from simulator.publisher import Publisher
-from simulator.schedule import Player
+from simulator.schedule import Device
 
 _PROBES = 5
 
@@ -35,7 +35,7 @@ OPEN = "select count(*) from telemetry.quarantine where replayed_at is null and 
 
 COUNT = "select count(*) from telemetry.reading"
 
-FOUND = "select true from telemetry.readings where sensor_id = %s and quantity = %s and time = to_timestamp(%s)"
+STORED = "select true from telemetry.readings where sensor_id = %s and quantity = %s and time = to_timestamp(%s)"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Mean:
-    """One row of ``telemetry.reading_1m`` with its names."""
+    """One row of ``telemetry.reading_1m`` with names."""
 
     sensor_id: str
     quantity: str
@@ -76,7 +76,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is after a demonstration, and what of it is not as it should be."""
+    """State of the warehouse after the history, and its problems."""
 
     edition: str
     broker: str
@@ -87,21 +87,21 @@ class Summary:
     means: Sequence[Mean]
     missing: Sequence[str]
 
-    def complaints(self) -> list[str]:
-        """Return what is wrong; an empty list is success."""
-        found = []
+    def problems(self) -> list[str]:
+        """Return the problems; an empty list is success."""
+        problems = []
         if not self.rows:
-            found.append("no reading is stored")
+            problems.append("no reading is stored")
         if not self.accounts.balanced:
-            found.append("the accounts do not balance: see telemetry.accounting")
+            problems.append("the accounts do not balance: see telemetry.accounting")
         if self.missing:
-            found.append(f"no one-minute mean for {', '.join(self.missing)}")
+            problems.append(f"no one-minute mean for {', '.join(self.missing)}")
         if self.delay_seconds is None:
-            found.append("the delay from publish to SQL could not be measured")
-        return found
+            problems.append("the delay from publish to SQL could not be measured")
+        return problems
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return the summary as text."""
         delay = "not measured" if self.delay_seconds is None else f"{self.delay_seconds * 1000:.0f} ms"
         lines = [
             f"Database    {self.edition}",
@@ -115,16 +115,16 @@ class Summary:
         ]
         table = [("sensor", "quantity", "minute (UTC)", "mean", "unit", "readings")]
         table += [
-            (one.sensor_id, one.quantity, f"{one.bucket:%Y-%m-%d %H:%M}", f"{one.mean:.2f}", one.unit,
-             str(one.sample_count))
-            for one in self.means
+            (mean.sensor_id, mean.quantity, f"{mean.bucket:%Y-%m-%d %H:%M}", f"{mean.mean:.2f}", mean.unit,
+             str(mean.sample_count))
+            for mean in self.means
         ]  # fmt: skip
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-        right = {3, 5}
+        right_aligned = {3, 5}
         lines += [
             "  "
             + "  ".join(
-                cell.rjust(width) if column in right else cell.ljust(width)
+                cell.rjust(width) if column in right_aligned else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in table
@@ -133,22 +133,22 @@ class Summary:
 
 
 def accounts(connection: Connection) -> Accounts:
-    """Return the accounts as they stand."""
+    """Return the current accounts."""
     return Accounts(*_row(connection, ACCOUNTS))
 
 
 def summarise(
     connection: Connection,
-    players: Sequence[Player],
+    devices: Sequence[Device],
     since: datetime,
     delay_seconds: float | None,
     edition: str,
     broker: str,
 ) -> Summary:
-    """Return the summary; ``since`` is the earliest minute whose mean counts as the latest."""
+    """Return the summary; means of minutes before ``since`` are ignored."""
     means = [Mean(*row) for row in connection.execute(MEANS, (since,)).fetchall()]
-    have = {(one.sensor_id, one.quantity) for one in means}
-    wanted = [(player.sensor.sensor_id, name) for player in players for name in player.signals]
+    present = {(mean.sensor_id, mean.quantity) for mean in means}
+    expected = [(device.sensor.sensor_id, name) for device in devices for name in device.signals]
     (quarantined,) = _row(connection, OPEN)
     (rows,) = _row(connection, COUNT)
     return Summary(
@@ -159,32 +159,32 @@ def summarise(
         quarantined=quarantined,
         delay_seconds=delay_seconds,
         means=means,
-        missing=[f"{sensor} {quantity}" for sensor, quantity in wanted if (sensor, quantity) not in have],
+        missing=[f"{sensor} {quantity}" for sensor, quantity in expected if (sensor, quantity) not in present],
     )
 
 
-def stored(connection: Connection, player: Player, seconds: float) -> bool:
-    """Return whether the reading of ``player`` at ``seconds`` since 1970-01-01 UTC is in SQL."""
-    name = next(iter(player.signals))
-    return connection.execute(FOUND, (player.sensor.sensor_id, name, seconds)).fetchone() is not None
+def stored(connection: Connection, device: Device, seconds: float) -> bool:
+    """Return whether the reading of ``device`` at ``seconds`` since 1970-01-01 UTC is in SQL."""
+    name = next(iter(device.signals))
+    return connection.execute(STORED, (device.sensor.sensor_id, name, seconds)).fetchone() is not None
 
 
-def measure_delay(connection: Connection, publisher: Publisher, player: Player) -> float | None:
-    """Return the median seconds from publishing a reading to finding it by SQL; None where one does not come.
+def measure_delay(connection: Connection, publisher: Publisher, device: Device) -> float | None:
+    """Return the median seconds from publishing a reading until SQL returns it; None if one does not arrive.
 
-    The readings are true ones of ``player``, at times between its own.
+    The readings are valid ones of ``device``, at times between its regular ones.
     """
     delays = []
     for _ in range(_PROBES):
         seconds = round(time.time() * 1000) / 1000
-        probe = message([player.sample(seconds)])
-        begin = time.perf_counter()
+        probe = message([device.sample(seconds)])
+        start = time.perf_counter()
         publisher.publish(probe.topic, probe.payload)
-        while not stored(connection, player, seconds):
-            publisher.idle(0.001)
-            if time.perf_counter() - begin > 10:  # noqa: PLR2004 - seconds; the goal is one
+        while not stored(connection, device, seconds):
+            publisher.process_network(0.001)
+            if time.perf_counter() - start > 10:  # noqa: PLR2004 - seconds; the goal is one
                 return None
-        delays.append(time.perf_counter() - begin)
+        delays.append(time.perf_counter() - start)
         publisher.drain()
     return statistics.median(delays)
 
@@ -192,5 +192,5 @@ def measure_delay(connection: Connection, publisher: Publisher, player: Player) 
 def _row(connection: Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     if row is None:
-        raise WarehouseError("the database gave no answer: is it the warehouse's?")
+        raise WarehouseError("the database returned no row: is it a warehouse database?")
     return row

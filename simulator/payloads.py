@@ -1,4 +1,4 @@
-"""Readings as the bytes a device publishes, in the format its registry entry declares."""
+"""Payloads of simulated devices, in the format of their registry entry."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _TICKS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 
 @dataclass(frozen=True)
 class Sample:
-    """What one sensor measured at one time (seconds since 1970-01-01 UTC, exact to the millisecond)."""
+    """Values of one sensor at one time (seconds since 1970-01-01 UTC, exact to the millisecond)."""
 
     sensor: Sensor
     seconds: float
@@ -27,17 +27,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Message:
-    """One MQTT message: what is published, where, and when (``due``, seconds since 1970-01-01 UTC)."""
+    """One MQTT message; ``publish_time`` in seconds since 1970-01-01 UTC."""
 
     sensor_id: str
     topic: str
     payload: bytes
-    due: float
+    publish_time: float
     readings: int
 
 
 def tag(type_name: str) -> str:
-    """Return how a device names its kind in its payloads: ``heart_rate_meter`` is ``Heart Rate Meter``."""
+    """Return the type as devices write it in payloads: ``heart_rate_meter`` is ``Heart Rate Meter``."""
     return type_name.replace("_", " ").title()
 
 
@@ -48,14 +48,14 @@ def timestamp(seconds: float) -> str:
 
 
 def message(samples: Sequence[Sample], form: Form = "wide") -> Message:
-    """Return one message with all ``samples``, which are of one sensor; more than one make a JSON array.
+    """Return one message with all ``samples`` of one sensor; several samples become a JSON array.
 
-    ``wide`` has the quantities as members, ``narrow`` one object ``{device_id, timestamp, sensor, value}`` for each.
-    Raises :class:`SettingError` where the sensor's format has no place for what is to be said.
+    ``wide``: the quantities are members; ``narrow``: one object ``{device_id, timestamp, sensor, value}`` per quantity.
+    Raises :class:`SettingError` if the sensor's format can't express a value.
     """
     sensor = samples[0].sensor
     layout = _layout(sensor)
-    objects = [built for sample in samples for built in (_wide(sample) if form == "wide" else _narrow(sample))]
+    objects = [item for sample in samples for item in (_wide(sample) if form == "wide" else _narrow(sample))]
     content: Any = objects[0] if len(objects) == 1 else objects
     for step in reversed(_steps(layout.readings)):
         content = {step: content}
@@ -63,49 +63,49 @@ def message(samples: Sequence[Sample], form: Form = "wide") -> Message:
         sensor_id=sensor.sensor_id,
         topic=sensor.topic,
         payload=orjson.dumps(content),
-        due=samples[-1].seconds,
+        publish_time=samples[-1].seconds,
         readings=sum(len(sample.values) for sample in samples),
     )
 
 
 def _layout(sensor: Sensor) -> FieldsFormat:
     if not isinstance(sensor.format, FieldsFormat):
-        raise SettingError(f"{sensor.sensor_id}: the simulator speaks format fields alone, not {sensor.format.name}")
+        raise SettingError(f"{sensor.sensor_id}: the simulator supports format fields only, not {sensor.format.name}")
     return sensor.format
 
 
 def _wide(sample: Sample) -> list[dict[str, Any]]:
-    built = _head(sample)
+    document = _head(sample)
     for name, value in sample.values.items():
         pointer = sample.sensor.quantities[name].pointer
-        _put(built, f"/{_escaped(name)}" if pointer is None else pointer, value, sample.sensor)
-    built.setdefault("tag", tag(sample.sensor.type))
-    return [built]
+        _put(document, f"/{_escaped(name)}" if pointer is None else pointer, value, sample.sensor)
+    document.setdefault("tag", tag(sample.sensor.type))
+    return [document]
 
 
 def _narrow(sample: Sample) -> list[dict[str, Any]]:
     layout = _layout(sample.sensor)
     if layout.quantity is None:
         raise SettingError(
-            f"{sample.sensor.sensor_id}: its format has no quantity pointer, so it can't be narrow; use --form wide"
+            f"{sample.sensor.sensor_id}: its format has no quantity pointer, which --form narrow needs; use --form wide"
         )
     objects = []
     for name, value in sample.values.items():
-        built = _head(sample)
-        _put(built, layout.quantity, name, sample.sensor)
-        _put(built, layout.value, value, sample.sensor)
-        objects.append(built)
+        document = _head(sample)
+        _put(document, layout.quantity, name, sample.sensor)
+        _put(document, layout.value, value, sample.sensor)
+        objects.append(document)
     return objects
 
 
 def _head(sample: Sample) -> dict[str, Any]:
     layout = _layout(sample.sensor)
-    built: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     if layout.device is not None:
-        _put(built, layout.device, sample.sensor.device, sample.sensor)
+        _put(document, layout.device, sample.sensor.device, sample.sensor)
     if layout.time is not None:
-        _put(built, layout.time, _time(sample.seconds, layout), sample.sensor)
-    return built
+        _put(document, layout.time, _time(sample.seconds, layout), sample.sensor)
+    return document
 
 
 def _time(seconds: float, layout: FieldsFormat) -> str | float:
@@ -113,20 +113,20 @@ def _time(seconds: float, layout: FieldsFormat) -> str | float:
         return timestamp(seconds)
     if layout.time_unit == "s":
         return round(seconds, 3)
-    # Through whole milliseconds, because a double can't hold nanoseconds since 1970.
+    # Via whole milliseconds, because a double can't represent nanoseconds since 1970.
     return round(seconds * 1000) * (_TICKS[layout.time_unit] // 1000)
 
 
-def _put(built: dict[str, Any], pointer: str, value: Any, sensor: Sensor) -> None:
-    """Set what the JSON Pointer names; intermediate objects are made, intermediate arrays are not."""
+def _put(document: dict[str, Any], pointer: str, value: Any, sensor: Sensor) -> None:
+    """Set the value at a JSON Pointer; missing objects on the way are created, arrays are not."""
     steps = _steps(pointer)
     if not steps:
-        raise SettingError(f"{sensor.sensor_id}: a pointer to the whole document leaves no place for anything else")
-    place = built
+        raise SettingError(f"{sensor.sensor_id}: a pointer to the whole document leaves no place for other values")
+    place = document
     for step in steps[:-1]:
         place = place.setdefault(step, {})
         if not isinstance(place, dict):
-            raise SettingError(f"{sensor.sensor_id}: {pointer} lies inside another value; change one of the pointers")
+            raise SettingError(f"{sensor.sensor_id}: {pointer} is inside another value; change one of the pointers")
     place[steps[-1]] = value
 
 

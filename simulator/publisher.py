@@ -1,4 +1,4 @@
-"""Publishes with QoS 1 from one thread: a bounded window of unacknowledged messages, reconnecting by itself."""
+"""Publishes with QoS 1 from one thread: limited number of unacknowledged messages, automatic reconnect."""
 
 import select
 import time
@@ -18,21 +18,21 @@ _LONGEST_PAUSE = 15.0
 
 
 class Publisher:
-    """An MQTT 3.1.1 client that drives its own network loop, which is about twice as fast as paho's thread.
+    """An MQTT 3.1.1 client that runs its network loop in the caller's thread, about twice as fast as paho's thread.
 
-    ``window`` is the most messages published and not yet acknowledged; ``say`` takes a line when the connection is
-    lost or found again. Messages that the broker has not acknowledged when the connection breaks are sent again, so
-    a reader may see some twice, as QoS 1 has it.
+    ``window`` is the maximum number of unacknowledged messages; ``report`` is called with a line when the connection is
+    lost or restored. Unacknowledged messages are sent again after a reconnect, so subscribers may receive duplicates
+    (QoS 1).
     """
 
     def __init__(
-        self, settings: MqttSettings, window: int = 1000, client_id: str = "", say: Callable[[str], None] = print
+        self, settings: MqttSettings, window: int = 1000, client_id: str = "", report: Callable[[str], None] = print
     ) -> None:
         self.acknowledged = 0
         self.published = 0
         self._settings = settings
         self._window = window
-        self._say = say
+        self._report = report
         self._backoff = Backoff(first=0.25, longest=_LONGEST_PAUSE)
         self._retry_at = 0.0
         self._connected = False
@@ -40,7 +40,7 @@ class Publisher:
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True, reconnect_on_failure=False
         )
-        # paho keeps its own window; ours is the one that blocks.
+        # paho has its own limit; the one here blocks.
         client.max_inflight_messages_set(window)
         client.connect_timeout = 5.0
         settings.configure(client)
@@ -50,47 +50,47 @@ class Publisher:
         client.connect_async(settings.host, settings.port, keepalive=30)
 
     @property
-    def waiting(self) -> int:
-        """Messages published and not yet acknowledged."""
+    def unacknowledged(self) -> int:
+        """Number of messages published and not yet acknowledged."""
         return self.published - self.acknowledged
 
     def connect(self, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Return True once the broker has accepted the connection, False if ``stopped`` first.
+        """Wait until the broker accepts the connection and return True, or return False if ``stopped`` first.
 
-        Raises :class:`BrokerError` where the broker refuses us; one that is not there yet is waited for.
+        Raises :class:`BrokerError` if the broker refuses the connection.
         """
         while not self._connected:
             if stopped():
                 return False
-            self._turn(0.2)
+            self._process_network(0.2)
         return True
 
     def publish(self, topic: str, payload: bytes, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Hand over one message as soon as the window has room; False if ``stopped`` before it had."""
-        while not self._connected or self.waiting >= self._window:
+        """Publish one message when the window has capacity; return False if ``stopped`` before that."""
+        while not self._connected or self.unacknowledged >= self._window:
             if stopped():
                 return False
-            self._turn(0.2)
+            self._process_network(0.2)
         self._client.publish(topic, payload, qos=1)
         self.published += 1
-        # Acknowledgements are read in bulk: a look after each message would double the system calls.
+        # Acknowledgements are read in bulk: a read after each message would double the system calls.
         if self.published % 64 == 0:
-            self._turn(0.0)
+            self._process_network(0.0)
         return True
 
-    def idle(self, seconds: float) -> None:
-        """Tend the connection for ``seconds``, 0.2 at most: the caller may want to look whether to stop."""
-        self._turn(min(max(seconds, 0.0), 0.2))
+    def process_network(self, seconds: float) -> None:
+        """Process the network for up to ``seconds``, at most 0.2, so that the caller can check for a stop."""
+        self._process_network(min(max(seconds, 0.0), 0.2))
 
     def drain(self, timeout: float = 30.0) -> bool:
-        """Wait until everything is acknowledged; False where that has not happened after ``timeout`` seconds."""
+        """Wait until all messages are acknowledged; return False if some are not after ``timeout`` seconds."""
         end = time.monotonic() + timeout
-        while self.waiting and time.monotonic() < end:
-            self._turn(0.2)
-        return not self.waiting
+        while self.unacknowledged and time.monotonic() < end:
+            self._process_network(0.2)
+        return not self.unacknowledged
 
     def close(self) -> None:
-        """Say goodbye to the broker; what is not acknowledged is given up (call :meth:`drain` first)."""
+        """Disconnect; unacknowledged messages are discarded (call :meth:`drain` first)."""
         self._client.on_disconnect = None
         self._client.disconnect()
 
@@ -102,14 +102,14 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _turn(self, wait: float) -> None:
-        """Do what the network has for us, or wait up to ``wait`` seconds for it."""
+    def _process_network(self, wait: float) -> None:
+        """Process network input and output, waiting up to ``wait`` seconds for it."""
         client = self._client
         sock = client.socket()
         if sock is None:
             self._reconnect(wait)
             return
-        pending = getattr(sock, "pending", None)  # TLS may hold bytes that select does not see
+        pending = getattr(sock, "pending", None)  # TLS may buffer bytes that select does not see
         ready = bool(pending and pending())
         if not ready:
             writers = [sock] if client.want_write() else []
@@ -128,7 +128,7 @@ class Publisher:
         if self._refused:
             raise BrokerError(
                 f"the broker at {self._address()} refuses the connection: {self._refused}. "
-                "Set MQTT_USERNAME and MQTT_PASSWORD to what it knows."
+                "Set MQTT_USERNAME and MQTT_PASSWORD to a user of the broker."
             )
 
     def _reconnect(self, wait: float) -> None:
@@ -141,7 +141,7 @@ class Publisher:
         except (OSError, ValueError) as error:
             pause = self._backoff.advance()
             self._retry_at = time.monotonic() + pause
-            self._say(f"no broker at {self._address()} ({error}); trying again in {pause:g} s")
+            self._report(f"no broker at {self._address()} ({error}); retrying in {pause:g} s")
 
     def _address(self) -> str:
         return f"{self._settings.host}:{self._settings.port}"
@@ -151,15 +151,17 @@ class Publisher:
             self._refused = str(code)
             return
         if self._backoff.last:
-            self._say(f"connected to the broker at {self._address()}")
+            self._report(f"connected to the broker at {self._address()}")
         self._connected = True
         self._backoff.reset()
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _more: Any) -> None:
         if self._connected:
-            self._say(f"lost the broker at {self._address()} ({code}); {self.waiting} messages to send again")
+            self._report(
+                f"lost the broker at {self._address()} ({code}); {self.unacknowledged} messages will be sent again"
+            )
         self._connected = False
-        # A broker that accepts and then drops us must not be called in a tight loop.
+        # No tight loop with a broker that accepts and then closes the connection.
         self._retry_at = time.monotonic() + (self._backoff.last or self._backoff.advance())
 
     def _on_publish(self, _client: mqtt.Client, _data: Any, _mid: int, _code: Any, _more: Any) -> None:

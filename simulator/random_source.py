@@ -1,4 +1,4 @@
-"""Chance without state: every draw is a function of a key and a number, so any moment can be computed by itself."""
+"""Stateless random numbers: each is a function of a key and a number, so any time can be computed independently."""
 
 import hashlib
 
@@ -6,13 +6,13 @@ _MASK = (1 << 64) - 1
 
 
 def key(*parts: object) -> int:
-    """Return the 64-bit key of ``parts``; equal parts give equal keys in every process and on every machine."""
+    """Return a 64-bit key of ``parts``; equal parts give equal keys in every process and on every machine."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest)
 
 
 def uniform(seed: int, number: int) -> float:
-    """Return the ``number``-th draw of key ``seed``, evenly distributed in [0, 1): SplitMix64's output function."""
+    """Return the ``number``-th value of key ``seed``, uniform in [0, 1): SplitMix64's output function."""
     mixed = (seed + number * 0x9E3779B97F4A7C15) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -20,16 +20,16 @@ def uniform(seed: int, number: int) -> float:
 
 
 def noise(seed: int, number: int) -> float:
-    """Return a bell-shaped draw of mean 0 and standard deviation 1 within ±3 (the sum of three even ones).
+    """Return a bell-shaped value of mean 0 and standard deviation 1 within ±3 (a sum of three uniform ones).
 
-    Bounded on purpose: a plausible signal must stay in its range for years.
+    It is bounded, because a plausible signal must stay in its range for years.
     """
     total = uniform(seed, 3 * number) + uniform(seed, 3 * number + 1) + uniform(seed, 3 * number + 2)
     return 2 * total - 3
 
 
 def wander(seed: int, seconds: float, period: float) -> float:
-    """Return a smooth curve in [-1, 1] that turns about once in ``period`` seconds and never repeats."""
+    """Return a smooth curve in [-1, 1] that turns about once per ``period`` seconds and never repeats."""
     position = seconds / period
     knot = int(position // 1)
     share = position - knot

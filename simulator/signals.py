@@ -1,7 +1,7 @@
-"""What sensors see: curves that depend on nothing but seed, sensor, quantity and time.
+"""Simulated signals: curves that depend only on seed, sensor, quantity and time.
 
-Nothing is remembered from one value to the next, so history and live runs agree where they meet, and a simulator
-that is started again continues the same curve. Time is in seconds since 1970-01-01 UTC throughout.
+The curves have no state, so history and live runs agree where they meet, and a restarted simulator continues the same
+curve. Times are in seconds since 1970-01-01 UTC.
 """
 
 import math
@@ -22,7 +22,7 @@ Curve = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Signal:
-    """One series: ``curve`` gives the exact value at a time, ``decimals`` what its sensor can tell apart."""
+    """One series: ``curve`` returns the exact value at a time, ``decimals`` is the resolution of the sensor."""
 
     curve: Curve
     decimals: int
@@ -31,7 +31,7 @@ class Signal:
     boolean: bool = False
 
     def at(self, seconds: float) -> float | bool:
-        """Return what the sensor reports at ``seconds``: rounded, and within its plausible range."""
+        """Return the reading at ``seconds``: rounded, and within the plausible range."""
         value = self.curve(seconds)
         if self.boolean:
             return value > 0
@@ -41,9 +41,9 @@ class Signal:
 
 @dataclass(frozen=True)
 class LoadCycle:
-    """A time a motor was under load, from the moment the load sets in to the moment it is gone.
+    """A period of a motor under load, from the begin of the load to its end.
 
-    ``level`` is the mean value between the ramps, which take :data:`RAMP_SECONDS` each and lie inside the cycle.
+    ``level`` is the mean value between the ramps, which take :data:`RAMP_SECONDS` each and are inside the cycle.
     """
 
     start: datetime
@@ -55,42 +55,41 @@ RAMP_SECONDS = 0.5
 
 
 def names() -> tuple[str, ...]:
-    """Return the signals a quantity may name as its ``signal``."""
+    """Return the valid values of a quantity's ``signal``."""
     return tuple(_MAKERS)
 
 
 def signal(sensor: Sensor, name: str, seed: int) -> Signal:
     """Return the signal of quantity ``name`` of ``sensor``.
 
-    It is the one named by the quantity's ``signal``, or by its name, or else ``wander``. Raises
-    :class:`SettingError` where ``signal`` names one there isn't.
+    It is the quantity's ``signal``, else the signal with the quantity's name, else ``wander``. Raises
+    :class:`SettingError` if ``signal`` is unknown.
     """
     quantity = sensor.quantities[name]
     if quantity.signal is not None and quantity.signal not in _MAKERS:
         raise SettingError(
             f"{sensor.sensor_id}, {name}: no such signal {quantity.signal!r}; there are {', '.join(_MAKERS)}"
         )
-    chosen = quantity.signal or name
-    maker, decimals = _MAKERS.get(chosen, _MAKERS["wander"])
+    maker, decimals = _MAKERS.get(quantity.signal or name, _MAKERS["wander"])
     curve = maker(sensor, name, seed)
-    if curve is None:  # a unit this signal knows nothing of
+    if curve is None:  # the signal does not support the unit
         curve, decimals = _wander(sensor, name, seed), 2
     low, high = _range(quantity)
     return Signal(curve, decimals, low, high, boolean=quantity.kind == "boolean")
 
 
 def motor_load_cycles(sensor: Sensor, name: str, seed: int, start: datetime, end: datetime) -> list[LoadCycle]:
-    """Return the truth about a ``motor_load`` signal: its cycles that overlap ``start`` … ``end``, in order."""
+    """Return the true load cycles of a ``motor_load`` signal that overlap ``start`` … ``end``, in order."""
     motor = _Motor(sensor, name, seed)
-    found = motor.cycles(start.timestamp(), end.timestamp())
+    cycles = motor.cycles(start.timestamp(), end.timestamp())
     return [
         LoadCycle(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC), level)
-        for first, last, level in found
+        for first, last, level in cycles
     ]
 
 
 def _range(quantity: Quantity) -> tuple[float, float]:
-    """Return the bounds of a quantity; one that lacks a bound gets one that nothing natural reaches."""
+    """Return the bounds of a quantity; infinite where it has none."""
     low = -math.inf if quantity.minimum is None else quantity.minimum
     high = math.inf if quantity.maximum is None else quantity.maximum
     return low, high
@@ -102,17 +101,17 @@ def _noise(sensor: Sensor, name: str, seed: int) -> Curve:
 
 
 def _climate(sensor: Sensor, seed: int) -> Curve:
-    """Return the outdoor temperature of the sensor's site in degrees Celsius; one curve for the whole site."""
+    """Return the outdoor temperature in degrees Celsius; one curve per site."""
     site = random_source.key(seed, "site", sensor.site)
     weather, front = random_source.key(site, "weather"), random_source.key(site, "front")
     latitude = 45.0 if sensor.latitude is None else sensor.latitude
-    noon_shift = (sensor.longitude or 0.0) * 240  # the sun moves one degree in 240 s
+    noon_shift = (sensor.longitude or 0.0) * 240  # the sun moves one degree per 240 s
     yearly = math.copysign(0.18 * min(abs(latitude), 60), latitude)
     mean = 25 - 0.22 * abs(latitude)
 
     def at(seconds: float) -> float:
         season = -math.cos(2 * math.pi * (seconds / _YEAR - 0.055))  # coldest about 20 January in the north
-        daily = math.cos(2 * math.pi * ((seconds + noon_shift) / _DAY - 15 / 24))  # warmest at 15:00 by the sun
+        daily = math.cos(2 * math.pi * ((seconds + noon_shift) / _DAY - 15 / 24))  # warmest at 15:00 solar time
         slow = 2.5 * random_source.wander(weather, seconds, 3 * _DAY) + 0.8 * random_source.wander(
             front, seconds, 9 * _HOUR
         )
@@ -135,7 +134,7 @@ def _temperature(sensor: Sensor, name: str, seed: int) -> Curve | None:
     climate, noise = _climate(sensor, seed), _noise(sensor, name, seed)
     own = random_source.key(seed, sensor.sensor_id, name)
     offset = 2 * random_source.uniform(own, 0) - 1
-    # Indoors: two fifths of what happens outside, about a comfortable mean.
+    # Indoors: two fifths of the outdoor variation around a comfortable mean.
     return lambda seconds: convert(13 + offset + 0.4 * climate(seconds) + 0.04 * noise(seconds))
 
 
@@ -144,7 +143,7 @@ def _humidity(sensor: Sensor, name: str, seed: int) -> Curve | None:
         return None
     climate, noise = _climate(sensor, seed), _noise(sensor, name, seed)
     own = random_source.key(seed, sensor.sensor_id, name)
-    # Air that warms without taking up water gets drier by about 3 % of its relative humidity a kelvin.
+    # The relative humidity of air that warms without taking up water falls by about 3 % per kelvin.
     return lambda seconds: (
         75 - 1.6 * climate(seconds) + 3 * random_source.wander(own, seconds, 2 * _DAY) + 0.3 * noise(seconds)
     )
@@ -165,7 +164,7 @@ def _pressure(sensor: Sensor, name: str, seed: int) -> Curve | None:
         drift = 14 * random_source.wander(site, seconds, 4 * _DAY) + 3 * random_source.wander(
             front, seconds, 0.7 * _DAY
         )
-        tide = 1.1 * math.cos(4 * math.pi * (seconds / _DAY - 10 / 24))  # maxima at 10 and 22 o'clock
+        tide = 1.1 * math.cos(4 * math.pi * (seconds / _DAY - 10 / 24))  # maxima at 10:00 and 22:00
         return factor * (1013.25 + drift + tide + 0.06 * noise(seconds))
 
     return at
@@ -181,7 +180,7 @@ def _heart_rate(sensor: Sensor, name: str, seed: int) -> Curve | None:
     ramp, recovery = 180.0, 420.0
 
     def activity(seconds: float) -> float:
-        """Return the effort, 0 to 1: at most one activity of 20 to 60 minutes in each three hours."""
+        """Return the effort, 0 to 1: at most one activity of 20 to 60 minutes per three hours."""
         turn = int(seconds // slot)
         draws = random_source.key(own, turn)
         if random_source.uniform(draws, 0) > 0.6:  # noqa: PLR2004 - three of five slots are active
@@ -203,9 +202,9 @@ def _heart_rate(sensor: Sensor, name: str, seed: int) -> Curve | None:
 
 
 class _Motor:
-    """Base level, and a rise under load that comes back about once a period, a little different every time.
+    """A base level and a rise under load about once per period, slightly different each time.
 
-    The levels follow the plausible range (0 … 30 V gives 12 V and 3 V more under load).
+    The levels depend on the plausible range (0 … 30 V gives 12 V, and 3 V more under load).
     """
 
     def __init__(self, sensor: Sensor, name: str, seed: int) -> None:
@@ -226,7 +225,7 @@ class _Motor:
         start = (number + 0.1 * random_source.uniform(draws, 0)) * self.period
         duration = self.period * self.duty * (0.9 + 0.2 * random_source.uniform(draws, 1))
         level = self.base + self.rise * (0.9 + 0.2 * random_source.uniform(draws, 2))
-        # Whole milliseconds: the truth is what it says after any conversion, too.
+        # Whole milliseconds, so that conversions do not change it.
         return round(start, 3), round(start + duration, 3), level
 
     def cycles(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
@@ -251,7 +250,7 @@ def _wander(sensor: Sensor, name: str, seed: int) -> Curve:
     middle, half = (low + high) / 2, (high - low) / 2
     own = random_source.key(seed, sensor.sensor_id, name)
     fine = random_source.key(own, "fine")
-    # At most nine tenths of the way to a bound.
+    # At most nine tenths of the distance to a bound.
     return lambda seconds: (
         middle
         + half * (0.7 * random_source.wander(own, seconds, 2 * _HOUR) + 0.2 * random_source.wander(fine, seconds, 600))

@@ -119,13 +119,13 @@ def test_every_frozen_simulated_sensor_is_detected_within_a_quarter_of_an_hour(w
     During the simulated day the barometer, with a resolution of 0.1 hPa, once has the same value for 17 minutes.
     """
     now, then, quarter = time.time(), 1_790_000_000.0, 900.0
-    sensors = schedule.choose(sensors_file.load(ROOT / "sensors.json"), None, [])
+    sensors = schedule.select_sensors(sensors_file.load(ROOT / "sensors.json"), None, [])
     readings, series_by_name = [], {}
-    for player in schedule.players(sensors, 8, 1.0):
-        ((name, signal),) = player.signals.items()
+    for device in schedule.make_devices(sensors, 8, 1.0):
+        ((name, signal),) = device.signals.items()
         past = [(then - second, signal.at(then - second)) for second in range(26 * 3600, 0, -60)]
         for end, freezes in (("goes on", False), ("freezes", True)):
-            sensor = f"{player.sensor.sensor_id} {end}"
+            sensor = f"{device.sensor.sensor_id} {end}"
             series_by_name[sensor] = warehouse.register(sensor, quantity=name, interval=1), freezes
             live = [(then + second, signal.at(then if freezes else then + second)) for second in range(int(quarter))]
             readings += [

@@ -1,4 +1,4 @@
-"""What the simulator did wrong on purpose is what the collector's accounts say."""
+"""The simulator's tally of faults agrees with the collector's accounts."""
 
 import os
 import subprocess
@@ -28,17 +28,17 @@ def sensors(tmp_path, unique):
 
 
 def test_tally_equals_accounts(database, broker, sensors, unique):
-    """Lost, duplicated, late, disordered, implausible and malformed messages each end up where they must, by count."""
-    players = schedule.players(schedule.played(sensors_file.load(sensors)), 1, None)
-    samples = list(schedule.history(players, START, START + 2 * 3600, 60.0))
+    """Lost, duplicate, late, unordered, implausible and malformed messages have the expected counts."""
+    devices = schedule.make_devices(schedule.default_sensors(sensors_file.load(sensors)), 1, None)
+    samples = list(schedule.history(devices, START, START + 2 * 3600, 60.0))
 
-    def damaged(rates):
-        damage = Faults(faults.Spec(rates=rates), 1, START)
-        return list(damage.messages(schedule.messages(damage.samples(samples), "wide", 1))), damage.tally
+    def with_faults(rates):
+        injected = Faults(faults.FaultSpec(rates=rates), 1, START)
+        return list(injected.messages(schedule.messages(injected.samples(samples), "wide", 1))), injected.tally
 
-    messages, tally = damaged(dict.fromkeys(faults.RATES, 0.05))
-    whole, _ = damaged({"out-of-range": 0.05})
-    broken = {make(message.payload) for message in whole for make in faults.BREAK.values()}
+    messages, tally = with_faults(dict.fromkeys(faults.RATES, 0.05))
+    whole, _ = with_faults({"out-of-range": 0.05})
+    broken = {malform(message.payload) for message in whole for malform in faults.MALFORMERS.values()}
     malformed = sum(message.payload in broken for message in messages)
     good = {(message.sensor_id, message.payload) for message in messages if message.payload not in broken}
     environment = {
@@ -58,7 +58,7 @@ def test_tally_equals_accounts(database, broker, sensors, unique):
             account = _until(connection, lambda row: row["messages"] >= len(messages) + probes)
             assert account["balanced"]
             assert account["messages"] == len(messages) + probes
-            # What can't be decoded at all counts as a message, a wrong value in a good document as a reading.
+            # An undecodable message counts as a message, a wrong value in a valid document as a reading.
             assert account["quarantined_messages"] + account["quarantined_readings"] == malformed + probes
             assert account["stored"] == len(good)
             assert account["duplicate"] == len(messages) - malformed - len(good)
@@ -70,27 +70,27 @@ def test_tally_equals_accounts(database, broker, sensors, unique):
             assert 0 < outside <= tally["out-of-range"]
     finally:
         collector.terminate()
-        _, said = collector.communicate(timeout=60)
-    assert collector.returncode == 0, said.decode()
+        _, log = collector.communicate(timeout=60)
+    assert collector.returncode == 0, log.decode()
 
 
 def _wait_for_collector(connection, publisher, topic):
-    """Publish what is no reading until the collector has it; return how many of them were taken in."""
+    """Publish invalid messages until the collector is connected; return the number it has received."""
     deadline = time.monotonic() + 60
     while not _accounts(connection)["messages"]:
-        assert time.monotonic() < deadline, "the collector does not come"
-        publisher.publish(topic, b"are you there?")
+        assert time.monotonic() < deadline, "the collector does not connect"
+        publisher.publish(topic, b"probe")
         publisher.drain()
-        publisher.idle(0.1)
-    # Those published before it subscribed never come; the ones after do, and in order: one more settles the count.
-    publisher.publish(topic, b"the last one")
+        publisher.process_network(0.1)
+    # Messages before the subscription are lost, later ones arrive in order: another one makes the count final.
+    publisher.publish(topic, b"last probe")
     publisher.drain()
     _until_last(connection, deadline)
     return _accounts(connection)["messages"]
 
 
 def _until_last(connection, deadline):
-    while not connection.execute("select 1 from telemetry.quarantine where payload = 'the last one'").fetchone():
+    while not connection.execute("select 1 from telemetry.quarantine where payload = 'last probe'").fetchone():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -104,5 +104,5 @@ def _until(connection, condition):
 
 
 def _accounts(connection):
-    found = connection.execute("select * from telemetry.accounting")
-    return dict(zip([column.name for column in found.description], found.fetchone(), strict=True))
+    cursor = connection.execute("select * from telemetry.accounting")
+    return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))

@@ -23,7 +23,7 @@ SIMULATOR = Path(sysconfig.get_path("scripts")) / "simulator"
 
 
 class Reader:
-    """A subscriber that keeps what it receives."""
+    """A subscriber that records the messages it receives."""
 
     def __init__(self, broker, topic, client_id):
         self.messages = []
@@ -37,11 +37,11 @@ class Reader:
         self.until(lambda: self._granted)
 
     def until(self, condition):
-        """Run the network loop until ``condition``; give up after a minute."""
+        """Run the network loop until ``condition`` holds; fail after a minute."""
         deadline = time.monotonic() + 60
         while not condition():
             if time.monotonic() > deadline:
-                pytest.fail(f"it did not come; there are {len(self.messages)} messages")
+                pytest.fail(f"timeout; received {len(self.messages)} messages")
             self.client.loop(0.02)
 
     def __enter__(self):
@@ -53,7 +53,7 @@ class Reader:
 
 @pytest.fixture
 def sensors(tmp_path, unique):
-    """Write a registry whose topics no other test uses; return its path."""
+    """Write a registry with unique topics; return its path."""
     text = (ROOT / "sensors.json").read_text().replace('"sensors/', f'"{unique}/')
     path = tmp_path / "sensors.json"
     path.write_text(text)
@@ -61,44 +61,45 @@ def sensors(tmp_path, unique):
 
 
 def environment(broker, sensors):
-    """Return what the simulator needs to know."""
+    """Return the environment of the simulator."""
     return {**os.environ, **broker.environment(), "COLLECTOR_REGISTRY": str(sensors)}
 
 
 def simulate(broker, sensors, *arguments):
-    """Run the simulator to its end."""
+    """Run the simulator and wait for its end."""
     return subprocess.run(
         [SIMULATOR, "run", *arguments],
         env=environment(broker, sensors), check=False, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
-def test_history_arrives_whole(any_broker, sensors, unique):
-    """A subscriber receives one message for every sensor and minute of the past, each once."""
+def test_history_is_complete(any_broker, sensors, unique):
+    """A subscriber receives one message per sensor and minute of the past, each once."""
     with Reader(any_broker, f"{unique}/#", unique) as reader:
-        done = simulate(any_broker, sensors, "--history", "2h", "--once")
-        assert done.returncode == 0, done.stderr
-        assert "720 messages of 6 sensors; all acknowledged" in done.stdout
+        result = simulate(any_broker, sensors, "--history", "2h", "--once")
+        assert result.returncode == 0, result.stderr
+        assert "720 messages of 6 sensors; all acknowledged" in result.stdout
         reader.until(lambda: len(reader.messages) >= 720)
         documents = [orjson.loads(payload) for _, payload in reader.messages]
         topics = {sensor.sensor_id: sensor.topic for sensor in registries.load(sensors).sensors}
         assert Counter(topic for topic, _ in reader.messages) == {
             topic: 120 for name, topic in topics.items() if name != "office-1"
         }
-        assert len({(one["device_id"], one["timestamp"]) for one in documents}) == 720
+        assert len({(document["device_id"], document["timestamp"]) for document in documents}) == 720
         assert all(
-            topics[one["device_id"]] == topic for one, (topic, _) in zip(documents, reader.messages, strict=True)
+            topics[document["device_id"]] == topic
+            for document, (topic, _) in zip(documents, reader.messages, strict=True)
         )
 
 
-def test_tally_is_what_arrives(any_broker, sensors, unique):
-    """With faults on, as many messages arrive as the printed tally says went out."""
+def test_tally_equals_received_messages(any_broker, sensors, unique):
+    """With faults, the number of received messages equals the printed tally."""
     with Reader(any_broker, f"{unique}/#", unique) as reader:
-        done = simulate(
+        result = simulate(
             any_broker, sensors, "--history", "4h", "--once", "--faults", "lost=0.1,duplicate=0.1,malformed=0.1"
         )
-        assert done.returncode == 0, done.stderr
-        line = next(line for line in done.stdout.splitlines() if line.startswith("faults: "))
+        assert result.returncode == 0, result.stderr
+        line = next(line for line in result.stdout.splitlines() if line.startswith("faults: "))
         tally = {name: int(count.replace(",", "")) for name, count in (
             item.rsplit(" ", 1) for item in line.removeprefix("faults: ").split(", ")
         )}  # fmt: skip
@@ -110,22 +111,22 @@ def test_tally_is_what_arrives(any_broker, sensors, unique):
 
 
 def test_live_batches_and_forms(any_broker, sensors, unique):
-    """Live readings come at the asked rate, in arrays of the asked size and in the narrow form."""
+    """Live readings have the given rate, batch size and form."""
     with Reader(any_broker, f"{unique}/#", unique) as reader:
-        done = simulate(
+        result = simulate(
             any_broker, sensors, "--sensor", "motor-1", "--rate", "50", "--batch", "10", "--form", "narrow",
             "--duration", "2s",
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         reader.until(lambda: len(reader.messages) >= 10)
-        readings = [one for _, payload in reader.messages for one in orjson.loads(payload)]
-        assert {tuple(one) for one in readings} == {("device_id", "timestamp", "sensor", "value")}
-        assert len({one["timestamp"] for one in readings}) == len(readings)
+        readings = [reading for _, payload in reader.messages for reading in orjson.loads(payload)]
+        assert {tuple(reading) for reading in readings} == {("device_id", "timestamp", "sensor", "value")}
+        assert len({reading["timestamp"] for reading in readings}) == len(readings)
         assert 99 <= len(readings) <= 101
 
 
-def test_sigterm_ends_it_cleanly(broker, sensors, unique):
-    """SIGTERM while live readings flow ends the simulator with status 0 and everything acknowledged."""
+def test_sigterm_stops_cleanly(broker, sensors, unique):
+    """SIGTERM during live readings ends the simulator with status 0 and all messages acknowledged."""
     with Reader(broker, f"{unique}/#", unique) as reader:
         process = subprocess.Popen(
             [SIMULATOR, "run", "--rate", "20"],
@@ -143,70 +144,70 @@ def test_sigterm_ends_it_cleanly(broker, sensors, unique):
         assert len(reader.messages) == published
 
 
-def test_broker_that_dies_is_waited_for(tmp_path, unique):
-    """A publisher whose broker is killed and comes back delivers everything, and says what happened."""
-    said = []
+def test_publisher_reconnects_after_a_broker_kill(tmp_path, unique):
+    """After a kill and restart of the broker the publisher delivers all messages and reports the interruption."""
+    lines = []
     stopped = lambda: False  # noqa: E731
     with LocalBroker(tmp_path / "b", kind="nats") as running:
         with Reader(running, f"{unique}/#", unique) as reader:
             reader.client.disconnect()
         settings = MqttSettings(**{key[5:].lower(): value for key, value in running.environment().items()})
-        with Publisher(settings, window=100, say=said.append) as publisher:
+        with Publisher(settings, window=100, report=lines.append) as publisher:
             publisher.connect(stopped)
             for number in range(500):
                 publisher.publish(f"{unique}/a", str(number).encode(), stopped)
             running.kill()
-            publisher.idle(0.2)
+            publisher.process_network(0.2)
             running.start()
             for number in range(500, 1000):
                 publisher.publish(f"{unique}/a", str(number).encode(), stopped)
             assert publisher.drain(60)
         with Reader(running, f"{unique}/#", unique) as reader:
             reader.until(lambda: len({payload for _, payload in reader.messages}) == 1000)
-    assert said[0].startswith("lost the broker")
-    assert said[-1].startswith("connected to the broker")
+    assert lines[0].startswith("lost the broker")
+    assert lines[-1].startswith("connected to the broker")
 
 
 def test_wrong_password_is_an_error(broker, sensors):
-    """A refused connection ends the simulator with one message that says what to set."""
-    done = subprocess.run(
+    """A refused connection ends the simulator with one message that names the settings."""
+    result = subprocess.run(
         [SIMULATOR, "run"], env={**environment(broker, sensors), "MQTT_PASSWORD": "wrong"},
         check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert "Set MQTT_USERNAME and MQTT_PASSWORD" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert result.returncode == 1
+    assert "Set MQTT_USERNAME and MQTT_PASSWORD" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_refusal_is_a_broker_error(broker):
     """In Python a refused connection is a BrokerError."""
-    settings = MqttSettings(host="127.0.0.1", port=broker.port, username="nobody", password="wrong")
+    settings = MqttSettings(host="127.0.0.1", port=broker.port, username="unknown", password="wrong")
     with Publisher(settings) as publisher, pytest.raises(BrokerError, match="refuses"):
         publisher.connect()
 
 
-def test_too_many_sensors_names_the_mend(broker, sensors):
-    """More sensors than the registry has is an error that says how to make a larger one, and that one works."""
-    done = simulate(broker, sensors, "--sensors", "8", "--history", "10m", "--once")
-    assert done.returncode == 2
-    assert "simulator registry --sensors 8 > many.json" in done.stderr
+def test_too_many_sensors(broker, sensors):
+    """Too many sensors is an error with the command for a larger registry, which works."""
+    result = simulate(broker, sensors, "--sensors", "8", "--history", "10m", "--once")
+    assert result.returncode == 2
+    assert "simulator registry --sensors 8 > many.json" in result.stderr
     printed = subprocess.run(
         [SIMULATOR, "registry", "--sensors", "8"], env=environment(broker, sensors), check=True, capture_output=True
     ).stdout
     many = sensors.with_name("many.json")
     many.write_bytes(printed)
-    done = simulate(broker, many, "--sensors", "8", "--history", "10m", "--once")
-    assert done.returncode == 0, done.stderr
-    assert "80 messages of 8 sensors" in done.stdout
+    result = simulate(broker, many, "--sensors", "8", "--history", "10m", "--once")
+    assert result.returncode == 0, result.stderr
+    assert "80 messages of 8 sensors" in result.stdout
 
 
-def test_all_mistakes_at_once(broker, sensors):
-    """Options, environment and faults are checked together before anything is connected."""
-    done = subprocess.run(
+def test_all_mistakes_are_reported(broker, sensors):
+    """Mistakes in options, environment and faults are reported together before connecting."""
+    result = subprocess.run(
         [SIMULATOR, "run", "--rate", "0", "--history", "x", "--form", "deep", "--faults", "lost=7"],
         env={**environment(broker, sensors), "SIMULATOR_WINDOW": "0"},
         check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 2
+    assert result.returncode == 2
     for part in ("--rate 0", "--history: 'x'", "--form deep", "SIMULATOR_WINDOW"):
-        assert part in done.stderr
+        assert part in result.stderr

@@ -1,4 +1,4 @@
-"""The demonstration's own steps, without servers."""
+"""Steps of the demonstration, without servers."""
 
 import contextlib
 from datetime import UTC, datetime
@@ -11,29 +11,37 @@ from simulator import demo
 
 @pytest.fixture
 def steps(monkeypatch, tmp_path):
-    """Make a demonstration whose programs and servers are not started, and the list of what it has done when."""
-    done = {}
+    """Run a demonstration without programs and servers; return the times of its steps."""
+    times = {}
     nothing = contextlib.nullcontext()
     monkeypatch.setattr(demo.database, "connect", lambda **_: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(demo, "Publisher", lambda *_: nothing)
-    for name in ("_start_servers", "_players", "_call", "_load_example", "_start", "_live_options", "_say"):
+    for name in (
+        "_start_servers",
+        "_make_devices",
+        "_run_program",
+        "_load_example",
+        "_start",
+        "_live_options",
+        "_print_line",
+    ):
         monkeypatch.setattr(demo.Demo, name, lambda *_, **__: ((None, None)))
 
-    def fill(*_):
-        done["filled"] = datetime.now(UTC)
+    def load_history(*_):
+        times["loaded"] = datetime.now(UTC)
 
-    def alive(_self, _connection, _players, since):
-        done["since"] = since
+    def has_live_readings(_self, _connection, _devices, since):
+        times["since"] = since
         raise demo.StoppedError
 
-    monkeypatch.setattr(demo.Demo, "_fill", fill)
-    monkeypatch.setattr(demo.Demo, "_alive", alive)
-    one = demo.Demo(demo.Options(directory=tmp_path), lambda: False)
+    monkeypatch.setattr(demo.Demo, "_load_history", load_history)
+    monkeypatch.setattr(demo.Demo, "_has_live_readings", has_live_readings)
+    demonstration = demo.Demo(demo.Options(directory=tmp_path), lambda: False)
     with contextlib.suppress(demo.StoppedError):
-        one.run()
-    return done
+        demonstration.run()
+    return times
 
 
 def test_readings_of_the_history_do_not_count_as_live(steps):
-    """The sensors are alive when they have readings from after the filling, not from a full minute while it ran."""
-    assert steps["since"] >= steps["filled"]
+    """Only readings after the end of the history count as live, not those of a minute during its publication."""
+    assert steps["since"] >= steps["loaded"]

@@ -1,4 +1,4 @@
-"""The curves that sensors see."""
+"""Simulated signals."""
 
 import itertools
 import statistics
@@ -19,16 +19,16 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def sensors():
-    """Return the product's own sensors by id."""
-    found = sensors_file.load(Path(__file__).parents[3] / "sensors.json")
-    return {sensor.sensor_id: sensor for sensor in found.sensors}
+    """Return the sensors of the repository's registry by id."""
+    registry = sensors_file.load(Path(__file__).parents[3] / "sensors.json")
+    return {sensor.sensor_id: sensor for sensor in registry.sensors}
 
 
 def series(sensor, start=START, length=DAY, step=60, seed=1):
-    """Return one quantity's values over a time."""
+    """Return the values of a sensor's only quantity over a period."""
     (name,) = sensor.quantities
-    one = signals.signal(sensor, name, seed)
-    return [one.at(start + second) for second in range(0, length, step)]
+    signal = signals.signal(sensor, name, seed)
+    return [signal.at(start + second) for second in range(0, length, step)]
 
 
 SIMULATED = ["thermostat-1", "barometer-1", "hygrometer-1", "heart-rate-1", "motor-1", "office-1"]
@@ -36,7 +36,7 @@ SIMULATED = ["thermostat-1", "barometer-1", "hygrometer-1", "heart-rate-1", "mot
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_same_seed_same_curve(sensors, name):
-    """A signal made anew, and asked in another order, gives the same values; another seed gives others."""
+    """A new signal evaluated in another order has the same values; another seed gives other values."""
     forwards = series(sensors[name])
     backwards = [
         signals.signal(sensors[name], quantity, 1).at(START + second)
@@ -47,8 +47,8 @@ def test_same_seed_same_curve(sensors, name):
     assert forwards != series(sensors[name], seed=2)
 
 
-def test_two_sensors_of_a_kind_differ(sensors):
-    """Two thermostats at one site see the same weather but not the same values."""
+def test_two_sensors_of_a_type_differ(sensors):
+    """Two thermostats at one site have correlated but different values."""
     first, second = series(sensors["thermostat-1"]), series(sensors["thermostat-2"])
     assert first != second
     assert statistics.correlation(first, second) > 0.9
@@ -56,10 +56,10 @@ def test_two_sensors_of_a_kind_differ(sensors):
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_values_stay_plausible_without_the_clamp(sensors, name):
-    """The curve itself stays within the plausible range through a year, so that the clamp never flattens it."""
+    """The curve is within the plausible range for a year, so that the clamp never flattens it."""
     ((quantity, limits),) = sensors[name].quantities.items()
-    one = signals.signal(sensors[name], quantity, 3)
-    values = [one.curve(START + 1801 * number) for number in range(365 * 48)]
+    signal = signals.signal(sensors[name], quantity, 3)
+    values = [signal.curve(START + 1801 * number) for number in range(365 * 48)]
     assert limits.minimum <= min(values)
     assert max(values) <= limits.maximum
 
@@ -67,38 +67,38 @@ def test_values_stay_plausible_without_the_clamp(sensors, name):
 def test_temperature_follows_the_day(sensors):
     """Afternoons are warmer than early mornings, in steps of a hundredth of a degree."""
     days = [series(sensors["thermostat-1"], START + number * DAY) for number in range(20)]
-    # Athens is 1.6 hours ahead of UTC by the sun: 15:00 there is about 13:25, 03:00 is 01:25.
+    # Solar time in Athens is 1.6 hours ahead of UTC: 15:00 there is about 13:25, 03:00 is 01:25.
     assert all(day[13 * 60 + 25] > day[1 * 60 + 25] for day in days)
     assert all(round(value, 2) == value for day in days for value in day)
 
 
-def test_humidity_falls_when_it_warms(sensors):
-    """Humidity is anticorrelated with the temperature of its own site."""
+def test_humidity_falls_with_rising_temperature(sensors):
+    """Humidity is anticorrelated with the temperature of its site."""
     assert statistics.correlation(series(sensors["thermostat-1"]), series(sensors["hygrometer-1"])) < -0.8
 
 
 def test_pressure_drifts_slowly(sensors):
-    """Pressure changes by many hectopascals in weeks, and by little in an hour."""
+    """Pressure changes by many hectopascals within weeks, and by little within an hour."""
     values = series(sensors["barometer-1"], length=20 * DAY, step=600)
     assert max(values) - min(values) > 8
     assert max(abs(later - now) for now, later in zip(values, values[6:], strict=False)) < 4
 
 
-def test_heart_rate_rests_and_works(sensors):
-    """Heart rates are whole numbers that rest below 80 for most of the day and rise above 110 in activity."""
+def test_heart_rate_at_rest_and_in_activity(sensors):
+    """Heart rates are whole numbers, below 80 for most of the day and above 110 in activity."""
     values = series(sensors["heart-rate-1"], length=2 * DAY)
     assert all(isinstance(value, int) for value in values)
     assert statistics.median(values) < 80
     assert max(values) > 110
 
 
-def test_motor_truth_matches_its_signal(sensors):
-    """Half-way between base and load level, the voltage says just what the load cycles say."""
+def test_motor_cycles_match_the_signal(sensors):
+    """A threshold half-way between base and load level gives exactly the load cycles."""
     motor = sensors["motor-1"]
     start = datetime.fromtimestamp(START, UTC)
     end = start + timedelta(hours=2)
     cycles = signals.motor_load_cycles(motor, "voltage", 1, start, end)
-    one = signals.signal(motor, "voltage", 1)
+    signal = signals.signal(motor, "voltage", 1)
     base = min(cycle.level for cycle in cycles) - 2
     assert len(cycles) >= 24
     assert all(first.end < second.start for first, second in itertools.pairwise(cycles))
@@ -108,11 +108,11 @@ def test_motor_truth_matches_its_signal(sensors):
         loaded = any(cycle.start + margin <= moment <= cycle.end - margin for cycle in cycles)
         idle = not any(cycle.start <= moment <= cycle.end for cycle in cycles)
         if loaded or idle:
-            assert (one.at(START + second) > base + 0.8) is loaded, moment
+            assert (signal.at(START + second) > base + 0.8) is loaded, moment
 
 
-def test_motor_cycles_overlap_the_asked_time(sensors):
-    """A cycle under way at the start or the end of the asked time is in it; one that ended before is not."""
+def test_motor_cycles_overlap_the_period(sensors):
+    """A cycle that overlaps start or end of the period is included; one that ended before is not."""
     motor = sensors["motor-1"]
     start = datetime.fromtimestamp(START, UTC)
     first, second = signals.motor_load_cycles(motor, "voltage", 1, start, start + timedelta(hours=1))[1:3]
@@ -121,8 +121,8 @@ def test_motor_cycles_overlap_the_asked_time(sensors):
     assert signals.motor_load_cycles(motor, "voltage", 1, first.end, second.start) == []
 
 
-def test_unknown_quantity_wanders_in_its_range(sensors):
-    """A quantity the simulator knows nothing of moves smoothly within its plausible range."""
+def test_unknown_quantity_stays_in_its_range(sensors):
+    """A quantity without a special signal moves smoothly within its plausible range."""
     quantity = Quantity(unit="m/s", minimum=-5.0, maximum=45.0, interval_seconds=1)
     sensor = replace(sensors["motor-1"], quantities={"wind": quantity})
     values = series(sensor, length=10 * DAY)
@@ -131,8 +131,8 @@ def test_unknown_quantity_wanders_in_its_range(sensors):
     assert max(abs(later - now) for now, later in itertools.pairwise(values)) < 3
 
 
-def test_units_are_respected(sensors):
-    """The same thermostat in degrees Fahrenheit tells the same temperature."""
+def test_units_are_converted(sensors):
+    """The same thermostat in degrees Fahrenheit has the same temperature."""
     sensor = sensors["thermostat-1"]
     quantity = sensor.quantities["temperature"].model_copy(update={"unit": "[degF]", "maximum": 140.0})
     fahrenheit = series(replace(sensor, quantities={"temperature": quantity}))
@@ -141,7 +141,7 @@ def test_units_are_respected(sensors):
 
 
 def test_boolean_quantity_is_true_and_false(sensors):
-    """A boolean quantity gives both truth values."""
+    """A boolean quantity has both values."""
     quantity = Quantity(unit="1", interval_seconds=1, kind="boolean", signal="wander", minimum=-1.0, maximum=1.0)
     values = series(replace(sensors["motor-1"], quantities={"open": quantity}))
     assert set(values) == {True, False}
@@ -149,7 +149,7 @@ def test_boolean_quantity_is_true_and_false(sensors):
 
 
 def test_unknown_signal_is_refused(sensors):
-    """A signal there isn't is refused with those there are."""
+    """An unknown signal is refused with the list of valid ones."""
     quantity = Quantity(unit="V", interval_seconds=1, signal="saw")
     with pytest.raises(SettingError, match=r"no such signal 'saw'; there are .*motor_load"):
         signals.signal(replace(sensors["motor-1"], quantities={"x": quantity}), "x", 1)
