@@ -76,7 +76,7 @@ def lose_collector(edition: str, signal_: signal.Signals, rate: int, seconds: in
     """Send ``signal_`` to one of three collectors under load; return delays and accounting."""
     with start_rig(edition, "mosquitto") as rig, rig.connect() as connection:
         os.environ.update(rig.broker.environment())
-        with members(rig, "bench") as running, Publisher(load(MqttSettings), say=lambda _: None) as publisher:
+        with members(rig, "bench") as running, Publisher(load(MqttSettings), report=lambda _: None) as publisher:
             publisher.connect()
             started, number, lost = time.monotonic(), 0, None
             while (passed := time.monotonic() - started) < 5 + seconds:
@@ -87,7 +87,7 @@ def lose_collector(edition: str, signal_: signal.Signals, rate: int, seconds: in
                     now = datetime.now(UTC).isoformat(timespec="microseconds")
                     publisher.publish(f"bench/t{number % 100}", f'{{"timestamp":"{now}","temperature":20}}'.encode())
                     number += 1
-                publisher.idle(0.002)
+                publisher.process_network(0.002)
             assert publisher.drain()
             deadline = time.monotonic() + 60
             stored_count = "select coalesce(sum(stored), 0) from telemetry.intake"

@@ -140,8 +140,8 @@ def newest(running, token, dag):
 
 def test_build_and_scan_are_green(running):
     """The output reports a successful build and scan."""
-    assert "build_marts: green" in running.output
-    assert "scan_quality: green" in running.output
+    assert "build_marts: succeeded" in running.output
+    assert "scan_quality: succeeded" in running.output
 
 
 def test_every_model_and_contract_has_a_successful_task(running, token):
