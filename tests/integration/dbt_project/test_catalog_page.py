@@ -1,4 +1,4 @@
-"""``make catalog``: one page that opens from a file and asks nothing of any other host."""
+"""``make catalog``: one page that opens from a file and sends no request to any host."""
 
 import json
 import os
@@ -16,35 +16,35 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class References(HTMLParser):
-    """Collects what a browser would fetch for a page."""
+    """Collects the addresses that a browser fetches for a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note sources of scripts, pictures and frames, and linked style sheets."""
+        """Collect the sources of scripts, pictures and frames, and linked style sheets."""
         values = dict(attrs)
         if tag in {"script", "img", "iframe", "source", "embed"} and values.get("src"):
-            self.found.append(f"{tag} {values['src']}")
+            self.addresses.append(f"{tag} {values['src']}")
         if tag == "link" and values.get("rel") in {"stylesheet", "preload", "preconnect", "manifest"}:
-            self.found.append(f"{tag} {values.get('href')}")
+            self.addresses.append(f"{tag} {values.get('href')}")
 
 
 @pytest.fixture(scope="module")
 def folder(servers, tmp_path_factory) -> Path:
-    """What ``make catalog`` leaves for a database in which nothing is built yet."""
+    """The output of ``make catalog`` for a database in which nothing is built yet."""
     servers.get("postgresql")
     database = servers.create("postgresql", template="template")
     folder = tmp_path_factory.mktemp("catalog")
     places = {"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder)}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, PROJECT / "catalog.py"], env={**os.environ, **database.environment, **places},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    (folder / "said").write_text(done.stdout)
+    (folder / "output").write_text(result.stdout)
     servers.drop(database)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
 
@@ -54,18 +54,18 @@ def page(folder) -> str:
     return (folder / "static_index.html").read_text()
 
 
-def test_the_page_is_complete_in_itself(page):
-    """A browser fetches nothing for it, and nobody is told that it was opened."""
+def test_the_page_is_self_contained(page):
+    """A browser fetches nothing for it, and no tracker is loaded."""
     references = References()
     references.feed(page)
-    assert references.found == []
+    assert references.addresses == []
     assert re.findall(r"@import|url\((?!['\"]?(?:data:|#))", page.split("<script", 1)[0]) == []
     # dbt's page loads a tracker if the project lets it.
     assert '"send_anonymous_usage_stats": false' in page
 
 
 def test_the_page_shows_sample_queries_and_owners(page, folder):
-    """Every sample query stands in its table's description, and owners are who answers for a table."""
+    """Every sample query is in its table's description, and owners are the responsible teams."""
     nodes = json.loads((folder / "manifest.json").read_text())["nodes"].values()
     queries = [node["meta"]["sample_query"] for node in nodes if node["meta"].get("sample_query")]
     assert len(queries) >= 8
@@ -74,28 +74,28 @@ def test_the_page_shows_sample_queries_and_owners(page, folder):
     assert '"owner": "analytics"' in page
 
 
-def test_what_is_not_built_is_said(folder):
-    """The command says which tables the database doesn't have yet, what builds them, and where the page is."""
-    said = (folder / "said").read_text()
-    assert "fct_quality_day" in said
-    assert "`make marts` builds them" in said
-    assert f"file://{folder.resolve()}/static_index.html" in said
+def test_tables_that_are_not_built_are_listed(folder):
+    """The command prints the tables that are not in the database, the command that builds them, and the address of the page."""
+    output = (folder / "output").read_text()
+    assert "fct_quality_day" in output
+    assert "`make marts` builds them" in output
+    assert f"file://{folder.resolve()}/static_index.html" in output
 
 
-def test_a_page_of_another_make_is_refused():
-    """Should dbt write its page otherwise one day, the command says so instead of writing half a page."""
+def test_a_page_in_another_format_is_rejected():
+    """If dbt generates its page in another format, the command reports it and does not write an incomplete page."""
     patched = subprocess.run(
-        [sys.executable, "-c", "import catalog; catalog.finished('<html>', '{}', '{}')"],
+        [sys.executable, "-c", "import catalog; catalog.complete_page('<html>', '{}', '{}')"],
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert patched.returncode == 1
-    assert "dbt's page is not made as it was" in patched.stderr
+    assert "dbt generates its page in another format" in patched.stderr
     assert "Traceback" not in patched.stderr
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page with")
 def test_a_browser_without_a_network_shows_the_front_page(folder, tmp_path):
-    """Headless Chromium, cut off from every host, shows the front page with its tables, and asks for nothing."""
+    """Headless Chromium without access to any host shows the front page with its tables and requests nothing."""
     log = tmp_path / "net.json"
     shown = subprocess.run(
         [
@@ -105,9 +105,9 @@ def test_a_browser_without_a_network_shows_the_front_page(folder, tmp_path):
         ],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert "Whom to ask" in shown.stdout
+    assert "Owners and contact" in shown.stdout
     assert 'href="#!/model/model.sensor_warehouse.fct_quality_day"' in shown.stdout
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    # What Chromium itself asks for has no origin.
-    asked = {event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"}
-    assert {url for url in asked if not url.startswith(("file:", "data:", "blob:"))} == set()
+    # Chromium's own requests have no origin.
+    requested = {event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"}
+    assert {url for url in requested if not url.startswith(("file:", "data:", "blob:"))} == set()

@@ -60,7 +60,7 @@ BREAKS = {
     "reading": ("closed hours that reading_1m counts differently", DELETE_READINGS),
     "reading_1m": ("closed hours that reading_1h counts differently", DELETE_READINGS),
     "quarantine": (
-        "quarantined by the accounts, less what is there",
+        "quarantined by the accounts, minus rows in quarantine",
         """
         insert into telemetry.quarantine (received_at, source, topic, payload, reason, readings)
         values (now(), 'mqtt', 't', '', 'malformed', 0)
@@ -71,14 +71,14 @@ BREAKS = {
         "insert into telemetry.intake (bucket, source, collector) values (now() + interval '1 day', 'mqtt', 'test')",
     ),
     "dim_date": (
-        "days that it lacks between its first and its last",
+        "missing days between the first and the last",
         "delete from marts.dim_date where day = '2020-02-29'",
     ),
     "dim_quantity": (
-        "quantities of the registry that it lacks",
+        "registered quantities that are missing",
         "update marts.dim_quantity set quantity_key = 'other'",
     ),
-    "dim_sensor": ("sensors of the registry that it lacks", "delete from marts.dim_sensor where sensor_id = 't1'"),
+    "dim_sensor": ("registered sensors that are missing", "delete from marts.dim_sensor where sensor_id = 't1'"),
     "dim_sensor_history": (
         "sensors without exactly one current version",
         "update marts.dim_sensor_history set is_current = false where sensor_id = 't1'",
@@ -217,7 +217,7 @@ def test_unbalanced_accounts_are_detected(warehouse):
     )
     failed = {check for check, status in statuses(scan(["intake", "quarantine"])).items() if status == "failed"}
     assert {("intake", "accounts that do not balance", "")} < failed
-    assert ("quarantine", "quarantined by the accounts, less what is there", "") in failed
+    assert ("quarantine", "quarantined by the accounts, minus rows in quarantine", "") in failed
 
 
 def test_an_added_column_is_detected(copy):
@@ -242,7 +242,7 @@ def test_a_contract_in_error_does_not_affect_others(copy, monkeypatch, tmp_path)
     assert [outcome[:14] for contract, outcome in outcomes if contract == "dim_sensor"] == ["not evaluated:"]
     open_keys = "select key from quality.incident where closed_at is null order by 1"
     expected = [
-        ("quality:dim_date/days that it lacks between its first and its last",),
+        ("quality:dim_date/missing days between the first and the last",),
         ("quality:dim_sensor/can be scanned",),
     ]
     assert copy.execute(open_keys) == expected

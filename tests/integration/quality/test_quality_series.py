@@ -201,7 +201,7 @@ def test_drift_is_detected_for_the_sensor_that_moves(warehouse, view_result):
     warehouse.refresh()
     assert [view_result("drift", series)[0] for series in team] == [False, True, False]
     assert view_result("drift", team[1])[1] == pytest.approx(8, abs=1.1)
-    assert view_result("drift", lonely)[::2] == (None, "no eight days of three or more sensors to compare")
+    assert view_result("drift", lonely)[::2] == (None, "fewer than eight days of three or more sensors")
     assert warehouse.execute("select * from quality.series_drift where series_id = %(s)s", s=other) == []
 
 

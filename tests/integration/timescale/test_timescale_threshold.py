@@ -12,5 +12,5 @@ def test_late_hours_are_noted_after_the_limit(database):
         ).fetchone()
     assert row is not None
     hours, is_closed_later = row
-    assert f"interval '{hours} hours'" in late_hours._NOTE
+    assert f"interval '{hours} hours'" in late_hours._RECORD
     assert is_closed_later

@@ -57,24 +57,24 @@ as $$
     order by windows.bucket, windows.series_id
 $$;
 
-comment on table telemetry.reading is 'One row a series and instant: the raw readings, as they came.';
-comment on column telemetry.reading.time is 'When it was measured.';
-comment on column telemetry.reading.series_id is 'What was measured: a row of telemetry.series (no foreign key).';
+comment on table telemetry.reading is 'One row per series and timestamp: the raw readings as received.';
+comment on column telemetry.reading.time is 'Time of measurement.';
+comment on column telemetry.reading.series_id is 'The measured series: a row of telemetry.series (no foreign key).';
 comment on column telemetry.reading.value is 'The measured value in the unit of its series; true is 1, false is 0.';
 comment on column telemetry.reading.received_at is
-'When the collector received it: whole seconds after the first time in its message.';
+'When the collector received it: in whole seconds after the first time in its message.';
 
-comment on view telemetry.readings is 'One row a reading, with the names of what was measured and where.';
-comment on column telemetry.readings.time is 'When it was measured.';
+comment on view telemetry.readings is 'One row per reading, with the names of sensor, quantity, unit, site and area.';
+comment on column telemetry.readings.time is 'Time of measurement.';
 comment on column telemetry.readings.sensor_id is 'The sensor that measured.';
-comment on column telemetry.readings.quantity is 'What was measured, such as temperature.';
+comment on column telemetry.readings.quantity is 'The measured quantity, such as temperature.';
 comment on column telemetry.readings.unit is 'UCUM code of the unit.';
-comment on column telemetry.readings.site is 'Where the sensor is.';
-comment on column telemetry.readings.area is 'Where in the site the sensor is.';
+comment on column telemetry.readings.site is 'Site of the sensor.';
+comment on column telemetry.readings.area is 'Area of the sensor within the site.';
 comment on column telemetry.readings.value is 'The measured value; true is 1, false is 0.';
 comment on column telemetry.readings.received_at is
-'When the collector received it: whole seconds after the first time in its message.';
+'When the collector received it: in whole seconds after the first time in its message.';
 comment on column telemetry.readings.series_id is 'Number of the sensor and quantity in telemetry.series.';
 
 comment on function telemetry.window_means(timestamptz, timestamptz, interval) is
-'Mean and range of readings from from_time to before to_time, one row a series and window of width, from from_time on.';
+'Mean and range of the readings from from_time to before to_time, one row per series and window of the given width.';

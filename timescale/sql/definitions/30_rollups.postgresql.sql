@@ -1,8 +1,8 @@
--- Statement by statement in the same order of levels, and in key order within each: writers that run at the same time
--- wait for each other, but never in a circle. First and last values are looked up by their times among the rows that
--- are there by now: to sort all new rows by time takes longer. The upper levels are built from the new minutes, not
--- from the new rows, which makes them nearly free.
--- With its owner's rights: who may add readings may not change their means otherwise.
+-- Every call writes the levels in the same order, and the keys of each level in order: concurrent writers wait for each
+-- other but cannot deadlock. First and last values are looked up by their times in telemetry.reading: sorting all new
+-- rows by time takes longer. Hours and days are computed from the new minutes, not from the new rows, at almost no
+-- cost. The function runs with its owner's rights: roles that may insert readings may not change the means in any other
+-- way.
 create or replace function telemetry.roll_up() returns trigger
 language plpgsql
 security definer
@@ -11,7 +11,7 @@ as $$
 declare
     minutes telemetry.rollup_1m[];
 begin
-    select array_agg(row(fresh.*)::telemetry.rollup_1m)
+    select array_agg(row(new_minute.*)::telemetry.rollup_1m)
     into minutes
     from (
         select
@@ -25,14 +25,14 @@ begin
                 when sample_count = 1 then minimum
                 else (
                     select value from telemetry.reading
-                    where reading.series_id = plain.series_id and reading.time = plain.first_time
+                    where reading.series_id = aggregated.series_id and reading.time = aggregated.first_time
                 )
             end as first_value,
             case
                 when sample_count = 1 then maximum
                 else (
                     select value from telemetry.reading
-                    where reading.series_id = plain.series_id and reading.time = plain.last_time
+                    where reading.series_id = aggregated.series_id and reading.time = aggregated.last_time
                 )
             end as last_value,
             sum_value,
@@ -49,24 +49,24 @@ begin
                 count(*) as sample_count
             from new_rows
             group by 1, 2
-        ) as plain
+        ) as aggregated
         order by 2, 1
-    ) as fresh;
+    ) as new_minute;
 
-    insert into telemetry.rollup_1m as kept
-    select * from unnest(minutes) as fresh
+    insert into telemetry.rollup_1m as stored
+    select * from unnest(minutes) as new_minute
     on conflict (series_id, bucket) do update set
         first_value
-        = case when excluded.first_time < kept.first_time then excluded.first_value else kept.first_value end,
-        last_value = case when excluded.last_time > kept.last_time then excluded.last_value else kept.last_value end,
-        first_time = least(kept.first_time, excluded.first_time),
-        last_time = greatest(kept.last_time, excluded.last_time),
-        minimum = least(kept.minimum, excluded.minimum),
-        maximum = greatest(kept.maximum, excluded.maximum),
-        sum_value = kept.sum_value + excluded.sum_value,
-        sample_count = kept.sample_count + excluded.sample_count;
+        = case when excluded.first_time < stored.first_time then excluded.first_value else stored.first_value end,
+        last_value = case when excluded.last_time > stored.last_time then excluded.last_value else stored.last_value end,
+        first_time = least(stored.first_time, excluded.first_time),
+        last_time = greatest(stored.last_time, excluded.last_time),
+        minimum = least(stored.minimum, excluded.minimum),
+        maximum = greatest(stored.maximum, excluded.maximum),
+        sum_value = stored.sum_value + excluded.sum_value,
+        sample_count = stored.sample_count + excluded.sample_count;
 
-    insert into telemetry.rollup_1h as kept
+    insert into telemetry.rollup_1h as stored
     select
         date_bin(interval '1 hour', bucket, timestamptz '2000-01-01 00:00:00+00'),
         series_id,
@@ -83,16 +83,16 @@ begin
     order by 2, 1
     on conflict (series_id, bucket) do update set
         first_value
-        = case when excluded.first_time < kept.first_time then excluded.first_value else kept.first_value end,
-        last_value = case when excluded.last_time > kept.last_time then excluded.last_value else kept.last_value end,
-        first_time = least(kept.first_time, excluded.first_time),
-        last_time = greatest(kept.last_time, excluded.last_time),
-        minimum = least(kept.minimum, excluded.minimum),
-        maximum = greatest(kept.maximum, excluded.maximum),
-        sum_value = kept.sum_value + excluded.sum_value,
-        sample_count = kept.sample_count + excluded.sample_count;
+        = case when excluded.first_time < stored.first_time then excluded.first_value else stored.first_value end,
+        last_value = case when excluded.last_time > stored.last_time then excluded.last_value else stored.last_value end,
+        first_time = least(stored.first_time, excluded.first_time),
+        last_time = greatest(stored.last_time, excluded.last_time),
+        minimum = least(stored.minimum, excluded.minimum),
+        maximum = greatest(stored.maximum, excluded.maximum),
+        sum_value = stored.sum_value + excluded.sum_value,
+        sample_count = stored.sample_count + excluded.sample_count;
 
-    insert into telemetry.rollup_1d as kept
+    insert into telemetry.rollup_1d as stored
     select
         date_bin(interval '1 day', bucket, timestamptz '2000-01-01 00:00:00+00'),
         series_id,
@@ -109,21 +109,21 @@ begin
     order by 2, 1
     on conflict (series_id, bucket) do update set
         first_value
-        = case when excluded.first_time < kept.first_time then excluded.first_value else kept.first_value end,
-        last_value = case when excluded.last_time > kept.last_time then excluded.last_value else kept.last_value end,
-        first_time = least(kept.first_time, excluded.first_time),
-        last_time = greatest(kept.last_time, excluded.last_time),
-        minimum = least(kept.minimum, excluded.minimum),
-        maximum = greatest(kept.maximum, excluded.maximum),
-        sum_value = kept.sum_value + excluded.sum_value,
-        sample_count = kept.sample_count + excluded.sample_count;
+        = case when excluded.first_time < stored.first_time then excluded.first_value else stored.first_value end,
+        last_value = case when excluded.last_time > stored.last_time then excluded.last_value else stored.last_value end,
+        first_time = least(stored.first_time, excluded.first_time),
+        last_time = greatest(stored.last_time, excluded.last_time),
+        minimum = least(stored.minimum, excluded.minimum),
+        maximum = greatest(stored.maximum, excluded.maximum),
+        sum_value = stored.sum_value + excluded.sum_value,
+        sample_count = stored.sample_count + excluded.sample_count;
 
     return null;
 end
 $$;
 
 comment on function telemetry.roll_up() is
-'Trigger function: adds the readings of one insert to rollup_1m, rollup_1h and rollup_1d, exactly, whatever their age.';
+'Trigger function: adds the readings of one insert, of any age, to rollup_1m, rollup_1h and rollup_1d.';
 
 create or replace trigger reading_roll_up
 after insert on telemetry.reading
@@ -131,7 +131,7 @@ referencing new table as new_rows
 for each statement execute function telemetry.roll_up();
 
 comment on trigger reading_roll_up on telemetry.reading is
-'Keeps reading_1m, reading_1h and reading_1d exact; deleting readings leaves them as they were.';
+'Keeps reading_1m, reading_1h and reading_1d exact; deleting readings does not change them.';
 
 create or replace view telemetry.reading_1m as
 select
@@ -182,15 +182,15 @@ begin
     foreach level in array array['1m', '1h', '1d'] loop
         execute format(
             'comment on table telemetry.rollup_%s is %L',
-            level, format('Internal: what reading_%s shows, kept by the trigger on telemetry.reading.', level)
+            level, format('Internal: the rows behind reading_%s, maintained by the trigger on telemetry.reading.', level)
         );
         for item in
             select *
             from (values
                 ('bucket', 'Start of the window, in UTC.'),
-                ('series_id', 'What was measured: a row of telemetry.series.'),
-                ('first_time', 'When the first reading of the window was measured.'),
-                ('last_time', 'When the last reading of the window was measured.'),
+                ('series_id', 'The measured series: a row of telemetry.series.'),
+                ('first_time', 'Time of the first reading of the window.'),
+                ('last_time', 'Time of the last reading of the window.'),
                 ('minimum', 'Least value in the window.'),
                 ('maximum', 'Greatest value in the window.'),
                 ('first_value', 'Value of the earliest reading in the window.'),

@@ -9,13 +9,13 @@ begin
     loop
         execute format(
             'comment on view telemetry.reading_%s is %L',
-            level.suffix, format('One row a series and %s in which it has readings.', level.width)
+            level.suffix, format('One row per series and %s in which it has readings.', level.width)
         );
         for item in
             select *
             from (values
                 ('bucket', 'Start of the window, in UTC.'),
-                ('series_id', 'What was measured: a row of telemetry.series.'),
+                ('series_id', 'The measured series: a row of telemetry.series.'),
                 ('mean', 'Mean of all values in the window, each reading with the same weight.'),
                 ('minimum', 'Least value in the window.'),
                 ('maximum', 'Greatest value in the window.'),

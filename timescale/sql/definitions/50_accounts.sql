@@ -1,5 +1,5 @@
 create or replace view telemetry.accounting as
-with taken as (
+with intake_totals as (
     select
         coalesce(sum(messages), 0)::bigint as messages,
         coalesce(sum(decoded), 0)::bigint as decoded,
@@ -20,7 +20,7 @@ with taken as (
     from telemetry.intake
 ),
 
-kept as (
+in_quarantine as (
     select
         count(*) filter (where readings = 0) as messages,
         coalesce(sum(readings), 0)::bigint as readings
@@ -29,35 +29,35 @@ kept as (
 
 held as (
     select
-        kept.messages + purged.messages as messages,
-        kept.readings + purged.readings as readings
-    from kept
+        in_quarantine.messages + purged.messages as messages,
+        in_quarantine.readings + purged.readings as readings
+    from in_quarantine
     cross join telemetry.quarantine_purged as purged
 )
 
 select
-    taken.messages,
-    taken.decoded,
-    taken.ignored,
-    taken.quarantined_messages,
-    taken.readings,
-    taken.stored,
-    taken.duplicate,
-    taken.replaced,
-    taken.quarantined_readings,
+    intake_totals.messages,
+    intake_totals.decoded,
+    intake_totals.ignored,
+    intake_totals.quarantined_messages,
+    intake_totals.readings,
+    intake_totals.stored,
+    intake_totals.duplicate,
+    intake_totals.replaced,
+    intake_totals.quarantined_readings,
     held.messages as held_messages,
     held.readings as held_readings,
-    taken.rows_balance
-    and taken.quarantined_messages = held.messages
-    and taken.quarantined_readings = held.readings as balanced
-from taken
+    intake_totals.rows_balance
+    and intake_totals.quarantined_messages = held.messages
+    and intake_totals.quarantined_readings = held.readings as balanced
+from intake_totals
 cross join held;
 
 create or replace function telemetry.purge_quarantine(settled_for interval default interval '90 days') returns bigint
 language sql
 set search_path = pg_catalog
 as $$
-    with gone as (
+    with deleted as (
         delete from telemetry.quarantine
         where coalesce(replayed_at, discarded_at) < now() - settled_for
         returning readings
@@ -68,10 +68,10 @@ as $$
             count(*) as all_rows,
             count(*) filter (where readings = 0) as messages,
             coalesce(sum(readings), 0)::bigint as readings
-        from gone
+        from deleted
     ),
 
-    kept as (
+    updated as (
         update telemetry.quarantine_purged as purged
         set messages = purged.messages + tally.messages, readings = purged.readings + tally.readings
         from tally
@@ -82,62 +82,65 @@ as $$
 $$;
 
 comment on table telemetry.quarantine is
-'What could not become a reading, one row a message or rejected part of one; waits to be replayed or discarded.';
+'One row per message, or rejected part of one, that could not be decoded into readings; to be replayed or discarded.';
 comment on column telemetry.quarantine.id is 'Number of the row, as `collector quarantine show` takes it.';
 comment on column telemetry.quarantine.received_at is 'When the collector received the message.';
-comment on column telemetry.quarantine.quarantined_at is 'When it was put here.';
-comment on column telemetry.quarantine.source is 'The way it came: mqtt, file or replay.';
-comment on column telemetry.quarantine.topic is 'Topic of the message; null where the source has none.';
-comment on column telemetry.quarantine.payload is 'The message as it came, byte by byte.';
-comment on column telemetry.quarantine.retained is 'Whether the broker had retained it from before.';
-comment on column telemetry.quarantine.reason is 'Why: one word for a kind of mistake, such as unknown_sensor.';
-comment on column telemetry.quarantine.detail is 'Why: what exactly is wrong, for people.';
+comment on column telemetry.quarantine.quarantined_at is 'When it was quarantined.';
+comment on column telemetry.quarantine.source is 'Source of the message: mqtt, kafka, file or replay.';
+comment on column telemetry.quarantine.topic is 'Topic of the message; null if the source has none.';
+comment on column telemetry.quarantine.payload is 'The message as received, byte by byte.';
+comment on column telemetry.quarantine.retained is 'Whether it was a retained message of the broker.';
+comment on column telemetry.quarantine.reason is 'Reason, as a code such as unknown_sensor.';
+comment on column telemetry.quarantine.detail is 'Reason in detail, for people.';
 comment on column telemetry.quarantine.readings is
-'How many readings of the message this row holds back; 0: the whole message could not be decoded.';
+'Number of readings of the message in this row; 0: the whole message could not be decoded.';
 comment on column telemetry.quarantine.repeats is
-'Further messages of the same hour, topic and detail, which have no row of their own; readings includes theirs.';
+'Further messages of the same hour, topic and detail, which have no separate row; readings includes theirs.';
 comment on column telemetry.quarantine.last_received_at is 'Arrival of the last of them; null: there is none.';
-comment on column telemetry.quarantine.replayed_at is 'When it was turned into readings after all; null: not.';
-comment on column telemetry.quarantine.discarded_at is 'When somebody gave it up; null: not.';
+comment on column telemetry.quarantine.replayed_at is 'When it was replayed into readings; null: it was not.';
+comment on column telemetry.quarantine.discarded_at is 'When it was discarded; null: it was not.';
 
 comment on table telemetry.quarantine_purged is
-'One row: what rows deleted from telemetry.quarantine held, so that the accounts still balance.';
-comment on column telemetry.quarantine_purged.messages is 'Deleted rows that held a whole message.';
-comment on column telemetry.quarantine_purged.readings is 'Readings that the other deleted rows held back.';
+'One row: totals of the rows deleted from telemetry.quarantine, so that the accounts still balance.';
+comment on column telemetry.quarantine_purged.messages is 'Deleted rows with a whole message.';
+comment on column telemetry.quarantine_purged.readings is 'Readings in the other deleted rows.';
 comment on column telemetry.quarantine_purged.only_row is 'Always true: there is one row.';
 
 comment on table telemetry.intake is
-'The accounts, one row a minute, source and collector; written in the transaction that stores what they count.';
+'Accounting: one row per minute, source and collector, written in the same transaction as the readings.';
 comment on column telemetry.intake.bucket is 'Start of the minute in which the messages were written.';
-comment on column telemetry.intake.source is 'The way they came: mqtt, file or replay (of what was in quarantine).';
-comment on column telemetry.intake.collector is 'Which collector took them in.';
-comment on column telemetry.intake.messages is 'Messages taken in: decoded + ignored + quarantined_messages.';
-comment on column telemetry.intake.decoded is 'Messages that yielded readings, stored or not.';
-comment on column telemetry.intake.ignored is 'Messages that rightly yield no reading.';
+comment on column telemetry.intake.source is
+'Source of the messages: mqtt, kafka, file, or replay (of quarantined messages).';
+comment on column telemetry.intake.collector is 'Name of the collector that received them.';
+comment on column telemetry.intake.messages is 'Messages received: decoded + ignored + quarantined_messages.';
+comment on column telemetry.intake.decoded is 'Messages with readings, stored or not.';
+comment on column telemetry.intake.ignored is 'Messages that correctly contain no reading.';
 comment on column telemetry.intake.quarantined_messages is 'Messages that could not be decoded at all.';
 comment on column telemetry.intake.readings is
 'Readings decoded: stored + duplicate + replaced + quarantined_readings.';
 comment on column telemetry.intake.stored is 'Readings new in telemetry.reading.';
-comment on column telemetry.intake.duplicate is 'Readings that were there already with the same value.';
+comment on column telemetry.intake.duplicate is 'Readings that were already stored with the same value.';
 comment on column telemetry.intake.replaced is
-'Readings of an instant that had another value: the later publish stands, the other is in telemetry.superseded.';
-comment on column telemetry.intake.quarantined_readings is 'Readings held back in telemetry.quarantine.';
+'Readings that replaced another value for the same time; the replaced value is in telemetry.superseded.';
+comment on column telemetry.intake.quarantined_readings is 'Readings quarantined in telemetry.quarantine.';
 
-comment on view telemetry.accounting is 'One row: the totals of telemetry.intake, and whether they balance.';
-comment on column telemetry.accounting.messages is 'Messages taken in.';
-comment on column telemetry.accounting.decoded is 'Messages that yielded readings.';
-comment on column telemetry.accounting.ignored is 'Messages that rightly yield no reading.';
+comment on view telemetry.accounting is 'One row: totals of telemetry.intake, and whether they balance.';
+comment on column telemetry.accounting.messages is 'Messages received.';
+comment on column telemetry.accounting.decoded is 'Messages with readings.';
+comment on column telemetry.accounting.ignored is 'Messages that correctly contain no reading.';
 comment on column telemetry.accounting.quarantined_messages is 'Messages that could not be decoded at all.';
 comment on column telemetry.accounting.readings is 'Readings decoded.';
 comment on column telemetry.accounting.stored is 'Readings new in telemetry.reading.';
-comment on column telemetry.accounting.duplicate is 'Readings that were there already with the same value.';
+comment on column telemetry.accounting.duplicate is 'Readings that were already stored with the same value.';
 comment on column telemetry.accounting.replaced is
-'Readings of an instant that had another value: the later publish stands, the other is in telemetry.superseded.';
-comment on column telemetry.accounting.quarantined_readings is 'Readings held back, by the accounts.';
-comment on column telemetry.accounting.held_messages is 'Whole messages in telemetry.quarantine, purged ones included.';
-comment on column telemetry.accounting.held_readings is 'Readings held in telemetry.quarantine, purged ones included.';
+'Readings that replaced another value for the same time; the replaced value is in telemetry.superseded.';
+comment on column telemetry.accounting.quarantined_readings is 'Readings quarantined, according to telemetry.intake.';
+comment on column telemetry.accounting.held_messages is
+'Whole messages in telemetry.quarantine, purged ones included.';
+comment on column telemetry.accounting.held_readings is
+'Readings held in telemetry.quarantine, purged ones included.';
 comment on column telemetry.accounting.balanced is
-'True while every row of the accounts adds up and telemetry.quarantine holds what they say.';
+'True if every row of telemetry.intake adds up and telemetry.quarantine contains what it counts.';
 
 comment on function telemetry.purge_quarantine(interval) is
-'Deletes quarantine rows settled longer than settled_for ago, keeps their tally, returns how many.';
+'Deletes quarantine rows replayed or discarded longer than settled_for ago, keeps their totals, returns their number.';

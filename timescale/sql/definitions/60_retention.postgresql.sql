@@ -31,4 +31,4 @@ end
 $$;
 
 comment on procedure telemetry.apply_retention is
-'Deletes raw readings that may go (telemetry.retention_gate); the means over them stay. Nothing calls it by itself.';
+'Deletes raw readings that may be dropped (telemetry.retention_gate); the means stay. No job calls it.';

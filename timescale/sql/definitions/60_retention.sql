@@ -1,5 +1,6 @@
--- One day lies between what is accepted and what is dropped, so that the refresh has reached every accepted reading
--- before its chunk goes, even where a collector asked just before midnight or the refresh stood still for hours.
+-- One day lies between the oldest accepted and the newest dropped readings, so that the refresh has processed every
+-- accepted reading before its chunk is dropped, even if a collector asked just before midnight or the refresh did not
+-- run for hours.
 create or replace function telemetry.oldest_accepted() returns timestamptz
 language sql
 stable
@@ -13,23 +14,24 @@ as $$
 $$;
 
 comment on function telemetry.oldest_accepted() is
-'No reading before this instant may be stored: the raw readings of its bucket are dropped or will be; null: all may.';
+'No reading before this time may be stored: its bucket has been dropped or will be; null: no limit.';
 
 comment on table telemetry.retention is
-'One row: how long raw readings are kept, what must happen before they go, and since when they are there.';
-comment on column telemetry.retention.keep_days is 'Days for which raw readings are kept at least; null: for ever.';
+'One row: how long raw readings are kept, the conditions for dropping them, and the oldest ones left.';
+comment on column telemetry.retention.keep_days is
+'Days for which raw readings are kept at least; null: without limit.';
 comment on column telemetry.retention.dropped_before is
-'Raw readings before this instant have been dropped, and their means are final; null: none have.';
+'Raw readings before this time have been dropped, and their means are final; null: none have.';
 comment on column telemetry.retention.archived_sources is
-'Sources of telemetry.intake whose messages must be in the archive before raw readings of these days go.';
+'Sources of telemetry.intake whose messages must be in the archive before raw readings of these days are dropped.';
 comment on column telemetry.retention.scanned is 'Whether a quality scan must have run after the last change.';
 comment on column telemetry.retention.only_row is 'Always true: there is one row.';
 
 comment on table telemetry.archived is
-'One row an hour: what `collector archive verify --record` has read of the archive, to its last message.';
+'One row per hour: content of the archive, as read completely by `collector archive verify --record`.';
 comment on column telemetry.archived.hour is 'Start of the hour (UTC) in which the messages arrived at the archiver.';
 comment on column telemetry.archived.messages is
-'Messages in the finished files; 0: a file can not be read, or is gone.';
+'Messages in the finished files; 0: a file cannot be read or is missing.';
 comment on column telemetry.archived.files is 'Number of files.';
 comment on column telemetry.archived.size_bytes is 'Size of the files.';
 comment on column telemetry.archived.verified_at is 'When they were read.';

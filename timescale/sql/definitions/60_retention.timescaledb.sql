@@ -8,7 +8,7 @@ where
     chunks.hypertable_schema = 'telemetry' and chunks.hypertable_name = 'reading'
     and (retention.dropped_before is null or chunks.range_end > retention.dropped_before);
 
--- The watermark has no public view; these two functions are the ones that the aggregates' own views call.
+-- The watermark has no public view; the views of the aggregates call the same two functions.
 create or replace function telemetry.means_stored_until() returns timestamptz
 language sql
 stable
@@ -23,9 +23,9 @@ as $$
     where user_view_schema = 'telemetry'
 $$;
 
--- Dropping a chunk marks its time as changed. A refresh that reached back there would find no raw readings and erase
--- the means; that is why the lowest level is refreshed only from dropped_before on, and both procedures hold one lock.
--- Procedures that commit can't have a search_path of their own (PostgreSQL forbids it): all names are qualified.
+-- Dropping a chunk marks its time range as changed. A refresh of that range would find no raw readings and delete the
+-- means; therefore the lowest level is refreshed only from dropped_before on, and both procedures take the same lock.
+-- PostgreSQL does not allow a fixed search_path on procedures that commit: all names are qualified.
 create or replace procedure telemetry.refresh_rollups(job_id integer default null, config jsonb default null)
 language plpgsql
 as $$
@@ -35,16 +35,17 @@ declare
     until timestamptz := pg_catalog.now() - coalesce(config ->> 'end_offset', '10 minutes')::interval;
 begin
     perform pg_catalog.pg_advisory_lock(lock_key);
-    -- A refresh rewrites buckets whose chunk is in the columnstore: as many rows as it takes, not the default 100,000.
+    -- A refresh rewrites buckets whose chunk is in the columnstore: without a limit, not at most the default 100,000
+    -- rows.
     perform pg_catalog.set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false);
-    -- A refresh takes two transactions. Before TimescaleDB 2.26.4, one that was killed between them leaves a range that
-    -- makes every later refresh over it fail (its pull request 9571). Under our lock nobody else refreshes, so what is
-    -- there is such a rest: it is written back as changed, and refreshed below.
+    -- A refresh takes two transactions. Before TimescaleDB 2.26.4, a refresh that was killed between them leaves a
+    -- range on which every later refresh fails (pull request 9571 of TimescaleDB). Under this lock no other refresh
+    -- runs, so a range found here is such a leftover: it is marked as changed again, and refreshed below.
     if
         pg_catalog.to_regclass('_timescaledb_catalog.continuous_aggs_jobs_refresh_ranges') is null
         and pg_catalog.has_table_privilege('_timescaledb_catalog.continuous_aggs_materialization_ranges', 'delete')
     then
-        with half_done as (
+        with leftover as (
             delete from _timescaledb_catalog.continuous_aggs_materialization_ranges
             where materialization_id in (
                 select mat_hypertable_id
@@ -60,12 +61,12 @@ begin
             materialization_id,
             lowest_modified_value,
             greatest_modified_value
-        from half_done;
+        from leftover;
     end if;
     select retention.dropped_before into kept_from from telemetry.retention;
     commit;
-    -- Each level is committed before the next: what a refresh has changed is written down for the level above only at
-    -- its commit, and inside a procedure its last part would stay open.
+    -- Each level is committed before the next: a refresh records its changes for the level above only at its commit,
+    -- and inside a procedure the last part would stay uncommitted.
     call public.refresh_continuous_aggregate('telemetry.reading_1m', kept_from, until);
     commit;
     call public.refresh_continuous_aggregate('telemetry.reading_1h', null, until);
@@ -77,7 +78,7 @@ end
 $$;
 
 comment on procedure telemetry.refresh_rollups is
-'Job: brings reading_1m, reading_1h and reading_1d, in this order, up to date wherever readings have changed.';
+'Job: refreshes reading_1m, reading_1h and reading_1d, in this order, wherever readings have changed.';
 
 create or replace procedure telemetry.apply_retention(job_id integer default null, config jsonb default null)
 language plpgsql
@@ -102,7 +103,7 @@ end
 $$;
 
 comment on procedure telemetry.apply_retention is
-'Job: drops chunks of raw readings that may go (telemetry.retention_gate); the means over them stay.';
+'Job: drops chunks of raw readings that may be dropped (telemetry.retention_gate); the means stay.';
 
 create or replace procedure telemetry.purge_settled(job_id integer default null, config jsonb default null)
 language plpgsql
@@ -115,29 +116,29 @@ end
 $$;
 
 comment on procedure telemetry.purge_settled is
-'Job: deletes quarantine rows that were settled 90 days ago, and rows of telemetry.ignored of that age.';
+'Job: deletes quarantine rows that were replayed or discarded more than 90 days ago, and old rows of telemetry.ignored.';
 
--- Added once: who alters a schedule with alter_job keeps it.
+-- Jobs are added once: a schedule changed with alter_job stays.
 do $$
 declare
-    wanted record;
+    missing_job record;
     job integer;
 begin
-    for wanted in
+    for missing_job in
         select *
         from (values
             ('refresh_rollups', interval '30 seconds', interval '30 seconds', '{"end_offset": "10 minutes"}'::jsonb),
             ('apply_retention', interval '1 hour', interval '10 minutes', null),
             ('purge_settled', interval '1 day', interval '1 hour', '{"settled_for": "90 days"}'::jsonb)
-        ) as jobs (name, every, retry_after, config)
+        ) as jobs (name, run_every, retry_after, config)
         where not exists (
             select 1
             from timescaledb_information.jobs as existing
             where existing.proc_schema = 'telemetry' and existing.proc_name = jobs.name
         )
     loop
-        job := public.add_job(format('telemetry.%I', wanted.name)::regproc, wanted.every, config => wanted.config);
-        perform public.alter_job(job, retry_period => wanted.retry_after);
+        job := public.add_job(format('telemetry.%I', missing_job.name)::regproc, missing_job.run_every, config => missing_job.config);
+        perform public.alter_job(job, retry_period => missing_job.retry_after);
     end loop;
 end
 $$;

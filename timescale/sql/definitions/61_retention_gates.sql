@@ -1,9 +1,9 @@
--- docs/decisions/0016-gated-retention.md says why each gate is as it is.
+-- docs/decisions/0016-gated-retention.md explains each gate.
 
--- Messages of a day that the archive lacks, by count. The collector writes a message a moment after the archiver has
--- got it, so the first and the last minute of its day do not count; what came again to the collector alone (it was
--- stored and not yet acknowledged) is a duplicate. Where either was away over midnight, its messages are with the next
--- day: so a day also passes together with a neighbour.
+-- The number of messages of a day that the archive lacks. The collector writes a message a moment after the archiver
+-- has received it, so the first and the last minute of the collector's day are not counted. Messages that only the
+-- collector received again (stored, not yet acknowledged) are duplicates. If collector or archiver was down over
+-- midnight, its messages are counted on the next day: therefore a day also passes together with a neighbouring day.
 create or replace function telemetry.archive_lacks(days date[])
 returns table (day date, messages bigint)
 language sql
@@ -66,9 +66,9 @@ as $$
 $$;
 
 comment on function telemetry.archive_lacks(date[]) is
-'Of days (UTC) by arrival, those of which messages that became readings are not in the archive, and how many.';
+'The days (UTC of arrival) whose messages with readings are not all in the archive, and the missing number.';
 
--- Each stretch is counted through: it is asked for those that are due alone, of which there are few.
+-- All readings of each span are counted: the function looks only at spans that are old enough, of which there are few.
 create or replace function telemetry.retention_gate(to_first_held boolean default false)
 returns table (
     begins timestamptz,
@@ -82,7 +82,7 @@ stable
 set search_path = pg_catalog
 as $$
 declare
-    kept constant telemetry.retention := (select retention from telemetry.retention);
+    settings constant telemetry.retention := (select retention from telemetry.retention);
     arrived date[];
     newest timestamptz;
     minutes bigint;
@@ -94,7 +94,7 @@ begin
             span.begins,
             span.ends
         from telemetry.reading_span as span
-        where span.ends <= date_trunc('day', now() - make_interval(days => kept.keep_days), 'UTC') - interval '1 day'
+        where span.ends <= date_trunc('day', now() - make_interval(days => settings.keep_days), 'UTC') - interval '1 day'
         order by span.begins
     loop
         waits_for := '{}';
@@ -113,14 +113,14 @@ begin
             group by 1
         ) as by_day;
 
-        -- Collectors write what is up to three hours late without a note.
+        -- Readings that arrive before closed_after are not noted in telemetry.late_hour.
         select greatest(ends + threshold.closed_after, max(late.noted_at) + interval '1 minute')
         into changed_at
         from telemetry.threshold
         left join telemetry.late_hour as late on late.bucket >= begins and late.bucket < ends
         group by threshold.closed_after;
 
-        if readings > 0 and kept.archived_sources <> '{}' then
+        if readings > 0 and settings.archived_sources <> '{}' then
             select coalesce(
                 array_agg(
                     format('archive: it lacks %s messages of %s', to_char(lacking.messages, 'FM999,999,999,999'), lacking.day)
@@ -147,7 +147,7 @@ begin
         end if;
 
         if
-            readings > 0 and kept.scanned
+            readings > 0 and settings.scanned
             and not exists (
                 select from quality.check_result as result
                 where
@@ -167,7 +167,7 @@ end
 $$;
 
 comment on function telemetry.retention_gate(boolean) is
-'One row a chunk (without TimescaleDB: a day) of raw readings older than they are to be kept, and what it waits for.';
+'One row per chunk (without TimescaleDB: per day) of raw readings past their retention, and what it waits for.';
 
 create or replace function telemetry.droppable_before() returns timestamptz
 language sql
@@ -183,15 +183,15 @@ as $$
 $$;
 
 comment on function telemetry.droppable_before() is
-'Raw readings before this instant may go: nothing that is as old waits for anything; null: they are kept for ever.';
+'Raw readings before this time may be dropped: none of them waits for a condition; null: they are kept.';
 
 comment on view telemetry.reading_span is
-'One row a stretch of raw readings that is dropped as a whole: a chunk, or without TimescaleDB a day.';
-comment on column telemetry.reading_span.begins is 'Its first instant.';
-comment on column telemetry.reading_span.ends is 'The first instant after it.';
+'One row per span of raw readings that is dropped as a whole: a chunk, or without TimescaleDB a day.';
+comment on column telemetry.reading_span.begins is 'First time of the span.';
+comment on column telemetry.reading_span.ends is 'First time after the span.';
 
 comment on function telemetry.means_stored_until() is
-'Up to where minutes, hours and days are stored, rather than figured from raw readings when they are asked for.';
+'The time up to which minutes, hours and days are stored; later ones are computed from raw readings by each query.';
 
 create or replace view telemetry.retention_overdue as
 select
@@ -204,6 +204,6 @@ select
     end::double precision as overdue_seconds
 from telemetry.retention;
 
-comment on view telemetry.retention_overdue is 'One row: whether raw readings are there that should have gone.';
+comment on view telemetry.retention_overdue is 'One row: whether raw readings exist that should have been dropped.';
 comment on column telemetry.retention_overdue.overdue_seconds is
-'For how long the oldest chunk (without TimescaleDB: day) of raw readings could have gone by its age; 0: none could.';
+'Seconds since the oldest chunk (without TimescaleDB: day) of raw readings passed its retention; 0: none.';

@@ -1,4 +1,4 @@
--- The means are kept in the transaction that stores the readings.
+-- The means are updated in the transaction that stores the readings.
 create or replace view telemetry.rollup_lag as
 select
     level,

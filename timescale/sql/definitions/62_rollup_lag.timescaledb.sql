@@ -1,4 +1,4 @@
--- The watermark has no public view; these two functions are the ones that the aggregates' own views call.
+-- The watermark has no public view; the views of the aggregates call the same two functions.
 create or replace view telemetry.rollup_lag as
 with newest as (
     select max(time) as time from telemetry.reading

@@ -1,11 +1,10 @@
--- The distance of each hourly mean from the median of its site: where it was in the oldest week of four, and where it
--- is now.
--- The sensor itself counts in the median, so that of three or more sensors one that drifts hardly moves it.
+-- The distance of each hourly mean from the median of its site, in the oldest of four weeks and now. The sensor itself
+-- is included in the median: with three or more sensors, one that drifts hardly changes it.
 create or replace view quality.series_drift as
 with newest as materialized (
     select
         *,
-        min(series_id) over (partition by site, quantity, unit) as team
+        min(series_id) over (partition by site, quantity, unit) as neighbours
     from quality.series_newest
     where
         kind = 'number'
@@ -18,7 +17,7 @@ with newest as materialized (
 hours as materialized (
     select
         newest.series_id,
-        newest.team,
+        newest.neighbours,
         hour.bucket,
         hour.mean
     from newest
@@ -27,37 +26,37 @@ hours as materialized (
     where hour.bucket > now() - threshold.usual_history and hour.bucket >= newest.updated_at
 ),
 
-middle as (
+site_median as (
     select
-        team,
+        neighbours,
         bucket,
         percentile_cont(0.5) within group (order by mean) as median
     from hours
-    group by team, bucket
+    group by neighbours, bucket
     having count(*) >= 3
 ),
 
 distance as (
     select
         hours.series_id,
-        hours.mean - middle.median as distance,
+        hours.mean - site_median.median as distance,
         hours.bucket > now() - interval '24 hours' as is_now,
-        hours.bucket < min(hours.bucket) over (partition by hours.series_id) + interval '7 days' as is_then,
+        hours.bucket < min(hours.bucket) over (partition by hours.series_id) + interval '7 days' as is_oldest_week,
         min(hours.bucket) over (partition by hours.series_id) < now() - interval '8 days' as is_known
     from hours
-    inner join middle on hours.team = middle.team and hours.bucket = middle.bucket
+    inner join site_median on hours.neighbours = site_median.neighbours and hours.bucket = site_median.bucket
 ),
 
-then_and_now as (
+by_series as (
     select
         series_id,
         percentile_cont(0.5) within group (order by distance) filter (where is_now) as now_distance,
-        percentile_cont(0.5) within group (order by distance) filter (where is_then) as then_distance,
-        array_agg(distance) filter (where is_then) as then_distances
+        percentile_cont(0.5) within group (order by distance) filter (where is_oldest_week) as old_distance,
+        array_agg(distance) filter (where is_oldest_week) as old_distances
     from distance
-    where is_known and (is_now or is_then)
+    where is_known and (is_now or is_oldest_week)
     group by series_id
-    having count(*) filter (where is_now) >= 12 and count(*) filter (where is_then) >= 24
+    having count(*) filter (where is_now) >= 12 and count(*) filter (where is_oldest_week) >= 24
 ),
 
 judged as (
@@ -66,29 +65,30 @@ judged as (
         newest.sensor_id,
         newest.quantity,
         newest.unit,
-        abs(then_and_now.now_distance - then_and_now.then_distance) as moved,
+        abs(by_series.now_distance - by_series.old_distance) as change,
         greatest(
             6 * 1.4826 * (
-                select percentile_cont(0.5) within group (order by abs(one - then_and_now.then_distance))
-                from unnest(then_and_now.then_distances) as one
+                select percentile_cont(0.5) within group (order by abs(distance - by_series.old_distance))
+                from unnest(by_series.old_distances) as distance
             ),
             0.02 * (newest.maximum - newest.minimum)
         ) as allowed
     from newest
-    left join then_and_now on newest.series_id = then_and_now.series_id
+    left join by_series on newest.series_id = by_series.series_id
 )
 
 select
     series_id,
     sensor_id,
     quantity,
-    moved as measured_value,
+    change as measured_value,
     'at most ' || round(allowed::numeric, 4) || ' ' || unit || ' nearer to or farther from the median of its site'
         as threshold,
-    case when allowed > 0 then moved > allowed end as failed,
-    case when moved is null or allowed > 0 is not true then 'no eight days of three or more sensors to compare' end
-        as reason
+    case when allowed > 0 then change > allowed end as failed,
+    case
+        when change is null or allowed > 0 is not true then 'fewer than eight days of three or more sensors'
+    end as reason
 from judged;
 
 comment on view quality.series_drift is
-'One row a series in service of a quantity that neighbours share: how far it has moved off from them.';
+'One row per series in service whose site measures the same quantity: how far it has drifted away from its neighbours.';

@@ -29,4 +29,4 @@ cross join lateral (
 ) as recent;
 
 comment on view quality.series_out_of_range is
-'One row a series in service: how many of its latest readings are implausible.';
+'One row per series in service: the share of its latest readings outside the plausible range.';

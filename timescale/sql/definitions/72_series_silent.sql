@@ -10,4 +10,4 @@ select
 from quality.series_newest;
 
 comment on view quality.series_silent is
-'One row a series in service: whether its readings have stopped.';
+'One row per series in service: whether it has sent no reading for too long.';

@@ -1,6 +1,7 @@
--- How many readings each level knows of the same time. An hour is looked at three hours after its end, since collectors
--- write readings that are up to two hours late without a note; and where readings later than that were noted within ten
--- minutes, a refresh may yet have to come: such hours of a series, and their days, are left out of all levels.
+-- The number of readings that each level has in the same time. An hour is compared closed_after its end (three hours),
+-- since collectors do not note readings that are up to two hours late. Where later readings were noted within the last
+-- ten minutes, the next refresh may not have run yet: these hours of a series, and their days, are left out of all
+-- levels.
 create or replace view quality.unsettled_hour as
 select
     series_id,
@@ -65,7 +66,7 @@ where
     )
 group by 1;
 
--- Older hours that got late readings within the last day, the latest 200 of them.
+-- The latest 200 older hours that got late readings within the last day.
 create or replace view quality.changed_hour as
 with changed as materialized (
     select
@@ -157,10 +158,10 @@ where
 group by 1;
 
 comment on view quality.unsettled_hour is
-'One row a series and hour for which late readings came within ten minutes: the levels may not agree yet.';
+'One row per series and hour with late readings within the last ten minutes: the levels may not agree yet.';
 comment on view quality.closed_hour is
-'One row an hour, the six that ended three hours ago and more: how many readings each level counts in it.';
+'One row per hour, the latest six that ended at least three hours ago: number of readings in each level.';
 comment on view quality.changed_hour is
-'One row a series and hour that got late readings within the last day: how many readings each level counts in it.';
+'One row per series and hour that got late readings within the last day: number of readings in each level.';
 comment on view quality.closed_day is
-'One row a day (UTC) of the last thirty, ended three hours ago and more: how many readings each level counts in it.';
+'One row per day (UTC) of the last thirty that ended at least three hours ago: number of readings in each level.';

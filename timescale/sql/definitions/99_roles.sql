@@ -1,14 +1,14 @@
--- The roles that the product's logins are members of, and what each may do: docs/security.md has the table, and a test
--- compares the two. Roles belong to the whole server; without the right to make them the database works as
--- before, for its owner alone, and a later run with that right makes up for it.
+-- The roles of the product's logins and their privileges: docs/security.md has the same table, and a test compares the
+-- two. Roles belong to the whole server. A login without the right to create roles can still migrate: the database then
+-- works for its owner only, and a later run with that right creates the roles.
 do $$
 declare
-    wanted text;
+    missing_role text;
     can_create constant boolean := (
         select rolsuper or rolcreaterole from pg_catalog.pg_roles where rolname = current_user
     );
 begin
-    for wanted in
+    for missing_role in
         select name
         from unnest(array[
             'collector_writer', 'transformer', 'quality_scanner', 'bi_reader', 'data_scientist', 'access_api'
@@ -21,9 +21,9 @@ begin
             return;
         end if;
         begin
-            execute format('create role %I nologin', wanted);
+            execute format('create role %I nologin', missing_role);
         exception
-            -- Another database of this server is being migrated just now.
+            -- Another database of this server is being migrated at the same time.
             when duplicate_object or unique_violation then null;
         end;
     end loop;
@@ -37,7 +37,7 @@ begin
     to collector_writer, transformer, quality_scanner, bi_reader, data_scientist, access_api;
     grant usage on schema quality to transformer, quality_scanner, data_scientist, access_api;
 
-    -- Readings are added, and changed only by telemetry.replace_readings, which keeps what it replaces.
+    -- Readings are inserted, and changed only by telemetry.replace_readings, which keeps the replaced values.
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
     telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.superseded, telemetry.ignored

@@ -1,7 +1,7 @@
--- No foreign key to telemetry.series: it would cost a look-up per row on the hottest path, and the one writer takes
--- its series_id from that very table, whose rows are never deleted.
--- The bound on value keeps out NaN and the infinities, and lets no sum of any window overflow: one overflow would fail
--- every refresh of the aggregates, for all sensors.
+-- No foreign key to telemetry.series: it costs a look-up per row on the hottest path, and the only writer takes the
+-- series_id from that table, whose rows are never deleted.
+-- The bound on value rejects NaN and infinity and keeps the sum of any window from overflowing: one overflow would make
+-- every refresh of the aggregates fail, for all sensors.
 create table telemetry.reading (
     time timestamptz not null,
     series_id integer not null,

@@ -1,4 +1,5 @@
--- Room on each page: the newest bucket of a series is updated with every batch, in place as long as there is space.
+-- The fill factor leaves free space on each page: the newest bucket of a series is updated with every batch, in place
+-- while there is space.
 create table telemetry.rollup_1m (
     bucket timestamptz not null,
     series_id integer not null,

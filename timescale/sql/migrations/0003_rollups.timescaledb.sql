@@ -1,4 +1,4 @@
--- sum / count rather than avg: avg also keeps the sum of squares, which overflows for values beyond 1e154.
+-- sum / count instead of avg: avg also computes the sum of squares, which overflows for values beyond 1e154.
 create materialized view telemetry.reading_1m
 with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select

@@ -16,7 +16,7 @@ create table telemetry.quarantine (
 create index quarantine_open on telemetry.quarantine (reason, id)
 where replayed_at is null and discarded_at is null;
 
--- Finds the rows of one message, which are replayed together.
+-- For the rows of one message, which are replayed together.
 create index quarantine_message on telemetry.quarantine (received_at)
 where replayed_at is null and discarded_at is null;
 

@@ -1,6 +1,6 @@
--- Minutes are written as time goes by, so that a day of one series lies on 1,440 pages. A chunk that is some days old
--- is rewritten once in the order of its series: then it lies on 25. Not the columnstore: one late reading would take a
--- thousand minutes of every series out of it.
+-- Minutes are written in the order of time, so that a day of one series is spread over 1,440 pages. A chunk that is
+-- some days old is rewritten once in the order of its series: then the day is on 25 pages. Not the columnstore: one
+-- late reading would decompress a thousand minutes of every series.
 do $$
 declare
     minutes regclass;

@@ -19,5 +19,5 @@ create unique index incident_open on quality.incident (key) where closed_at is n
 create index incident_untold on quality.incident (id) where untold <> '{}' or recovery_untold <> '{}';
 create index incident_last_seen_at on quality.incident (last_seen_at);
 
--- What a check was before, for `quality report`.
+-- For the previous results of a check in `quality report`.
 create index check_result_contract on quality.check_result (contract, checked_at);

@@ -1,6 +1,6 @@
--- Minutes are written as time goes by, so that a day of one series lay on as many pages as it has minutes. Divided by
--- series, a page holds several minutes of each of its few: with 200 series the day lies on a fifth of the pages. The
--- parts are in a schema of their own, since nobody is to look for them.
+-- Minutes are written in the order of time, so that a day of one series was spread over as many pages as it has
+-- minutes. Partitioned by series, a page contains several minutes of each of its few series: with 200 series the day is
+-- on a fifth of the pages. The partitions are in a separate schema, since users do not need them.
 create schema telemetry_parts;
 
 alter table telemetry.rollup_1m rename to rollup_1m_whole;
@@ -41,7 +41,7 @@ from telemetry.rollup_1m_whole;
 create index rollup_1m_bucket_brin on telemetry.rollup_1m using brin (bucket)
 with (pages_per_range = 32, autosummarize = on);
 
--- It may show the old table, and others may show it.
+-- The view may read the old table, and other views may read the view.
 create or replace view telemetry.reading_1m as
 select
     bucket,

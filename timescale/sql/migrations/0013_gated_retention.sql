@@ -1,4 +1,4 @@
--- What must have happened to raw readings before they are dropped (docs/decisions/0016-gated-retention.md).
+-- The conditions for dropping raw readings (docs/decisions/0016-gated-retention.md).
 alter table telemetry.retention
 add column archived_sources text[] not null default '{mqtt}',
 add column scanned boolean not null default true;
