@@ -75,7 +75,7 @@ def test_the_page_shows_sample_queries_and_owners(page, folder):
 
 
 def test_tables_that_are_not_built_are_listed(folder):
-    """The command prints the tables that are not in the database, the command that builds them, and the address of the page."""
+    """The command prints the tables that are not built, how to build them, and the address of the page."""
     output = (folder / "output").read_text()
     assert "fct_quality_day" in output
     assert "`make marts` builds them" in output
