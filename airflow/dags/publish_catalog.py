@@ -5,7 +5,7 @@ After each update of the asset of `build_marts`: the page is generated again and
 
 ## When it is red
 The old page stays. The log is the output of `make catalog`. Most often the database was unreachable; the next build
-publishes the page. *dbt generates its page in another format*: dbt was upgraded, and `dbt_project/catalog.py` must be adapted.
+publishes the page. *dbt generates its page in another format*: dbt was upgraded; adapt `dbt_project/catalog.py`.
 """
 
 from airflow.sdk import DAG, task
