@@ -1,4 +1,4 @@
-"""The dbt project, built into a database of each edition; dbt is started and the project parsed once a test process."""
+"""The dbt project, built in a database of each edition; the project is parsed once per test process."""
 
 import shutil
 import tempfile
@@ -20,23 +20,23 @@ PROJECT = Path(__file__).parent.parent / "dbt_project"
 
 @dataclass
 class Project:
-    """The parsed project; one manifest serves all databases, since all that are built into have the same name."""
+    """The parsed project; one manifest is used for all databases, since they have the same name."""
 
     folder: Path
-    """Where dbt writes: nothing lands in the working tree."""
+    """Folder for dbt's output, outside of the working tree."""
     shared: Path
-    """Where all test processes of one run leave what they have parsed."""
+    """Folder in which the test processes of one run share the parsed project."""
     environment: dict[str, str]
-    """Any database's; parsing asks for its name only."""
+    """Variables of any database; parsing needs only its name."""
 
     @cached_property
     def manifest(self) -> Any:
-        """The manifest, as ``dbt parse`` makes it; quickly where another test process has parsed the project."""
+        """The manifest of ``dbt parse``; fast if another test process has parsed the project."""
         arguments = ["parse", f"--target-path={self.shared}", "--partial-parse"]
         return self._invoke(None, arguments, self.environment).result
 
     def invoke(self, arguments: list[str], environment: Mapping[str, str]) -> Any:
-        """Run a dbt command on the database that ``environment`` names and return dbt's own result."""
+        """Run a dbt command on the database that ``environment`` names and return dbt's result."""
         more = [f"--target-path={self.folder / 'target'}", "--no-partial-parse"]
         # dbt marks in the manifest that a model contains its ephemeral models, and would omit them the next time.
         for node in self.manifest.nodes.values():
@@ -46,17 +46,17 @@ class Project:
 
     def _invoke(self, manifest: Any, arguments: list[str], environment: Mapping[str, str]) -> Any:
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # dbt's own
+            warnings.simplefilter("ignore")  # from dbt
             point_to(patch, dict(environment))
             patch.setenv("DO_NOT_TRACK", "1")
             from dbt.cli.main import dbtRunner
             from dbt_common.behavior_flags import BehaviorFlagRendered
 
-            # dbt looks through the whole stack to name the module behind each of its flags, and pytest's is deep: this
-            # would take half the time of a small build.
+            # dbt searches the whole stack for the module behind each of its flags. pytest's stack is deep: the search
+            # takes half the time of a small build.
             patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))
 
-            done = dbtRunner(manifest=manifest).invoke(
+            result = dbtRunner(manifest=manifest).invoke(
                 [
                     *arguments,
                     f"--project-dir={PROJECT}",
@@ -68,14 +68,14 @@ class Project:
                     "--no-write-json",
                 ]
             )
-        if done.exception is not None:
-            raise done.exception
-        return done
+        if result.exception is not None:
+            raise result.exception
+        return result
 
 
 @dataclass
 class Marts:
-    """A database into which the project is built."""
+    """A database in which the project is built."""
 
     database: Database
     project: Project
@@ -86,22 +86,22 @@ class Marts:
         return self.database.edition
 
     def connect(self) -> psycopg.Connection:
-        """Open a connection that speaks UTC."""
+        """Open a connection with UTC as its time zone."""
         return self.database.connect()
 
     def dbt(self, command: str, *arguments: str) -> dict[str, str]:
-        """Run ``dbt command`` and return the status of each node by its name; fails where a node has not succeeded."""
-        done = self.project.invoke([command, *arguments], self.database.environment)
+        """Run ``dbt command`` and return the status of each node by its name; fails if a node has not succeeded."""
+        run = self.project.invoke([command, *arguments], self.database.environment)
         bad = [
             f"{result.node.name}: {result.status}: {result.message}"
-            for result in done.result
+            for result in run.result
             if result.status not in {"success", "pass", "no-op"}
         ]
         assert not bad, "\n".join(bad)
-        return {result.node.name: str(result.status) for result in done.result}
+        return {result.node.name: str(result.status) for result in run.result}
 
     def build(self, *select: str, full: bool = False) -> dict[str, str]:
-        """``dbt build`` of the selected models and the tests that need no others; of everything if none is said."""
+        """``dbt build`` of the selected models and the tests that need no other models; of all models by default."""
         return self.dbt(
             "build",
             *(["--full-refresh"] if full else []),
@@ -120,7 +120,7 @@ class Marts:
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return what ``query`` finds."""
+        """Return the rows of ``query``."""
         with self.connect() as connection:
             return connection.execute(query.encode(), values or None).fetchall()
 
@@ -132,7 +132,7 @@ class Marts:
 
 @pytest.fixture(scope="session")
 def dbt_folder() -> Iterator[Path]:
-    """Where dbt writes while the tests run."""
+    """Folder for dbt's output while the tests run."""
     folder = Path(tempfile.mkdtemp(prefix="warehouse-dbt-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -140,18 +140,18 @@ def dbt_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def project(dbt_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    """The dbt project, parsed when it is first used."""
-    environment = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "", "PGDATABASE": "marts"}
-    mine = tmp_path_factory.getbasetemp()
-    return Project(dbt_folder, (mine if worker_id == "master" else mine.parent) / "parsed", environment)
+    """The dbt project, parsed at its first use."""
+    environment = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "unused", "PGPASSWORD": "", "PGDATABASE": "marts"}
+    base = tmp_path_factory.getbasetemp()
+    return Project(dbt_folder, (base if worker_id == "master" else base.parent) / "parsed", environment)
 
 
 @pytest.fixture(scope="module", params=EDITIONS)
 def marts(request: pytest.FixtureRequest, servers: Servers, project: Project) -> Iterator[Marts]:
-    """A migrated, empty database of its own for the tests of one module, on each edition, with nothing built yet."""
+    """A migrated, empty database for the tests of one module, per edition, without any built model."""
     servers.get(request.param)
     database = servers.create(request.param, template="template", name="marts")
-    # Results must not depend on the server's zone: this one has daylight saving time.
+    # Results must not depend on the server's time zone: this one has daylight saving time.
     with Database(database.edition, database.server, {**database.environment, "PGDATABASE": "postgres"}).connect() as c:
         c.execute("alter database marts set timezone to 'Europe/Athens'")
     yield Marts(database, project)

@@ -1,4 +1,4 @@
-"""Anomalies: each kind is found where it was put and nowhere else, and every way of building ends alike."""
+"""Anomalies: each kind is found at its place and nowhere else, and every sequence of builds has the same result."""
 
 import csv
 import math
@@ -20,9 +20,9 @@ START = datetime(2024, 2, 26, tzinfo=UTC)
 """Five weeks before the server's zone goes to summer time."""
 DAYS = 40
 EVENT = START + 34 * DAY + 3 * HOUR
-"""Where something happens: at three in the morning."""
+"""Time of the anomalies: three in the morning."""
 CUT = START + 30 * DAY
-"""Up to here the readings are there at the first build."""
+"""The first build has the readings before this time."""
 CHANGED = START + 33 * DAY
 EXCERPT = Path(__file__).parents[3] / "docs" / "examples" / "ambient_temperature.csv"
 REGISTRY = ["snapshot_sensor", "snapshot_series", "dim_sensor_history", "int_series_history"]
@@ -30,7 +30,7 @@ MODELS = ["fct_reading_hour", "int_anomaly_hour", "int_anomaly_flag", "int_anoma
 COLUMNS = "kind, basis, started_at, ended_at, observed, expected, deviation, is_open, reason"
 
 Curve = Callable[[float], float]
-"""What a sensor adds to its day, by hours since EVENT."""
+"""The value that a sensor adds to its daily curve, by hours since EVENT."""
 
 CURVES: dict[str, Curve] = {
     "calm": lambda _: 0,
@@ -40,7 +40,7 @@ CURVES: dict[str, Curve] = {
     "newborn": lambda hour: 90 if hour == 0 else 0,
     "changed": lambda _: 0,
     "stuck": lambda _: 0,
-    "holed": lambda _: 0,
+    "with gap": lambda _: 0,
     "silent": lambda _: 0,
     "retired": lambda _: 0,
     "late": lambda hour: 9 if 0 <= hour < 3 else 0,
@@ -51,7 +51,7 @@ END = {"silent": EVENT, "retired": EVENT}
 
 @dataclass
 class Story:
-    """What a database went through, with the tables as they were on the way."""
+    """The steps of a database, with its tables after each step."""
 
     marts: Marts
     series: dict[str, int] = field(default_factory=dict)
@@ -94,36 +94,36 @@ def register(marts: Marts, sensor: str, unit: str = "Cel", kind: str = "number",
 
 
 def pass_time(marts: Marts) -> None:
-    """Make what was noted and built so far two hours older."""
+    """Make all notes of late hours and build states two hours older."""
     marts.execute("update telemetry.late_hour set noted_at = noted_at - interval '2 hours'")
     marts.execute("update intermediate.build_state set built_until = built_until - interval '2 hours'")
 
 
 def measured(series: dict[str, int]) -> list[Reading]:
-    """Return what all sensors measure: warm days, cold nights, a little noise, and what happens to each."""
-    chance = random.Random(11)
+    """Return the readings of all sensors: warm days, cold nights, a little noise, and the event of each sensor."""
+    random_source = random.Random(11)
     readings = []
     for name, curve in CURVES.items():
         for number in range(DAYS * 24):
             time = START + number * HOUR
-            value = 20 + 6 * math.sin(2 * math.pi * (number % 24 - 9) / 24) + chance.uniform(-1, 1)
+            value = 20 + 6 * math.sin(2 * math.pi * (number % 24 - 9) / 24) + random_source.uniform(-1, 1)
             value += curve((time - EVENT) / HOUR)
             if name == "changed" and time >= CHANGED:
                 value = value * 9 / 5 + 32
             if name == "stuck" and EVENT <= time < EVENT + 20 * HOUR:
                 value = 21.5
-            missing = name == "holed" and EVENT < time < EVENT + 12 * HOUR
+            missing = name == "with gap" and EVENT < time < EVENT + 12 * HOUR
             if BEGIN.get(name, START) <= time < END.get(name, START + DAYS * DAY) and not missing:
                 readings.append((series[name], time, value))
     for number in range(DAYS * 24):
         time = START + number * HOUR
         readings += [(series["constant"], time, 7.0), (series["door"], time, float(time == EVENT))]
-    # Every minute for ten hours, but for twenty minutes within one hour and twelve from one to the next.
-    holes = [(130, 150), (354, 366)]
+    # Every minute for ten hours, except for twenty minutes within one hour and twelve minutes across two hours.
+    gaps = [(130, 150), (354, 366)]
     readings += [
-        (series["minutes"], EVENT + number * MINUTE, 20 + chance.random())
+        (series["minutes"], EVENT + number * MINUTE, 20 + random_source.random())
         for number in range(600)
-        if not any(since < number < until for since, until in holes)
+        if not any(since < number < until for since, until in gaps)
     ]
     readings.append((series["single"], EVENT, 20.0))
     return readings
@@ -131,7 +131,7 @@ def measured(series: dict[str, int]) -> list[Reading]:
 
 @pytest.fixture(scope="module")
 def story(marts: Marts) -> Story:
-    """Forty days come in three parts, out of order; the last brings what one sensor should have sent long before."""
+    """Forty days arrive in three parts, out of order; the last part has late readings of one sensor."""
     story = Story(marts)
     marts.run("path:models/staging", *REGISTRY, *MODELS)
     story.empty = len(story.table())
@@ -158,9 +158,9 @@ def story(marts: Marts) -> Story:
             (story.series["office"], datetime.fromisoformat(row["timestamp"] + "+00:00"), float(row["value"]))
             for row in csv.DictReader(file)
         ]
-    chance = random.Random(3)
+    random_source = random.Random(3)
     for number, part in enumerate(parts):
-        chance.shuffle(part)
+        random_source.shuffle(part)
         write(marts.database, part)
         marts.run(*MODELS)
         if number == 0:
@@ -173,17 +173,17 @@ def story(marts: Marts) -> Story:
 
 
 def test_an_empty_database_has_no_anomalies(story):
-    """The mart builds before there is any sensor."""
+    """The mart can be built without any sensor."""
     assert story.empty == 0
 
 
-def test_ordinary_days_are_none(story):
-    """A daily rhythm, a value that never changes, a door, and a change of unit are nothing out of the ordinary."""
+def test_normal_days_have_no_anomaly(story):
+    """A daily curve, a constant value, a door and a change of unit are not anomalies."""
     assert [story.of(name) for name in ("calm", "constant", "door", "changed")] == [[], [], [], []]
 
 
 def test_a_warm_night_is_seasonal(story):
-    """A value that is usual by day is an anomaly at night; three such hours are one row that tells of the worst."""
+    """A value that is normal by day is an anomaly at night; three such hours are one row with the worst hour."""
     (row,) = story.of("warm night")
     assert (row["kind"], row["basis"], row["is_open"]) == ("seasonal", "same_hour", False)
     assert (row["started_at"], row["ended_at"]) == (EVENT, EVENT + 3 * HOUR)
@@ -195,14 +195,14 @@ def test_a_warm_night_is_seasonal(story):
 
 
 def test_a_level_that_moves_is_a_shift(story):
-    """A day's median that moves and stays is noticed within the day."""
+    """A median of 24 hours that moves and stays is found within the day."""
     shift, *_ = (row for row in story.of("shifted") if row["kind"] == "level_shift")
     assert EVENT < shift["started_at"] < EVENT + DAY
     assert shift["observed"] - shift["expected"] == pytest.approx(14, abs=3)
     assert "Median of the 24 hours" in shift["reason"]
 
 
-def test_a_value_that_stands_still_is_a_flat_line(story):
+def test_an_unchanged_value_is_a_flat_line(story):
     """Equal readings of a sensor that always varies are a flat line from the first hour without a change."""
     (row,) = (row for row in story.of("stuck") if row["kind"] == "flat_line")
     assert (row["started_at"], row["ended_at"]) == (EVENT + HOUR, EVENT + 20 * HOUR)
@@ -210,17 +210,17 @@ def test_a_value_that_stands_still_is_a_flat_line(story):
 
 
 def test_gaps_are_found_to_the_reading(story):
-    """A gap lasts from when the next reading was due to when it came, within an hour and over several."""
-    (hole,) = story.of("holed")
-    assert (hole["kind"], hole["started_at"], hole["ended_at"]) == ("gap", EVENT + HOUR, EVENT + 12 * HOUR)
+    """A gap lasts from the expected time of the next reading to its actual time, within an hour and across hours."""
+    (gap,) = story.of("with gap")
+    assert (gap["kind"], gap["started_at"], gap["ended_at"]) == ("gap", EVENT + HOUR, EVENT + 12 * HOUR)
     within, across, _ = story.of("minutes")
     assert (within["started_at"], within["ended_at"]) == (EVENT + 131 * MINUTE, EVENT + 150 * MINUTE)
     assert (across["started_at"], across["ended_at"]) == (EVENT + 355 * MINUTE, EVENT + 366 * MINUTE)
-    assert within["reason"] == "No readings for 19 minutes; one is due every 60 seconds."
+    assert within["reason"] == "No readings for 19 minutes; one is expected every 60 seconds."
 
 
 def test_a_silent_sensor_is_an_open_gap_and_a_retired_one_is_not(story):
-    """Missing counts up to the newest reading of all, and only while in service."""
+    """An open gap lasts until the newest reading of all series; the gap of a retired sensor until its retirement."""
     newest = START + DAYS * DAY - HOUR
     (row,) = story.of("silent")
     assert (row["kind"], row["started_at"], row["ended_at"], row["is_open"]) == ("gap", EVENT, newest, True)
@@ -228,8 +228,8 @@ def test_a_silent_sensor_is_an_open_gap_and_a_retired_one_is_not(story):
     assert [row["is_open"] for row in story.of("single")] == [True]
 
 
-def test_short_histories_have_an_answer(story):
-    """Two days know all hours but not yet each; the first hour of all is held against the plausible range."""
+def test_short_histories_are_compared(story):
+    """After two days all hours are compared, not the same hour; the first hour is compared with the plausible range."""
     young, *_ = story.of("young")
     assert (young["kind"], young["basis"], young["started_at"]) == ("seasonal", "all_hours", EVENT)
     newborn, *_ = story.of("newborn")
@@ -238,23 +238,23 @@ def test_short_histories_have_an_answer(story):
 
 
 def test_six_weeks_of_a_real_office_have_gaps_only(story):
-    """Nothing in the example data, whose labelled failures come months later, is flagged but hours without readings."""
+    """In the example data, whose labelled failures come months later, only hours without readings are flagged."""
     assert set(story.kinds("office")) == {"gap"}
 
 
-def test_what_follows_changes_nothing_before(story):
-    """Anomalies that had ended when the later readings came are still there as they were."""
+def test_later_readings_do_not_change_earlier_anomalies(story):
+    """Anomalies that had ended before the later readings came are unchanged."""
     past = {row for row in story.first if row[1] < CUT - DAY}
     late = story.series["late"]
     assert {row for row in past if row[3] != late} <= set(story.final)
 
 
-def test_late_history_is_learned(story):
-    """Where half of the weeks before came last of all, the warm night is found all the same, and no gap is left."""
+def test_late_history_is_used(story):
+    """If half of the weeks before arrive last, the warm night is found all the same, and no gap is left."""
     assert story.kinds("late") == ["seasonal"]
     assert story.of("late")[0]["started_at"] == EVENT
 
 
 def test_any_sequence_equals_a_rebuild(story):
-    """After builds of one part after the other the table is exactly what a full rebuild gives."""
+    """After builds of the parts in sequence, the table equals that of a full rebuild."""
     assert story.final == story.rebuilt

@@ -1,4 +1,4 @@
-"""The catalog tells the truth and all of it: every column described, every query runs, every link leads somewhere."""
+"""The catalog is complete and correct: all columns have descriptions, all queries run, all links have targets."""
 
 import os
 import re
@@ -46,37 +46,37 @@ def built(marts: Marts) -> Marts:
     """Two days of the sensors that the product comes with, and everything built from them."""
     with marts.connect() as connection:
         synchronise(connection, load(ROOT / "sensors.json"))
-        # As often as the registry says where it is enough to find whole intervals, once a minute before that.
+        # At the interval of the registry in the last hour, which finds whole intervals; once per minute before that.
         now = datetime.now(tz=UTC)
         connection.execute(READINGS, (now - timedelta(hours=1), now, 1))
         connection.execute(READINGS, (now.replace(second=0) - timedelta(days=2), now - timedelta(hours=1), 60))
         connection.execute(INTAKE)
     marts.database.refresh()
-    # What unit tests say does not depend on the edition.
+    # The results of unit tests do not depend on the edition.
     marts.dbt("build", *(["--exclude-resource-types", "unit_test"] if marts.edition == "postgresql" else []))
     return marts
 
 
 @pytest.fixture(scope="module")
 def described(project: Any) -> dict[str, Any]:
-    """What dbt knows of models, snapshots, sources and exposures, by unique id."""
+    """Models, snapshots, sources and exposures in dbt's manifest, by unique id."""
     manifest = project.manifest
     nodes = {**manifest.nodes, **manifest.sources, **manifest.exposures}
     return {name: node for name, node in nodes.items() if node.package_name == "sensor_warehouse"}
 
 
 def relations(described: dict[str, Any]) -> Iterator[Any]:
-    """Yield what stands for a table, view or source."""
+    """Yield models, snapshots and sources."""
     yield from (node for node in described.values() if node.resource_type in RESOURCES)
 
 
 def marts_of(described: dict[str, Any]) -> list[Any]:
-    """Return the models that readers are meant to use."""
+    """Return the models of the schema marts."""
     return [node for node in relations(described) if node.schema == "marts"]
 
 
 def sql_blocks(text: str) -> list[str]:
-    """Return the SQL that a page of documentation offers to copy."""
+    """Return the SQL examples of a page of documentation."""
     return re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -86,23 +86,23 @@ def overview(project: Any) -> str:
 
 
 def test_everything_is_described(described):
-    """Every model, snapshot, source and exposure says what it is, and so does each of its columns."""
-    bare = [
+    """Every model, snapshot, source and exposure has a description, and so has each of its columns."""
+    undescribed = [
         name
         for name, node in described.items()
         if node.resource_type in (*RESOURCES, "exposure") and not node.description.strip()
     ]
-    bare += [
+    undescribed += [
         f"{node.unique_id}.{column.name}"
         for node in relations(described)
         for column in node.columns.values()
         if not column.description.strip()
     ]
-    assert bare == []
+    assert undescribed == []
 
 
 def test_the_columns_described_are_those_of_the_database(built, described):
-    """Tables and views have exactly the columns that the catalog describes, but for the source that is no table."""
+    """Tables and views have exactly the described columns; ephemeral models and the MQTT source do not exist."""
     found: dict[tuple[str, str], set[str]] = {}
     for schema, table, column in built.rows("""
         select relation.relnamespace::regnamespace::text, relation.relname, attribute.attname
@@ -124,7 +124,7 @@ def test_the_columns_described_are_those_of_the_database(built, described):
 
 def test_comments_in_the_database_are_the_catalogs(built):
     """Any SQL client shows a description for every mart and each of its columns."""
-    silent = built.rows("""
+    uncommented = built.rows("""
         select relation.relname, attribute.attname
         from pg_class as relation
         inner join pg_attribute as attribute on relation.oid = attribute.attrelid
@@ -136,11 +136,11 @@ def test_comments_in_the_database_are_the_catalogs(built):
                 or obj_description(relation.oid, 'pg_class') is null
             )
     """)
-    assert silent == []
+    assert uncommented == []
 
 
 def test_every_mart_has_a_contract_an_owner_and_a_key(described):
-    """A mart says who answers for it, enforces its contract, and is tested for its key."""
+    """A mart has an owner, an enforced contract, and a test of its key."""
     tested = {
         node.attached_node
         for node in described.values()
@@ -153,28 +153,28 @@ def test_every_mart_has_a_contract_an_owner_and_a_key(described):
 
 
 def test_owners_are_named_on_the_front_page(project, described):
-    """Whoever is named as an owner is on the page that says whom to ask."""
+    """All owners are on the front page."""
     owners = {node.owner.name for node in described.values() if node.resource_type == "exposure"}
-    owners |= {node.meta.get("owner", "nobody") for node in marts_of(described)}
+    owners |= {node.meta.get("owner", "missing") for node in marts_of(described)}
     owners |= {node.source_meta["owner"] for node in described.values() if node.resource_type == "source"}
     assert {owner for owner in owners if f"**{owner}**" not in overview(project)} == set()
 
 
-def test_every_mart_has_a_sample_query_that_finds_something(built, described):
-    """The query under each mart reads that mart, runs as it is, and shows rows on ordinary data."""
-    nothing = []
+def test_every_mart_has_a_sample_query_with_results(built, described):
+    """The sample query of each mart reads that mart, runs unchanged, and returns rows on normal data."""
+    without_rows = []
     for node in marts_of(described):
         query = node.meta.get("sample_query", "")
         assert f"marts.{node.name}" in query, node.name
         if not built.rows(query):
-            nothing.append(node.name)
-    # Two days of good data hold no anomaly, a machine may have stood still, and no sensor has moved.
-    assert set(nothing) <= {"fct_anomaly", "fct_load_cycle", "dim_sensor_history"}
+            without_rows.append(node.name)
+    # Two days of normal data have no anomaly, a machine may have been idle, and no sensor has moved.
+    assert set(without_rows) <= {"fct_anomaly", "fct_load_cycle", "dim_sensor_history"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/sql.md", "docs/marts.md", "docs/quality.md", "the front page"])
 def test_queries_on_pages_run(built, project, page):
-    """What a page offers to copy runs as it is; statements that change something are undone."""
+    """The examples of a page run unchanged; changes are rolled back."""
     blocks = sql_blocks(overview(project) if page == "the front page" else (ROOT / page).read_text())
     assert blocks
     for block in blocks:
@@ -183,14 +183,14 @@ def test_queries_on_pages_run(built, project, page):
 
 
 def test_links_of_the_front_page_lead_to_tables(project, described):
-    """Every link to a model is one, and every mart is linked."""
+    """Every link has a target, and every mart is linked."""
     links = set(re.findall(r"#!/(?:model|source|exposure)/([\w.]+)", overview(project)))
     assert links <= set(described)
     assert {node.unique_id for node in marts_of(described)} <= links
 
 
 def test_aggregates_are_described_by_their_definition(described):
-    """The SQL shown for each continuous aggregate is that of the migration which creates it."""
+    """The SQL in the description of each continuous aggregate equals that of its migration."""
     migration = (ROOT / "timescale/sql/migrations/0003_rollups.timescaledb.sql").read_text()
     for level in ("1m", "1h", "1d"):
         (definition,) = re.findall(
@@ -201,7 +201,7 @@ def test_aggregates_are_described_by_their_definition(described):
 
 
 def test_lineage_reaches_from_the_topic_to_every_exposure(described):
-    """Each dashboard and API stands on the messages of the broker, through models that dbt knows."""
+    """Each dashboard and API depends on the messages of the broker, through models in the lineage."""
     for exposure in (node for node in described.values() if node.resource_type == "exposure"):
         above, waiting = set(), list(exposure.depends_on.nodes)
         while waiting:
@@ -209,12 +209,12 @@ def test_lineage_reaches_from_the_topic_to_every_exposure(described):
             if name not in above:
                 above.add(name)
                 waiting += described[name].depends_on.nodes if name.startswith(("model", "snapshot")) else []
-        if exposure.name != "api_catalog":  # what may be had is told from the registry alone
+        if exposure.name != "api_catalog":  # depends on the registry only
             assert "source.sensor_warehouse.mqtt.sensor_messages" in above, exposure.name
 
 
 def test_every_dashboard_and_api_is_an_exposure(described):
-    """The dashboards and requests that the product names are there, with an owner and an honest maturity."""
+    """All dashboards and API requests are exposures, with an owner and a maturity that fits the description."""
     exposures = {node.label: node for node in described.values() if node.resource_type == "exposure"}
     assert set(exposures) == {
         "Dashboard: Overview", "Dashboard: Motor load cycles and anomalies", "Dashboard: Data quality",
@@ -227,17 +227,22 @@ def test_every_dashboard_and_api_is_an_exposure(described):
 
 
 def test_macros_are_explained(project):
-    """Every macro of the project says what it is for, and so does each argument that it lists."""
+    """Every macro of the project has a description, and so has each of its listed arguments."""
     macros = [macro for macro in project.manifest.macros.values() if macro.package_name == "sensor_warehouse"]
     assert macros
-    bare = [macro.name for macro in macros if not macro.description.strip()]
-    bare += [f"{macro.name}.{one.name}" for macro in macros for one in macro.arguments if not one.description.strip()]
-    assert bare == []
+    undescribed = [macro.name for macro in macros if not macro.description.strip()]
+    undescribed += [
+        f"{macro.name}.{argument.name}"
+        for macro in macros
+        for argument in macro.arguments
+        if not argument.description.strip()
+    ]
+    assert undescribed == []
 
 
 @pytest.fixture(scope="module")
 def access(built: Marts, broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    """The HTTP interface over it."""
+    """The HTTP interface of the built database."""
     with login(built.database) as environment:
         server = Access({**environment, **broker.environment()}, tmp_path_factory.mktemp("access"))
         yield server
@@ -253,55 +258,57 @@ SERVED = {
 
 @pytest.mark.parametrize("path", SERVED)
 def test_marts_are_served_over_http(access: Access, built: Marts, path: str):
-    """What is in a mart is what is answered, all of it in parts of any size, as the API's description has it."""
+    """The API returns all rows of a mart in pages of any size, in the documented format."""
     description = access.get("/openapi.json", scope=None).json()
     period = {"from_": "2020-01-01", "to": "2190-01-01"}
     validate(access.get(path, **period).json(), description, path)
     columns = re.findall(r"\w+", SERVED[path].split(" from ")[0].removeprefix("select "))
     for limit in (1, 1000):
-        found = [tuple(one[name] for name in columns) for one in access.items(path, limit=limit, **period)]
-        assert found == [tuple(told(value) for value in row) for row in built.rows(SERVED[path])]
-    for name in sorted({sensor for _, sensor, _ in found}):
-        some = access.items(path, sensor=name, limit=1000, **period)
-        assert [tuple(one[name] for name in columns) for one in some] == [row for row in found if row[1] == name]
+        served = [tuple(item[name] for name in columns) for item in access.items(path, limit=limit, **period)]
+        assert served == [tuple(as_json(value) for value in row) for row in built.rows(SERVED[path])]
+    for name in sorted({sensor for _, sensor, _ in served}):
+        items = access.items(path, sensor=name, limit=1000, **period)
+        assert [tuple(item[name] for name in columns) for item in items] == [row for row in served if row[1] == name]
 
 
-def told(value: Any) -> Any:
-    """Return a value as JSON has it."""
+def as_json(value: Any) -> Any:
+    """Return a value in its JSON form."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, date) else value
 
 
 def test_the_catalog_over_http_has_every_mart(access: Access, built: Marts):
-    """Each is there with the words of its model, every column described, and who may read it."""
-    found = {one["name"]: one for one in access.items("/catalog") if one["name"].startswith("marts.")}
-    there = built.rows("select 'marts.' || table_name from information_schema.tables where table_schema = 'marts'")
-    assert sorted(found) == sorted(name for (name,) in there)
-    for name, one in found.items():
-        assert one["description"], name
-        assert [column["name"] for column in one["columns"] if not column["description"]] == [], name
-        assert {"access_api", "bi_reader", "data_scientist"} <= set(one["readers"])
+    """Each mart is listed with its description, described columns, and the roles that may read it."""
+    tables = {table["name"]: table for table in access.items("/catalog") if table["name"].startswith("marts.")}
+    expected = built.rows("select 'marts.' || table_name from information_schema.tables where table_schema = 'marts'")
+    assert sorted(tables) == sorted(name for (name,) in expected)
+    for name, table in tables.items():
+        assert table["description"], name
+        assert [column["name"] for column in table["columns"] if not column["description"]] == [], name
+        assert {"access_api", "bi_reader", "data_scientist"} <= set(table["readers"])
 
 
 CURL = re.compile(r"^.*\bcurl .*$", re.MULTILINE)
 
 
 def test_the_lines_of_the_documentation_work(access: Access, tmp_path: Path):
-    """Every line of docs/access.md that asks the server gets an answer that is no error; no route is left out."""
+    """Every curl command of docs/access.md succeeds, and every route has one."""
     lines = CURL.findall((ROOT / "docs" / "access.md").read_text())
-    told = {
+    environment = {
         "PATH": os.environ["PATH"],
         "ACCESS_URL": access.url,
         "ACCESS_TOKEN": access.token("reader-and-writer", "read", "write"),
         "ACCESS_METRICS_TOKEN": access.tokens["metrics"],
     }
-    told["AUTH"] = f"Authorization: Bearer {told['ACCESS_TOKEN']}"
+    environment["AUTH"] = f"Authorization: Bearer {environment['ACCESS_TOKEN']}"
     until(lambda: access.get("/ready", scope=None).status_code == 200)
     script = "".join(f"{line} --fail-with-body || exit 1\necho\n" for line in lines)
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
     for path, routes in access.get("/openapi.json", scope=None).json()["paths"].items():
-        asked = [line for line in lines if f"$ACCESS_URL{path.split('{')[0]}" in line]
-        assert asked, path
-        assert "post" not in routes or any(" -d " in line for line in asked)
+        matching = [line for line in lines if f"$ACCESS_URL{path.split('{')[0]}" in line]
+        assert matching, path
+        assert "post" not in routes or any(" -d " in line for line in matching)

@@ -1,4 +1,4 @@
-"""fct_interval_summary, fct_quality_day and fct_pipeline_hour: what they say, and that no order of builds matters."""
+"""fct_interval_summary, fct_quality_day and fct_pipeline_hour: their figures, and equal results of all orders of builds."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ EVERYTHING = ("+fct_interval_summary", "+fct_quality_day", "+fct_pipeline_hour")
 INCREMENTAL = ("fct_interval_summary", "fct_reading_day", "int_quality_day", "fct_quality_day", "fct_pipeline_hour")
 DAY = timedelta(days=1)
 TODAY = datetime.now(tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-"""Rows from here on are left out of comparisons: they still change by themselves."""
+"""Rows from today on are left out of comparisons, since they change with time."""
 LATE = TODAY - 60 * DAY + timedelta(hours=5)
 
 SENSORS = """
@@ -54,7 +54,7 @@ values (%s, 'mqtt', 'test', 10, 9, 1, 9, 9)
 
 @dataclass
 class Story:
-    """What stands in the marts after each chapter: a first build, a build of what came since, and one from scratch."""
+    """The rows of the marts after a first build, an incremental build and a full rebuild."""
 
     marts: Marts
     first: dict[str, Rows]
@@ -62,7 +62,7 @@ class Story:
     whole: dict[str, Rows]
 
 
-def stand(marts: Marts) -> dict[str, Rows]:
+def rows_before_today(marts: Marts) -> dict[str, Rows]:
     """Return every row before today of the three marts, by its key."""
     keys = {"fct_interval_summary": 2, "fct_quality_day": 2, "fct_pipeline_hour": 2}
     columns = {
@@ -84,7 +84,7 @@ def stand(marts: Marts) -> dict[str, Rows]:
 
 @pytest.fixture(scope="module")
 def story(marts: Marts) -> Story:
-    """Build, let time bring what it brings, build again, and build from scratch."""
+    """A first build, new data and an incremental build, and a full rebuild."""
     with pytest.MonkeyPatch.context() as patch, marts.connect() as connection:
         patch.delenv("TEMPERATURE_INTERVAL", raising=False)
         patch.setenv("HUMIDITY_INTERVAL", "60")
@@ -101,7 +101,7 @@ def story(marts: Marts) -> Story:
         connection.execute(INTAKE, (TODAY - DAY,))
         marts.database.refresh()
         marts.run(*EVERYTHING)
-        first = stand(marts)
+        first = rows_before_today(marts)
 
         connection.execute(READINGS, ("60 days", LATE, LATE + timedelta(hours=1), "steady"))
         connection.execute(
@@ -109,27 +109,27 @@ def story(marts: Marts) -> Story:
             " where sensor_id = 'steady'", (LATE,),
         )  # fmt: skip
         connection.execute("update telemetry.quarantine set replayed_at = now() where reason = 'malformed'")
-        # A collector that was cut off for days brings what it could not decode.
+        # A collector that was disconnected for days delivers an undecodable message.
         connection.execute(QUARANTINE, (TODAY - 3 * DAY, "x/steady", "malformed", 0))
         marts.database.refresh()
         patch.setenv("HUMIDITY_INTERVAL", "7")
         marts.run(*INCREMENTAL)
-        second = stand(marts)
+        second = rows_before_today(marts)
         marts.run(*INCREMENTAL, full=True)
-        return Story(marts, first, second, stand(marts))
+        return Story(marts, first, second, rows_before_today(marts))
 
 
-def test_incremental_builds_equal_a_build_from_scratch(story):
-    """Late readings, a replay and an interval set anew leave the same tables, whether built on or built whole."""
+def test_incremental_builds_equal_a_full_rebuild(story):
+    """After late readings, a replay and a changed interval, an incremental build equals a full rebuild."""
     assert story.second == story.whole
 
 
-def test_late_readings_change_their_day_and_no_other(story):
-    """Readings two months late add rows on their day; every other row of quantities left alone is as before."""
+def test_late_readings_change_only_their_day(story):
+    """Readings two months late add rows on their day; other rows of quantities with the same interval are unchanged."""
     for name, rows in story.first.items():
-        kept = {key: row for key, row in rows.items() if "humidity" not in key[0]}
+        unchanged_interval = {key: row for key, row in rows.items() if "humidity" not in key[0]}
         quarantined = {("steady", TODAY - 4 * DAY), ("steady", TODAY - 3 * DAY)}
-        assert {key for key, row in kept.items() if story.second[name].get(key) != row} <= quarantined
+        assert {key for key, row in unchanged_interval.items() if story.second[name].get(key) != row} <= quarantined
     late_day = LATE.replace(hour=0)
     new = {key for key in story.second["fct_quality_day"] if key not in story.first["fct_quality_day"]}
     assert new == {("steady", late_day)}
@@ -139,8 +139,8 @@ def test_late_readings_change_their_day_and_no_other(story):
     }
 
 
-def test_an_interval_set_anew_holds_for_all_of_history(story):
-    """The next build leaves rows of the new interval only, over the same readings; other quantities keep theirs."""
+def test_a_changed_interval_applies_to_the_whole_history(story):
+    """The next build replaces all rows of the quantity by rows of the new interval; other quantities are unchanged."""
     for rows, minutes in ((story.first, 60), (story.second, 7)):
         intervals = {key[0]: row[0] for key, row in rows["fct_interval_summary"].items()}
         assert intervals["steady humidity"] == minutes
@@ -157,17 +157,17 @@ def test_an_interval_set_anew_holds_for_all_of_history(story):
     assert counts == [432, 432]
 
 
-def test_summaries_weigh_readings_alike(story):
-    """An hour with six readings of the hour's number plus 20 has that mean, six readings and nothing missing."""
+def test_summaries_weight_readings_equally(story):
+    """An hour with six readings of the hour's number plus 20 has that mean, six readings and completeness 1."""
     noon = TODAY - 3 * DAY + timedelta(hours=12)
     assert story.first["fct_interval_summary"]["steady humidity", noon] == (60, 32.0, 32.0, 32.0, 6, 6, 1.0)
 
 
 def test_quality_has_its_parts(story):
-    """Each part shows its own fault: conflicts, what is held, failed checks, late readings, silence."""
+    """Each part shows one fault: conflicts, quarantined messages, failed checks, late readings, no readings."""
     rows = {bucket: row for (sensor, bucket), row in story.first["fct_quality_day"].items() if sensor == "steady"}
     first, second, third, fourth = (rows[TODAY - number * DAY] for number in (4, 3, 2, 1))
-    # 288 readings of two quantities; 18 are above 40 °C (hours 21 to 23); 1 message and 32 conflicts are held.
+    # 288 readings of two quantities; 18 are above 40 °C (hours 21 to 23); 1 message and 32 conflicts are quarantined.
     assert first[1:6] == pytest.approx((1.0, 270 / 289, 1.0, 0.9, None))
     assert first[0] == pytest.approx((40 + 25 * 270 / 289 + 15 + 10 * 0.9) / 0.9)
     assert second[1:6] == pytest.approx((1.0, 270 / 288, 1.0, 1.0, 0.75))
@@ -175,22 +175,22 @@ def test_quality_has_its_parts(story):
     assert fourth[:6] == (0.0, 0.0, None, None, None, None)
 
 
-def test_a_replay_mends_the_day_its_messages_came(story):
-    """What is no longer held in quarantine no longer counts against its day."""
+def test_a_replay_corrects_the_day_of_its_messages(story):
+    """Replayed messages are no longer counted as quarantined on their day."""
     key = ("steady", TODAY - 4 * DAY)
-    held = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second)]
-    assert held == [1, 0]
+    quarantined_counts = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second)]
+    assert quarantined_counts == [1, 0]
 
 
-def test_what_is_quarantined_days_later_counts_on_the_day_it_came(story):
-    """A message that a collector held for days counts against the day on which the collector got it."""
+def test_messages_quarantined_days_later_count_on_the_day_of_arrival(story):
+    """A message that a collector kept for days counts on the day on which the collector received it."""
     key = ("steady", TODAY - 3 * DAY)
-    held = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second, story.whole)]
-    assert held == [0, 1, 1]
+    quarantined_counts = [rows["fct_quality_day"][key][11] for rows in (story.first, story.second, story.whole)]
+    assert quarantined_counts == [0, 1, 1]
 
 
 def test_days_without_data_and_after_retirement(story):
-    """A silent sensor in service has a row with completeness 0 every day; a retired one none after its last."""
+    """A silent sensor in service has a row with completeness 0 on every day; a retired sensor has none after its last day."""
     rows = story.first["fct_quality_day"]
     days = {sensor: sorted(bucket for name, bucket in rows if name == sensor) for sensor in ("silent", "gone")}
     assert days["silent"] == [TODAY - number * DAY for number in (4, 3, 2, 1)]
@@ -199,21 +199,21 @@ def test_days_without_data_and_after_retirement(story):
     assert [rows["gone", day][1] for day in days["gone"]] == [1.0, 0.0]
 
 
-def test_the_accounts_are_there_by_hour(story):
-    """An hour of the accounts is a row that balances."""
+def test_message_accounting_per_hour(story):
+    """An hour of message accounting is one balanced row."""
     assert story.whole["fct_pipeline_hour"] == {("mqtt", TODAY - DAY): (10, 9, 1, 9, 9, True)}
 
 
 @pytest.mark.parametrize("value", ["0", "five"])
 def test_a_wrong_interval_is_one_clear_error(story, monkeypatch, value):
-    """Minutes that are none stop this table, with a message that names the setting, and leave the rows as they were."""
+    """Invalid minutes stop this table with a message that names the setting, and leave the rows unchanged."""
     monkeypatch.setenv("TEMPERATURE_INTERVAL", value)
     with pytest.raises(AssertionError, match=f"TEMPERATURE_INTERVAL is '{value}': set whole minutes from 1 to 1440"):
         story.marts.run("fct_interval_summary")
-    assert stand(story.marts) == story.whole
+    assert rows_before_today(story.marts) == story.whole
 
 
 def test_wrong_weights_are_one_clear_error(story):
-    """Weights that name no part, or leave one out, stop the table with a message that lists the parts."""
+    """Weights of unknown or missing parts stop the table with a message that lists the parts."""
     with pytest.raises(AssertionError, match=r"quality_weights is .* for each of completeness, validity"):
         story.marts.dbt("run", "--select", "fct_quality_day", "--vars", "{quality_weights: {completeness: 1}}")

@@ -1,4 +1,4 @@
-"""The whole project, its data tests included, on databases that hold next to nothing or what is out of the ordinary."""
+"""The whole project with its data tests, on databases that are nearly empty or have unusual data."""
 
 import json
 import re
@@ -42,12 +42,12 @@ insert into telemetry.late_hour
 select distinct series_id, date_trunc('hour', time), now() from telemetry.reading
 on conflict do nothing
 """
-# What the collector and a quality scan would have left behind.
+# Rows of the collector and of a quality scan.
 ACCOUNTS = """
 insert into telemetry.intake (bucket, source, collector, messages, quarantined_messages)
 values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 'one', 1, 1);
 insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
-values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'nobody', 0)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'not registered', 0)
 """
 QUALITY = """
 insert into quality.check_result (scan_id, checked_at, contract, dataset, check_name, check_type, outcome)
@@ -67,25 +67,25 @@ DAYS = "select day from marts.fct_quality_day where sensor_id = %s and sample_co
 
 @dataclass
 class Story:
-    """What a database went through, with the rows of each mart on the way."""
+    """The steps of a database, with the number of rows per mart after each step."""
 
     marts: Marts
     empty: dict[str, int]
     single: dict[str, int]
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return what ``query`` finds at the end."""
+        """Return the rows of ``query`` after the last step."""
         return self.marts.rows(query, *values)
 
 
 def counts(marts: Marts) -> dict[str, int]:
-    """Return how many rows each mart has."""
+    """Return the number of rows of each mart."""
     names = marts.rows("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
     return {name: marts.rows(f"select count(*) from marts.{name}")[0][0] for (name,) in names}
 
 
 def store(marts: Marts, readings: str) -> None:
-    """Store readings and note them as late, which they are by now."""
+    """Store readings and note their hours as late."""
     marts.execute(readings, CHANGED)
     marts.execute(LATE)
     marts.database.refresh()
@@ -100,7 +100,7 @@ def register(marts: Marts, sensor: str) -> None:
 
 @pytest.fixture(scope="module")
 def story(marts: Marts) -> Story:
-    """Everything is built without anything, with one reading and, with its tests, with what is out of the ordinary."""
+    """Builds without data, with one reading, and (with data tests) with unusual data."""
     assert marts.project.invoke(["run-operation", "forget_late_hours"], marts.database.environment).success
     marts.run()
     empty = counts(marts)
@@ -122,13 +122,13 @@ def story(marts: Marts) -> Story:
 
 
 def test_an_empty_database(story):
-    """Every mart is there, and none but the calendar has a row."""
+    """All marts exist, and only the calendar has rows."""
     assert len(story.empty) == 12
     assert [name for name, count in story.empty.items() if count] == ["dim_date"]
 
 
 def test_one_reading(story):
-    """It is a minute, an hour, a day and an interval; no cycle, and no anomaly but the silence since."""
+    """One reading is a minute, an hour, a day and an interval; no cycle and no anomaly."""
     facts = {name: count for name, count in story.single.items() if name.startswith("fct_")}
     assert facts.pop("fct_quality_day") >= 1
     assert facts == {
@@ -141,23 +141,23 @@ def test_one_reading(story):
     ("sensor", "days"), [("steady", [30, 31, 2]), ("changed", [30, 31, 2]), ("retired", [30, 31]), ("silent", [])]
 )
 def test_days_with_readings_have_them_in_every_mart(story, sensor, days):
-    """A day without data, a retired sensor, one without readings and a change of unit are the same in all marts."""
+    """All marts have the same days for a gap of a day, a retired sensor, a silent sensor and a change of unit."""
     expected = [datetime(2024, 3 if day > 2 else 4, day, tzinfo=UTC).date() for day in days]
     assert [day for (day,) in story.rows(DAYS, sensor)] == expected
     for mart in ("fct_reading_minute", "fct_reading_hour", "fct_reading_day", "fct_interval_summary", "fct_load_cycle"):
         day = "(bucket at time zone 'UTC')::date" if mart == "fct_reading_minute" else "day"
-        found = story.rows(f"select distinct {day} from marts.{mart} where sensor_id = %s order by 1", sensor)
-        assert [day for (day,) in found] == expected, mart
+        days_found = story.rows(f"select distinct {day} from marts.{mart} where sensor_id = %s order by 1", sensor)
+        assert [day for (day,) in days_found] == expected, mart
 
 
 def test_a_day_without_data_is_a_gap(story):
-    """It is told as an anomaly of the sensors in service, and of no other."""
+    """It is an anomaly of the sensors in service, and of no other sensor."""
     gaps = story.rows("select sensor_id from marts.fct_anomaly where kind = 'gap' and day = '2024-04-01' order by 1")
     assert gaps == [("changed",), ("steady",)]
 
 
 def test_the_day_on_which_the_clocks_change_is_whole(story):
-    """It has 24 hours, 1440 minutes and 48 cycles, wherever the server is."""
+    """It has 24 hours, 1440 minutes and 48 cycles, whatever the server's time zone is."""
     day = "sensor_id = 'steady' and day = '2024-03-31'"
     assert story.rows(f"select sample_count, expected_count from marts.fct_reading_day where {day}") == [(1440, 1440)]
     for mart, count in (("fct_reading_hour", 24), ("fct_interval_summary", 144), ("fct_load_cycle", 48)):
@@ -165,7 +165,7 @@ def test_the_day_on_which_the_clocks_change_is_whole(story):
 
 
 def test_no_figure_mixes_two_units(story):
-    """The sensor whose unit changed at noon has 24 hours in one unit each, and no mean of the whole day."""
+    """The sensor whose unit changed at noon has one unit per hour, and no mean of the day."""
     day = "sensor_id = 'changed' and day = '2024-03-31'"
     assert story.rows(f"select unit, count(mean) from marts.fct_reading_hour where {day} group by 1 order by 1") == [
         ("V", 12), ("mV", 12),
@@ -175,7 +175,7 @@ def test_no_figure_mixes_two_units(story):
 
 
 def expanded(query: str, variables: dict[str, list[str]], span: tuple[str, str]) -> str:
-    """Return a panel's query as Grafana sends it, over all values of its variables."""
+    """Return a panel's query as Grafana sends it, with all values of its variables."""
     begin, end = span
     query = re.sub(r"\$__timeFilter\(([^)]*)\)", rf"\1 between '{begin}' and '{end}'", query)
     query = query.replace("$__timeFrom()", f"'{begin}'").replace("$__timeTo()", f"'{end}'")
@@ -187,16 +187,16 @@ def expanded(query: str, variables: dict[str, list[str]], span: tuple[str, str])
 
 @pytest.mark.parametrize(("board", "panel"), PANELS)
 def test_every_panel_shows_something(story, board, panel):
-    """Each query of each dashboard, asked by who Grafana is, returns rows of the shape that its panel draws."""
+    """Each query of each dashboard, run with Grafana's role, returns rows in the shape of its panel."""
     ((target),) = panel["targets"]
     assert target["rawQuery"]
     with story.marts.connect() as connection:
         connection.execute("set role data_scientist")
         variables = {}
-        for one in board["templating"]["list"]:
-            values = [value for (value,) in connection.execute(one["query"]).fetchall()]
-            assert values, f"variable {one['name']} has no values"
-            variables[one["name"]] = values if one["multi"] else values[:1]
+        for variable in board["templating"]["list"]:
+            values = [value for (value,) in connection.execute(variable["query"]).fetchall()]
+            assert values, f"variable {variable['name']} has no values"
+            variables[variable["name"]] = values if variable["multi"] else values[:1]
         span = (SPAN[0], datetime.now(UTC).isoformat()) if board["uid"] == "pipeline" else SPAN
         cursor = connection.execute(expanded(target["rawSql"], variables, span))
         names, rows = [column.name for column in cursor.description], cursor.fetchall()
@@ -215,7 +215,7 @@ def test_every_panel_shows_something(story, board, panel):
 
 
 def test_dashboards_are_provisioned_from_files(story):
-    """Every dashboard reads the provisioned source, no two share a name, and panels do not overlap."""
+    """Dashboards read the provisioned source, have different names, and their panels do not overlap."""
     boards = [json.loads(path.read_text()) for path in BOARDS.glob("*.json")]
     assert len({board["uid"] for board in boards}) == len({board["title"] for board in boards}) == 4
     source = (BOARDS.parent / "provisioning" / "datasources" / "warehouse.yml").read_text()

@@ -86,7 +86,7 @@ comment on table telemetry.quarantine is
 comment on column telemetry.quarantine.id is 'Number of the row, as `collector quarantine show` takes it.';
 comment on column telemetry.quarantine.received_at is 'When the collector received the message.';
 comment on column telemetry.quarantine.quarantined_at is 'When it was quarantined.';
-comment on column telemetry.quarantine.source is 'Source of the message: mqtt, kafka, file or replay.';
+comment on column telemetry.quarantine.source is 'Source of the message: mqtt, kafka, file, archive or replay.';
 comment on column telemetry.quarantine.topic is 'Topic of the message; null if the source has none.';
 comment on column telemetry.quarantine.payload is 'The message as received, byte by byte.';
 comment on column telemetry.quarantine.retained is 'Whether it was a retained message of the broker.';
@@ -110,7 +110,7 @@ comment on table telemetry.intake is
 'Accounting: one row per minute, source and collector, written in the same transaction as the readings.';
 comment on column telemetry.intake.bucket is 'Start of the minute in which the messages were written.';
 comment on column telemetry.intake.source is
-'Source of the messages: mqtt, kafka, file, or replay (of quarantined messages).';
+'Source of the messages: mqtt, kafka, file, archive, or replay (of quarantined messages).';
 comment on column telemetry.intake.collector is 'Name of the collector that received them.';
 comment on column telemetry.intake.messages is 'Messages received: decoded + ignored + quarantined_messages.';
 comment on column telemetry.intake.decoded is 'Messages with readings, stored or not.';

@@ -71,8 +71,8 @@ revoke all on function telemetry.replace_readings(
 
 comment on table telemetry.superseded is
 'One row per series, timestamp and replaced value: values that a later publish of the same instant has replaced.';
-comment on column telemetry.superseded.series_id is 'What was measured: a row of telemetry.series.';
-comment on column telemetry.superseded.time is 'When it was measured.';
+comment on column telemetry.superseded.series_id is 'The measured series: a row of telemetry.series.';
+comment on column telemetry.superseded.time is 'Time of measurement.';
 comment on column telemetry.superseded.value is 'The replaced value.';
 comment on column telemetry.superseded.replaced_by is 'The value that replaced it.';
 comment on column telemetry.superseded.source is

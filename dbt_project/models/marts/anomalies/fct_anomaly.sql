@@ -164,7 +164,7 @@ anomaly as (
                 then {{ in_words(seconds('missing.ended_at - missing.started_at') ~ ' / 60') }} || ' minutes'
             else {{ in_words(seconds('missing.ended_at - missing.started_at') ~ ' / 3600') }} || ' hours'
         end
-        || case when missing.is_open then ' and counting' else '' end || '; one is due every '
+        || case when missing.is_open then ' and counting' else '' end || '; one is expected every '
         || {{ in_words('version.interval_seconds') }} || ' seconds.' as reason
     from missing
     {{ join_version('missing', 'started_at') }}
