@@ -1,4 +1,4 @@
-"""fct_interval_summary, fct_quality_day and fct_pipeline_hour: their figures, and equal results of all orders of builds."""
+"""fct_interval_summary, fct_quality_day, fct_pipeline_hour: their figures, and equal results of any order of builds."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -190,7 +190,7 @@ def test_messages_quarantined_days_later_count_on_the_day_of_arrival(story):
 
 
 def test_days_without_data_and_after_retirement(story):
-    """A silent sensor in service has a row with completeness 0 on every day; a retired sensor has none after its last day."""
+    """A silent sensor in service has a row with completeness 0 per day; a retired sensor has no later rows."""
     rows = story.first["fct_quality_day"]
     days = {sensor: sorted(bucket for name, bucket in rows if name == sensor) for sensor in ("silent", "gone")}
     assert days["silent"] == [TODAY - number * DAY for number in (4, 3, 2, 1)]

@@ -47,7 +47,7 @@ ACCOUNTS = """
 insert into telemetry.intake (bucket, source, collector, messages, quarantined_messages)
 values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 'one', 1, 1);
 insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
-values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'not registered', 0)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'unknown', 0)
 """
 QUALITY = """
 insert into quality.check_result (scan_id, checked_at, contract, dataset, check_name, check_type, outcome)
