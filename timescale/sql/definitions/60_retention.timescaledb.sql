@@ -116,7 +116,7 @@ end
 $$;
 
 comment on procedure telemetry.purge_settled is
-'Job: deletes quarantine rows that were replayed or discarded more than 90 days ago, and old rows of telemetry.ignored.';
+'Job: deletes quarantine rows that were replayed or discarded 90 days ago, and old rows of telemetry.ignored.';
 
 -- Jobs are added once: a schedule changed with alter_job stays.
 do $$
