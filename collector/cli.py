@@ -9,7 +9,7 @@ import typer
 from collector.commands import configuration, quarantine
 from collector.commands import run as collect
 from collector.commands.run import SourceName
-from collector.files.options import Form, TimeUnit
+from collector.files.options import Form, TextOptions, TimeUnit
 from collector.message import Reason
 from core.console import new_app, new_group, option, run
 
@@ -91,12 +91,51 @@ def load_(
         option(
             "--column",
             metavar="NAME=COLUMN",
-            help="Meaning of a column: time, sensor_id, a quantity (temperature=value), or quantity and value.",
+            help="Meaning of a column: time (also time=Date+Time), sensor_id, a quantity (temperature=value), "
+            "or quantity and value.",
         ),
     ] = None,
-    timezone: Annotated[str | None, option("--timezone", help="IANA zone of times that are written without.")] = None,
+    timezone: Annotated[
+        str | None, option("--timezone", help="Zone of times without one: Europe/Athens, -07:00.")
+    ] = None,
     time_unit: Annotated[TimeUnit | None, option("--time-unit", help="Unit or notation of the times.")] = None,
     delimiter: Annotated[str | None, option("--delimiter", help="CSV: one character, or tab.")] = None,
+    decimal: Annotated[
+        str | None, option("--decimal", help="Decimal mark of numbers: --decimal , for 1.021,75.")
+    ] = None,
+    thousands: Annotated[
+        str | None, option("--thousands", help="Mark between thousands: --thousands , for 1,021.75.")
+    ] = None,
+    time_format: Annotated[
+        list[str] | None,
+        option(
+            "--time-format",
+            metavar="FORMAT",
+            help="Form of the times in strptime codes, several with several options: '%d.%m.%Y %H:%M:%S', "
+            "'%m/%d/%Y %I:%M:%S %p'.",
+        ),
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        option("--unit", metavar="QUANTITY=UNIT", help="Unit of a quantity in the files: temperature=[degF]."),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        option("--missing", metavar="TEXT", help="Cell without a value, besides NA, null, -- and the like: -9999."),
+    ] = None,
+    skip_lines: Annotated[
+        int, option("--skip-lines", min=0, help="CSV: lines before the header, or before the rows with --header-line.")
+    ] = 0,
+    header_line: Annotated[
+        int | None,
+        option("--header-line", min=1, help="CSV: line of the header: --header-line 2 --skip-lines 4 for TOA5 files."),
+    ] = None,
+    comment: Annotated[
+        str | None, option("--comment", metavar="TEXT", help="CSV: beginning of lines that are comments: '#'.")
+    ] = None,
+    encoding: Annotated[
+        str | None, option("--encoding", help="Encoding: windows-1252; default: UTF-8, or UTF-16 by its mark.")
+    ] = None,
 ) -> None:
     """Load files of readings; loading a file again changes nothing. Rows that are no readings go to quarantine."""
     from collector.commands import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
@@ -110,6 +149,17 @@ def load_(
             timezone=timezone,
             time_unit=time_unit,
             delimiter=delimiter,
+            text=TextOptions(
+                decimal=decimal,
+                thousands=thousands,
+                time_formats=tuple(time_format or ()),
+                skip_lines=skip_lines,
+                header_line=header_line,
+                comment=comment,
+                encoding=encoding,
+                missing=tuple(missing or ()),
+                units=tuple(unit or ()),
+            ),
         )
     )
 

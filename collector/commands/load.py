@@ -180,7 +180,10 @@ class FileOpener:
             (sensor for sensor in registry.sensors if chosen.sensor and sensor.sensor_id == chosen.sensor.sensor_id),
             None,
         )
-        self._sensors: Sequence[Sensor] = registry.sensors if self._only is None else [self._only]
+        self._only = self._only and chosen.in_files(self._only)
+        self._sensors: Sequence[Sensor] = (
+            [chosen.in_files(sensor) for sensor in registry.sensors] if self._only is None else [self._only]
+        )
         self._file_sensors = FileSensors(self._sensors, series_ids, chosen.zone)
 
     def open(self, path: Path, form: Form | None) -> FileBatches:
@@ -188,10 +191,11 @@ class FileOpener:
         form = form or options.form_of(path)
         if form is Form.NDJSON:
             return self._lines(path)
-        file: TableFile = CsvFile(path, self._options.delimiter) if form is Form.CSV else ParquetFile(path)
+        text = self._options.text
+        file: TableFile = CsvFile(path, self._options.delimiter, text) if form is Form.CSV else ParquetFile(path)
         columns = self._layout(path, file.columns)
         unit = file.time_unit(columns.time, self._options.time_unit)
-        decoder = RowDecoder(columns, self._file_sensors, unit, self._max_future)
+        decoder = RowDecoder(columns, self._file_sensors, unit, self._max_future, text)
         rows = max(1, READINGS_PER_BATCH * self._writers // max(1, len(columns.wide)))
         return FileBatches(self._chunks(path, file, decoder, rows), decoder.decode, file.done, file.close)
 
@@ -210,7 +214,8 @@ class FileOpener:
         decode: Decode
         if self._options.columns:
             unit = self._options.time_unit or "iso8601"
-            rows = RowDecoder(self._layout(path, file.members()), self._file_sensors, unit, self._max_future)
+            columns = self._layout(path, file.members())
+            rows = RowDecoder(columns, self._file_sensors, unit, self._max_future, self._options.text)
             decode = rows.decode
             topic: Callable[[int, bytes], str] = lambda number, _: f"{name}:{number}"  # noqa: E731
         else:
@@ -246,10 +251,11 @@ def load(
     timezone: str | None,
     time_unit: options.TimeUnit | None,
     delimiter: str | None,
+    text: options.TextOptions | None = None,
     settings: CollectorSettings | None = None,
 ) -> int:
     """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` before any change."""
     settings = settings or load_settings(CollectorSettings)
     registry = sensors_file.load(settings.registry)
-    chosen = options.parse(registry, sensor, columns, timezone, time_unit, delimiter)
+    chosen = options.parse(registry, sensor, columns, timezone, time_unit, delimiter, text)
     return run(paths, form, chosen, settings, registry)

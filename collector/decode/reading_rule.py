@@ -185,6 +185,15 @@ def number(raw: Any) -> float:
     raise UnusableError(Reason.WRONG_TYPE, f"expected a number, got {quoted(raw)}")
 
 
+def conversion_problem(sent: str, wanted: str) -> str | None:
+    """Return why numbers in unit ``sent`` can't become numbers in ``wanted``; None: they can."""
+    try:
+        units.conversion(sent, wanted)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def check_time(time: int, earliest: int, latest: int) -> None:
     """Raise :class:`~collector.message.UnusableError` unless ``earliest <= time <= latest``, in microseconds."""
     if time < earliest:

@@ -3,7 +3,7 @@
 Text is handled as bytes, since files need not be UTF-8; other bytes are escaped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.decode.reading_rule import EXACT
-from collector.files.row_decoder import NUMBER
+from collector.files.row_decoder import GROUPS, LOCAL_NUMBERS, NUMBER
 from collector.message import LARGEST
 
 Column: TypeAlias = Any
@@ -97,6 +97,24 @@ def text_numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]
         return floats(as_text(pc.if_else(is_number, column, pa.scalar(None, column.type))).cast(pa.float64()))
 
 
+def local_numbers(column: Column, decimal: str) -> Column:
+    """Return a text column with the numbers that have this decimal mark in the notation of programs, others null."""
+    is_number = pc.match_substring_regex(column, f"^{LOCAL_NUMBERS[decimal]}$")
+    column = pc.if_else(is_number, column, pa.scalar(None, column.type))
+    for mark in GROUPS[decimal]:
+        column = pc.replace_substring(column, mark, "")
+    return column if decimal == "." else pc.replace_substring(column, ",", ".")
+
+
+def missing(column: Column, rows: NDArray[np.int64], markers: Container[str]) -> NDArray[np.int64]:
+    """Return those of ``rows`` whose cells are texts without a value."""
+    if is_text(column.type):
+        return rows[codes(column.take(pa.array(rows)), lambda text: 0 if not text or text in markers else -1) >= 0]
+    if pa.types.is_floating(column.type) and "NaN" in markers:
+        return rows[np.isnan(floats(column)[0][rows])]
+    return rows[:0]
+
+
 def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the numbers in a column and which cells are sure: finite and exact as a double."""
     kind = column.type
@@ -112,11 +130,12 @@ def numbers(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.zeros(len(column)), np.zeros(len(column), np.bool_)
 
 
-def booleans(column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return true and 1 as 1, false and 0 as 0, and which cells are sure to be one of them."""
+def booleans(
+    column: Column, values: NDArray[np.float64], sure: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return true and 1 as 1, false and 0 as 0, and which cells are sure; ``values`` are the column's numbers."""
     if pa.types.is_boolean(column.type):
         return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64), ~nulls(column)
-    values, sure = numbers(column)
     return values, sure & ((values == 0) | (values == 1))
 
 

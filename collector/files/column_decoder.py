@@ -76,15 +76,23 @@ class ColumnDecoder:
             sensor = cells.codes(columns[layout.sensor], self.rows.sensors.find)
         unsure = sensor < 0
         candidates = self._candidates(columns, rows)
-        time = self._times(columns[layout.time], sensor, unsure, received)
+        parts = [columns[part] for part in layout.time_parts]
+        time_column = time_columns.joined(parts) if parts else columns[layout.time]
+        time = self._times(time_column, sensor, unsure, received)
         shape = (rows, len(candidates))
         decoded = ColumnReadings(
             sensor, time, np.zeros(shape, np.int32), np.zeros(shape), np.zeros(shape, np.bool_), unsure
         )
         for position, (quantity, column) in enumerate(candidates):
             filled = ~cells.blanks(column)
+            numbers, is_number = self._numbers(column)
+            if self.rows.missing_numbers:
+                filled &= ~(is_number & np.isin(numbers, list(self.rows.missing_numbers)))
             series = np.where(quantity < 0, 0, self._series_ids[sensor, quantity])
-            value, sure = self._values(column, self._kinds[sensor, quantity])
+            value, sure = self._values(column, self._kinds[sensor, quantity], numbers, is_number)
+            doubtful = np.flatnonzero(filled & ~sure)
+            if doubtful.size:
+                filled[cells.missing(column, doubtful, self.rows.missing)] = False
             decoded.series[:, position] = series
             decoded.value[:, position] = value
             decoded.filled[:, position] = filled
@@ -92,9 +100,18 @@ class ColumnDecoder:
         unsure &= decoded.filled.any(axis=1)
         return decoded
 
-    def _values(self, column: Column, kinds: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the values of ``column`` and which of them are sure; ``kinds`` are the rows' kinds of series."""
-        values, sure = cells.numbers(column)
+    def _numbers(self, column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the numbers in ``column``, unconverted, and which cells surely are one."""
+        decimal = self.rows.decimal
+        return cells.numbers(cells.local_numbers(column, decimal) if decimal and cells.is_text(column.type) else column)
+
+    def _values(
+        self, column: Column, kinds: NDArray[np.int64], values: NDArray[np.float64], sure: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the values of ``column`` and which of them are sure.
+
+        ``kinds`` are the rows' kinds of series, ``values`` the numbers in the column.
+        """
         for kind in np.unique(kinds).tolist():
             series = self._kind_series[kind]
             if series is not None:
@@ -115,7 +132,10 @@ class ColumnDecoder:
         self, column: Column, sensor: NDArray[np.int64], unsure: NDArray[np.bool_], received: int
     ) -> NDArray[np.int64]:
         """Return the instants; rows whose time is not certain or out of bounds are marked in ``unsure``."""
-        instants = time_columns.of(column, self.rows.time_unit)
+        formats = self.rows.time_formats
+        instants = (
+            time_columns.of_format(column, formats[0]) if formats else time_columns.of(column, self.rows.time_unit)
+        )
         micros, sure = instants.micros, instants.sure
         if instants.local.any():
             sensors = self.rows.sensors.all
@@ -135,7 +155,7 @@ def _of_series(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the values of ``column`` for a series like ``series``; ``values`` are its plain numbers."""
     if series.is_boolean:
-        values, sure = cells.booleans(column)
+        values, sure = cells.booleans(column, values, sure)
     else:
         try:
             convert: Any = series.conversion()  # takes arrays as well as numbers

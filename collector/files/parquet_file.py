@@ -27,6 +27,8 @@ class ParquetFile:
 
     def time_unit(self, column: str, given: str | None) -> str:
         """Return the unit of times; numbers need a given unit, timestamps have one."""
+        if column not in self.columns:  # several columns joined
+            return given or "iso8601"
         kind = self._schema.field(column).type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             return "iso8601"

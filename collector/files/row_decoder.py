@@ -7,11 +7,13 @@ format of the file; then the rule of :mod:`collector.decode.reading_rule` applie
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from collector.decode.reading_rule import EXACT, Series, check_time, microseconds
 from collector.files.layout import Layout
+from collector.files.options import MISSING, TextOptions
 from collector.formats import json_payload
 from collector.formats.times import epoch, iso8601
 from collector.message import (
@@ -32,7 +34,17 @@ from collector.registry.sensors_file import Sensor
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """A finite number as text: those of CSV files, without Python's underscores and other scripts' digits."""
 
+LOCAL_NUMBERS = {
+    mark: rf"[+-]?(?:[0-9]{{1,3}}(?:[{other} '][0-9]{{3}})+|[0-9]+)(?:{re.escape(mark)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+    for mark, other in ((",", "."), (".", ","))
+}
+"""Finite numbers by their decimal mark, with or without groups of thousands."""
+
+GROUPS = {",": ". '", ".": ", '"}
+"""Marks between groups of thousands, by decimal mark."""
+
 _NUMBER = re.compile(NUMBER)
+_LOCAL = {mark: re.compile(expression) for mark, expression in LOCAL_NUMBERS.items()}
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 
@@ -89,10 +101,25 @@ class RowDecoder:
     """Decodes rows of one file.
 
     ``time_unit`` is ``iso8601`` or a unit of epoch numbers; ``max_future`` is how many microseconds a time may be
-    after the row's arrival. Without a sensor column all rows are of the first of ``sensors``.
+    after the row's arrival. Without a sensor column all rows are of the first of ``sensors``. ``text`` is how the file
+    writes texts, numbers and times.
     """
 
-    def __init__(self, layout: Layout, sensors: FileSensors, time_unit: str, max_future: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        sensors: FileSensors,
+        time_unit: str,
+        max_future: int,
+        text: TextOptions = TextOptions(),  # noqa: B008 - immutable
+    ) -> None:
+        self.decimal = text.decimal_mark
+        self.time_formats = tuple(text.time_formats)
+        mapped = {state for sensor in sensors.all for series in sensor.series.values() for state in series.states}
+        self.missing = frozenset((*MISSING, *text.missing)) - mapped
+        """Texts of cells without a value; a text that the registry maps to a state is a value."""
+        numbers = (parsed(marker, self.decimal) for marker in text.missing)
+        self.missing_numbers = frozenset(number for number in numbers if number is not None)
         self.layout = layout
         self.sensors = sensors
         self.time_unit = time_unit
@@ -112,7 +139,7 @@ class RowDecoder:
         sensor = self._sensor(row)
         latest = message.received + self.max_future
         try:
-            time = instant(row.get(self.layout.time), self.time_unit, sensor.zone)
+            time = instant(self._time_cell(row), self.time_unit, sensor.zone, self.time_formats)
             check_time(time, sensor.since, latest)
         except UnusableError as error:
             return Decoded([], [Rejection(error.reason, error.detail, len(values))])
@@ -124,7 +151,8 @@ class RowDecoder:
                 rejections.add(Reason.UNKNOWN_QUANTITY, f"quantity {quoted(quantity)}")
                 continue
             try:
-                reading = series.reading(state_or_number(series, cell), None, time, message.received, latest)
+                raw = state_or_number(series, cell, self.decimal)
+                reading = series.reading(raw, None, time, message.received, latest)
             except UnusableError as error:
                 rejections.add(error.reason, f"{quantity}: {error.detail}")
             else:
@@ -137,8 +165,21 @@ class RowDecoder:
         if layout.value is not None and layout.quantity is not None:
             cell = row.get(layout.value)
             name = row.get(layout.quantity)
-            return [] if empty(cell) else [(name.strip() if isinstance(name, str) else name, cell)]
-        return [(quantity, cell) for quantity, column in layout.wide if not empty(cell := row.get(column))]
+            return [] if self._is_missing(cell) else [(name.strip() if isinstance(name, str) else name, cell)]
+        return [(quantity, cell) for quantity, column in layout.wide if not self._is_missing(cell := row.get(column))]
+
+    def _is_missing(self, cell: Any) -> bool:
+        if empty(cell) or (isinstance(cell, str) and cell.strip() in self.missing):
+            return True
+        if isinstance(cell, float) and cell != cell:  # noqa: PLR0124 - NaN: what data frames have for no value
+            return "NaN" in self.missing
+        return bool(self.missing_numbers) and number_or_text(cell, self.decimal) in self.missing_numbers
+
+    def _time_cell(self, row: dict[str, Any]) -> Any:
+        if not self.layout.time_parts:
+            return row.get(self.layout.time)
+        parts = [row.get(part) for part in self.layout.time_parts]
+        return None if any(map(empty, parts)) else " ".join(str(part).strip() for part in parts)
 
     def _sensor(self, row: dict[str, Any]) -> FileSensor:
         if self.layout.sensor is None:
@@ -157,37 +198,83 @@ def empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def number_or_text(cell: Any) -> Any:
+def number_or_text(cell: Any, decimal: str | None = None) -> Any:
     """Return the number in a text cell; other cells as they are."""
-    number = parsed(cell) if isinstance(cell, str) else None
+    number = parsed(cell, decimal) if isinstance(cell, str) else None
     return cell if number is None else number
 
 
-def state_or_number(series: Series, cell: Any) -> Any:
+def state_or_number(series: Series, cell: Any, decimal: str | None = None) -> Any:
     """Return the state or the number in a text cell, for the rule; other cells as they are."""
     if not isinstance(cell, str):
         return cell
     text = cell.strip()
-    return text if text in series.states or text.lower() in series.states else number_or_text(text)
+    return text if text in series.states or text.lower() in series.states else number_or_text(text, decimal)
 
 
-def parsed(text: str) -> float | None:
-    """Return the number in ``text``, as an integer where a double might alter it; None: it is no number."""
+def parsed(text: str, decimal: str | None = None) -> float | None:
+    """Return the number in ``text``, as an integer where a double might alter it; None: it is no number.
+
+    ``decimal`` is the decimal mark, with which thousands may be grouped; None: a point, without groups.
+    """
     text = text.strip()
+    if decimal is not None and _LOCAL[decimal].fullmatch(text):
+        text = text.translate(dict.fromkeys(map(ord, GROUPS[decimal]))).replace(decimal, ".")
+    elif decimal == ",":
+        return float(text) if _NOT_FINITE.fullmatch(text) else None
     if not _NUMBER.fullmatch(text):
         return float(text) if _NOT_FINITE.fullmatch(text) else None
     value = float(text)
     return int(text) if abs(value) >= EXACT and _INTEGER.fullmatch(text) else value
 
 
-def instant(cell: Any, unit: str, zone: ZoneInfo | None) -> int:
-    """Return the time in ``cell`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`."""
+def instant(cell: Any, unit: str, zone: ZoneInfo | None, formats: Sequence[str] = ()) -> int:
+    """Return the time in ``cell`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`.
+
+    ``formats`` have the codes of ``strptime``; the first that matches a text applies. Without them text is ISO 8601,
+    or one of the spellings of :func:`iso_text`.
+    """
     if empty(cell):
         raise UnusableError(Reason.MISSING_TIME, "no time in the row")
+    if formats:
+        return iso8601(_by_format(cell, formats), zone)
     if unit == "iso8601":
-        return iso8601(cell.strip() if isinstance(cell, str) else cell, zone)
+        return iso8601(iso_text(cell.strip()) if isinstance(cell, str) else cell, zone)
     raw = number_or_text(cell)
     try:
         return epoch(raw, unit)
     except OverflowError:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(cell)} is out of the calendar") from None
+
+
+_SPELLED = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]+([0-9]{1,2})(:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)"
+    r"\s*(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?",
+    re.IGNORECASE,
+)
+
+
+def iso_text(text: str) -> str:
+    """Return a time in ISO 8601 where ``text`` differs from it by a short hour, a blank, or UTC for Z.
+
+    >>> iso_text("2024-03-27 9:05 UTC")
+    '2024-03-27T09:05Z'
+    """
+    match = _SPELLED.fullmatch(text)
+    if match is None:
+        return text
+    day, hour, rest, zone = match.groups("")
+    return f"{day}T{hour:0>2}{rest}{'Z' if zone.upper() in ('UTC', 'GMT') else zone}"
+
+
+def _by_format(cell: Any, formats: Sequence[str]) -> str:
+    """Return the time in ``cell`` as ISO 8601; raises :class:`~collector.message.UnusableError`."""
+    text = str(cell).strip()
+    for form in formats:
+        try:
+            return datetime.strptime(text, form).isoformat()  # noqa: DTZ007 - the zone follows
+        except ValueError:
+            continue
+    raise UnusableError(
+        Reason.UNREADABLE_TIME, f"{quoted(cell)} has none of the formats {', '.join(map(quoted, formats))}"
+    )

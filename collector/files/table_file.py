@@ -1,6 +1,9 @@
 """Common parts of files of rows and columns: chunks of rows, progress, and errors that name the fix."""
 
+import codecs
+import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,3 +176,78 @@ def open_stream(path: Path) -> tuple[pa.OSFile, Any]:
         compressed = file.read(2) == _GZIP
     raw = pa.OSFile(str(path), "rb")
     return raw, pa.CompressedInputStream(raw, "gzip") if compressed else raw
+
+
+_BLOCK = 1_000_000
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def encoding_of(path: Path, given: str | None) -> str:
+    """Return the encoding of a text file: ``given``, else by its byte order mark or its NUL characters, else UTF-8."""
+    if given is not None:
+        return given
+    raw, stream = open_stream(path)
+    with raw:
+        head = bytes(stream.read(1000))
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    # Western text in UTF-16 has a NUL in every other byte.
+    even, odd = head[::2], head[1::2]
+    if head and not any(odd) and all(even):
+        return "utf-16-le"
+    return "utf-16-be" if head and not any(even) and all(odd) else "utf-8"
+
+
+def open_text(path: Path, encoding: str, comment: str | None = None) -> tuple[pa.OSFile, Any]:
+    """Open a text file, like :func:`open_stream`, as UTF-8 and without the lines that begin with ``comment``."""
+    raw, stream = open_stream(path)
+    is_plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    if is_plain and comment is None:
+        return raw, stream
+    return raw, pa.PythonFile(_Text(stream, None if is_plain else encoding, comment), mode="r")
+
+
+class _Text(io.RawIOBase):
+    """``stream`` as UTF-8 (``encoding`` None: it is), without the lines that begin with ``comment``."""
+
+    def __init__(self, stream: Any, encoding: str | None, comment: str | None) -> None:
+        self._stream = stream
+        # Bytes that the encoding lacks cost their cell only, as in UTF-8.
+        self._decoder = None if encoding is None else codecs.getincrementaldecoder(encoding)("replace")
+        self._comment = (
+            None if comment is None else re.compile(rb"^" + re.escape(comment.encode()) + rb".*\n?", re.MULTILINE)
+        )
+        self._unfinished = b""
+        """The beginning of a line."""
+        self._ready = b""
+        self._is_first = True
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer``, up to the end of the file; return the number of bytes."""
+        size = len(buffer)
+        while len(self._ready) < size and self._fill():
+            pass
+        content, self._ready = self._ready[:size], self._ready[size:]
+        buffer[: len(content)] = content
+        return len(content)
+
+    def _fill(self) -> bool:
+        """Read a block; return whether there may be more."""
+        block = bytes(self._stream.read(_BLOCK))
+        is_last = not block
+        if self._decoder is not None:
+            block = self._decoder.decode(block, is_last).encode()
+        if self._is_first:
+            block = block.removeprefix(codecs.BOM_UTF8)
+            self._is_first = False
+        if self._comment is not None:
+            block = self._unfinished + block
+            end = len(block) if is_last else block.rfind(b"\n") + 1
+            block, self._unfinished = self._comment.sub(b"", block[:end]), block[end:]
+        self._ready += block
+        return not is_last

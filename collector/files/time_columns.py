@@ -3,6 +3,8 @@
 A column becomes :class:`Instants`; rows that are not ``sure`` are decoded by the row decoder, which reports problems.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -11,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.decode.reading_rule import EXACT
@@ -54,6 +57,88 @@ def of(column: Column, unit: str) -> Instants:
         return _epoch_floats(*cells.floats(column), unit)
     nothing = np.zeros(len(column), np.bool_)
     return Instants(np.zeros(len(column), np.int64), nothing, nothing.copy())
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Return the texts of ``columns`` joined by blanks; null where one is empty. Other columns are left to rows."""
+    if not all(cells.is_text(column.type) for column in columns):
+        return pa.nulls(len(columns[0]))
+    whole = pc.binary_join_element_wise(*columns, pa.scalar(b" ", pa.binary()))
+    present = np.all([~cells.blanks(column) for column in columns], axis=0)
+    return pc.if_else(pa.array(present), whole, pa.scalar(None, pa.binary()))
+
+
+_WIDTHS = {"Y": 4, "y": 2, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "f": 6, "p": 2}
+"""Characters of the codes of ``strptime`` that are read by column, where all digits are written."""
+
+
+def of_format(column: Column, form: str) -> Instants:
+    """Return the times of texts in ``form`` (codes of ``strptime``) whose numbers have all their digits."""
+    nothing = np.zeros(len(column), np.bool_)
+    places = _places(form)
+    if places is None or not cells.is_text(column.type):
+        return Instants(np.zeros(len(column), np.int64), nothing, nothing.copy())
+    codes, literals, width = places
+    characters, lengths = cells.characters(column, width)
+    sure = lengths == width
+    for place, literal in literals:
+        sure &= characters[place] == literal
+    digits = characters - np.uint8(ord("0"))
+    numbers = {"Y": 1900, "m": 1, "d": 1, "H": 0, "M": 0, "S": 0, "f": 0}
+    parts: dict[str, Any] = {code: np.full(len(column), number, np.int64) for code, number in numbers.items()}
+    for code, place in codes.items():
+        if code != "p":
+            part = np.zeros(len(column), np.int64)
+            for at in range(place, place + _WIDTHS[code]):
+                sure &= digits[at] <= 9  # noqa: PLR2004
+                part = part * 10 + digits[at]
+            parts[code] = part
+    if "y" in parts:
+        parts["Y"] = parts["y"] + np.where(parts["y"] < 69, 2000, 1900)  # noqa: PLR2004 - as POSIX divides them
+    if "I" in parts:
+        sure &= (parts["I"] >= 1) & (parts["I"] <= 12)  # noqa: PLR2004
+        parts["H"] = parts["I"] % 12
+        if "p" in codes:
+            letter = characters[codes["p"]] & ~np.uint8(32)
+            sure &= ((letter == ord("A")) | (letter == ord("P"))) & (
+                characters[codes["p"] + 1] & ~np.uint8(32) == ord("M")
+            )
+            parts["H"] = parts["H"] + np.where(letter == ord("P"), 12, 0)
+    seconds, sure = _seconds(parts["Y"], parts["m"], parts["d"], parts["H"], parts["M"], parts["S"], sure)
+    return Instants(np.where(sure, seconds * 1_000_000 + parts["f"], 0), np.ones(len(column), np.bool_), sure)
+
+
+@lru_cache
+def _places(form: str) -> tuple[dict[str, int], list[tuple[int, int]], int] | None:
+    """Return where each code and each literal character stands, and the width; None: rows are read one by one."""
+    codes: dict[str, int] = {}
+    literals: list[tuple[int, int]] = []
+    place = 0
+    for code, literal in re.findall(r"%(.)|(.)", form, re.DOTALL):
+        if code:
+            if code not in _WIDTHS or code in codes:
+                return None
+            codes[code] = place
+            place += _WIDTHS[code]
+        elif literal.isascii():
+            literals.append((place, ord(literal)))
+            place += 1
+        else:
+            return None
+    is_usual = ("Y" in codes) != ("y" in codes) and not {"H", "I"} <= set(codes) and ("p" not in codes or "I" in codes)
+    return (codes, literals, place) if is_usual else None
+
+
+def _seconds(
+    year: Any, month: Any, day: Any, hour: Any, minute: Any, second: Any, sure: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return seconds since 1970-01-01 of local times, and which are sure: of the calendar and the clock."""
+    sure = sure & (year > 0) & (month > 0) & (month <= 12) & (day > 0)  # noqa: PLR2004
+    sure &= (hour < 24) & (minute < 60) & (second < 60)  # noqa: PLR2004
+    months = np.where(sure, (year - 1970) * 12 + month - 1, 0)
+    first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    sure &= day <= (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
+    return (first + day - 1) * 86_400 + (hour * 60 + minute) * 60 + second, sure
 
 
 def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -132,12 +217,8 @@ def _iso8601(column: Column) -> Instants:
 
     year, month, day = two(0) * 100 + two(2), two(5), two(8)
     hour, minute, second = two(11), two(14), two(17)
-    sure &= (year > 0) & (month > 0) & (month <= 12) & (day > 0)  # noqa: PLR2004
-    sure &= (hour < 24) & (minute < 60) & (second < 60)  # noqa: PLR2004
-    months = np.where(sure, (year - 1970) * 12 + month - 1, 0)
-    first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    sure &= day <= (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
-    micros = (first + day - 1) * _DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000
+    seconds, sure = _seconds(year, month, day, hour, minute, second, sure)
+    micros = seconds * 1_000_000
     local = lengths == 19  # noqa: PLR2004
     if not local.all():
         fraction, end = _fraction(characters, digits, is_digit, sure)
@@ -178,8 +259,13 @@ def _shift(
     first = characters[end, rows]
     shift = np.zeros(len(rows), np.int64)
     local = left == 0
+    utc = left == 4  # noqa: PLR2004
+    if utc.any():
+        at = np.where(utc, end, 0)
+        for place, letter in enumerate(" UTC"):
+            utc &= characters[at + place, rows] == ord(letter)
     offset = ((left == 3) | (left == 6)) & ((first == ord("+")) | (first == ord("-")))  # noqa: PLR2004
-    sure &= local | ((left == 1) & (first == ord("Z"))) | offset
+    sure &= local | ((left == 1) & (first == ord("Z"))) | utc | offset
     chosen = np.flatnonzero(offset)
     if chosen.size:
         at = end[chosen]

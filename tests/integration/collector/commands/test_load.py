@@ -272,7 +272,7 @@ never,w1,20,50
 2999-01-01T00:00:00Z,w1,20,
 2024-01-01T00:00:02Z,w9,20,50
 2024-01-01T00:00:03Z,w1,warm,50
-2024-01-01T00:00:04Z,w1,NaN,50
+2024-01-01T00:00:04Z,w1,NAN,50
 2024-01-01T00:00:05Z,w1,9007199254740993,50
 2024-01-01T00:00:06Z,office-1,20,50
 2024-01-01T00:00:07Z,w1
@@ -378,7 +378,7 @@ def test_other_files_are_loaded(run, database, tmp_path, capsys):
     assert table(database) == expected(weather())
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in lines] == [str(path) for path in bad]
-    for line, words in zip(lines, ("no such file", "empty", "directory", "cut off", "--format"), strict=True):
+    for line, words in zip(lines, ("no such file", "empty", "directory", "truncated", "--format"), strict=True):
         assert words in line
 
 
@@ -389,7 +389,7 @@ def test_truncated_file_is_loaded_to_its_end(run, database, tmp_path, capsys):
     whole = path.read_bytes()
     path.write_bytes(whole[:-1000])
     assert run(path) == 1
-    assert "cut off" in capsys.readouterr().err
+    assert "truncated" in capsys.readouterr().err
     path.write_bytes(whole)
     assert run(path) == 0
     assert len(table(database)) == len(expected(data))

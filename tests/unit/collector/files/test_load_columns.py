@@ -14,6 +14,7 @@ from collector.files import batches, cells
 from collector.files.batches import WriterAssignment, row_batches
 from collector.files.column_decoder import ColumnDecoder
 from collector.files.layout import Layout
+from collector.files.options import TextOptions
 from collector.files.row_decoder import FileSensors, RowDecoder
 from collector.files.table_file import Chunk
 from collector.message import Reason
@@ -50,9 +51,14 @@ WIDE = Layout("time", "sensor", wide=(("on", "on"), ("x", "x")))
 LONG = Layout("time", "sensor", quantity="quantity", value="value")
 
 
-def decoder(layout: Layout, unit: str = "iso8601", zone: ZoneInfo | None = None) -> RowDecoder:
+def decoder(
+    layout: Layout,
+    unit: str = "iso8601",
+    zone: ZoneInfo | None = None,
+    text_options: TextOptions = TextOptions(),  # noqa: B008 - immutable
+) -> RowDecoder:
     """The row decoder of the registry above."""
-    return RowDecoder(layout, FileSensors(REGISTRY.sensors, IDS, zone), unit, 300_000_000)
+    return RowDecoder(layout, FileSensors(REGISTRY.sensors, IDS, zone), unit, 300_000_000, text_options)
 
 
 def rows_of(columns: dict[str, pa.Array]) -> Chunk:
@@ -109,6 +115,17 @@ NUMBERS = st.one_of(
             "true",
             "False",
             "TRUE",
+            "NA",
+            " NaN ",
+            "--",
+            "-9999",
+            "-9999.0",
+            "1.021,75",
+            "1,021.75",
+            "1 021",
+            "1,02",
+            "1.02",
+            "-0,4",
             "ON",
             " off ",
             "yes",
@@ -136,7 +153,25 @@ NUMBERS = st.one_of(
     st.none(),
 )
 INSTANTS = st.datetimes(datetime(1995, 1, 1), datetime(2026, 1, 1))  # noqa: DTZ001
-ZONES = st.sampled_from(["", "Z", "+00:00", "-05:30", "+02", "z", "+25:00", "+2", " +02:00", "+02:60", "-00:00"])
+ZONES = st.sampled_from(
+    [
+        "",
+        "Z",
+        " UTC",
+        " UTX",
+        "UTC",
+        " +0000",
+        "+00:00",
+        "-05:30",
+        "+02",
+        "z",
+        "+25:00",
+        "+2",
+        " +02:00",
+        "+02:60",
+        "-00:00",
+    ]
+)
 TIMES = st.one_of(
     st.builds(lambda when, zone: f"{when.replace(microsecond=0)}{zone}", INSTANTS, ZONES),
     st.builds(lambda when, zone: f"{when.isoformat(timespec='milliseconds')}{zone}", INSTANTS, ZONES),
@@ -169,6 +204,77 @@ def test_wide_text_is_as_row_by_row(rows):
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     names = ("time", "sensor", "on", "x")
     compare({n: pa.array(map(text, c), pa.binary()) for n, c in zip(names, columns, strict=True)}, decoder(WIDE))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, NUMBERS), max_size=12),
+    st.sampled_from(
+        [
+            TextOptions(decimal=","),
+            TextOptions(decimal="."),
+            TextOptions(thousands=","),
+            TextOptions(thousands=" ", missing=("-9999", "1,02")),
+            TextOptions(missing=("-9999", "open", "x")),
+        ]
+    ),
+)
+def test_marks_and_missing_values_are_as_row_by_row(rows, options):
+    """Decimal marks, groups of thousands and markers of missing values give the same as row by row."""
+    time = pa.array([RECEIVED] * len(rows), pa.timestamp("us", "UTC"))
+    columns = {"time": time}
+    columns |= {name: pa.array([text(row[place]) for row in rows], pa.binary()) for place, name in enumerate("xd")}
+    compare(columns, decoder(Layout("time", None, wide=(("x", "x"), ("door", "d"))), text_options=options))
+
+
+FORMATS = ["%d.%m.%Y %H:%M:%S", "%m/%d/%y %I:%M:%S %p", "%Y%m%dT%H%M", "%d/%m/%Y %H:%M:%S.%f", "%d %b %Y %H:%M"]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(
+        st.one_of(
+            st.tuples(INSTANTS, st.sampled_from(FORMATS)).map(lambda pair: pair[0].strftime(pair[1])),
+            st.from_regex(r"[0-3][0-9]\.[01][0-9]\.[0-9]{4} [0-2][0-9]:[0-6][0-9]:[0-6][0-9]", fullmatch=True),
+            st.from_regex(r"[01][0-9]/[0-3][0-9]/[0-9]{2} [01][0-9]:[0-6][0-9]:[0-6][0-9] [AaPp][Mm]", fullmatch=True),
+            TIMES,
+        ),
+        max_size=12,
+    ),
+)
+def test_time_formats_are_as_row_by_row(form, times):
+    """Any text in a column with --time-format gives the same as row by row."""
+    columns = {"time": pa.array(map(text, times), pa.binary()), "x": pa.array([1.5] * len(times), pa.float64())}
+    options = TextOptions(time_formats=(form,))
+    compare(columns, decoder(Layout("time", None, wide=(("x", "x"),)), zone=ZoneInfo("UTC"), text_options=options))
+
+
+@pytest.mark.parametrize("form", FORMATS[:4])
+def test_formats_of_numbers_take_the_fast_path(form):
+    """A format of numbers with all digits is read by column."""
+    columns = {"time": pa.array([datetime(2024, 3, 27, 14, 5).strftime(form).encode()]), "x": pa.array([1.0])}  # noqa: DTZ001
+    by = decoder(
+        Layout("time", None, wide=(("x", "x"),)), zone=ZoneInfo("UTC"), text_options=TextOptions(time_formats=(form,))
+    )
+    decoded = ColumnDecoder(by).decode(rows_of(columns), RECEIVED)
+    assert not decoded.unsure.any()
+    assert decoded.time.tolist() == [1_711_548_300_000_000]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["2024-03-27", "", None, "x"]), st.sampled_from(["14:05:00", "9:05", "", None])),
+        min_size=1,
+    )
+)
+def test_joined_times_are_as_row_by_row(rows):
+    """Date and time in two columns give the same as row by row; a row that lacks one of them has no time."""
+    columns = {name: pa.array([text(row[place]) for row in rows], pa.binary()) for place, name in enumerate("dt")}
+    layout = Layout("d+t", None, wide=(("x", "x"),), time_parts=("d", "t"))
+    found = compare({**columns, "x": pa.array([1.0] * len(rows))}, decoder(layout, zone=ZoneInfo("UTC")))
+    assert {time for (_, time, _), _ in found.readings()} <= {1_711_548_300_000_000, 1_711_530_300_000_000}
 
 
 @settings(deadline=None)
@@ -280,7 +386,7 @@ def test_summer_time(local, utc):
         ({"time": "2099-01-01T00:00:00Z", "sensor": "a", "x": "1"}, Reason.TIME_IN_FUTURE, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "z", "x": "1"}, Reason.UNKNOWN_SENSOR, 0),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "on": "true"}, Reason.UNKNOWN_QUANTITY, 1),
-        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "NaN"}, Reason.NOT_FINITE, 1),
+        ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "NAN"}, Reason.NOT_FINITE, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "1e999"}, Reason.NOT_FINITE, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "9007199254740993"}, Reason.NOT_EXACT, 1),
         ({"time": "2020-01-01T00:00:00Z", "sensor": "b", "x": "wet"}, Reason.WRONG_TYPE, 1),

@@ -4,7 +4,7 @@ import pytest
 
 from collector.files.csv_file import CsvFile
 from collector.files.ndjson_file import NdjsonFile
-from collector.files.options import FileError
+from collector.files.options import FileError, TextOptions
 
 
 def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
@@ -33,13 +33,114 @@ def test_unclosed_quotation_mark(tmp_path):
         list(CsvFile(path).chunks(["time", "x"], 100))
 
 
-@pytest.mark.parametrize("content", ["time,x\n1,2\n".encode("utf-16"), b"\0" * 100])
-def test_other_encodings(content, tmp_path):
-    """A file that is not UTF-8 text is refused as a whole."""
+def read(path, text=None, columns=("time", "x")) -> list[list[bytes | None]]:
+    """Return the rows of a CSV file."""
+    [chunk] = CsvFile(path, text=text).chunks(list(columns), 100)
+    return [list(row) for row in zip(*(column.to_pylist() for _, column in chunk.columns), strict=True)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings_are_detected(encoding, tmp_path):
+    """A byte order mark, or the NUL characters of UTF-16, name the encoding."""
     path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    with pytest.raises(FileError, match="UTF-8"):
+    path.write_bytes("time,x\r\n1,°C\r\n".encode(encoding))
+    assert read(path) == [[b"1", "°C".encode()]]
+
+
+def test_encoding_option(tmp_path):
+    """--encoding is the encoding of a file without a mark."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("time,T °C\n1,2\n".encode("windows-1252"))
+    assert read(path, TextOptions(encoding="windows-1252"), ("time", "T °C")) == [[b"1", b"2"]]
+
+
+def test_another_encoding_is_reported(tmp_path):
+    """Column names that are not UTF-8 are an error that names the option."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("time,T °C\n1,2\n".encode("windows-1252"))
+    with pytest.raises(FileError, match=r"column names are not in utf-8 .*--encoding windows-1252"):
         CsvFile(path)
+
+
+def test_binary_file_is_refused(tmp_path):
+    """A file that is not text is refused as a whole."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(FileError, match="not a text file"):
+        CsvFile(path)
+
+
+TOA5 = '"TOA5","x"\n"time","x"\n"TS","%"\n"",""\n1,2\n3,4\n'
+
+
+def test_lines_before_the_rows(tmp_path):
+    """--header-line names the header and --skip-lines the lines before the rows; rows keep their numbers."""
+    path = tmp_path / "a.csv"
+    path.write_text(TOA5)
+    [chunk] = CsvFile(path, text=TextOptions(header_line=2, skip_lines=4)).chunks(["time", "x"], 100)
+    assert chunk.numbers.tolist() == [5, 6]
+    assert chunk.columns[0][1].to_pylist() == [b"1", b"3"]
+
+
+def test_lines_before_the_header(tmp_path):
+    """The header is the next line after those that --skip-lines skips."""
+    path = tmp_path / "a.csv"
+    path.write_text('"Plot"\n\ntime,x\n1,2\n')
+    assert read(path, TextOptions(skip_lines=1)) == [[b"1", b"2"]]
+
+
+def test_title_instead_of_header_is_reported(tmp_path):
+    """A first line with fewer cells than all rows is an error that names the options."""
+    path = tmp_path / "a.csv"
+    path.write_text('"Plot"\ntime,x\n1,2\n')
+    with pytest.raises(FileError, match=r"line 1 has 1 cells and the rows after it have 2; .*--skip-lines"):
+        CsvFile(path)
+
+
+def test_more_lines_to_skip_than_lines(tmp_path):
+    """A header behind the end of the file is an error that names the options."""
+    path = tmp_path / "a.csv"
+    path.write_text("time,x\n")
+    with pytest.raises(FileError, match="only 1 lines; correct --skip-lines"):
+        CsvFile(path, text=TextOptions(skip_lines=3))
+
+
+def test_comments(tmp_path):
+    """Lines that begin with --comment are no rows, wherever they are."""
+    path = tmp_path / "a.csv"
+    path.write_text("# a\n# b\ntime,x\n1,2\n# c\n3,4\n#")
+    assert read(path, TextOptions(comment="#")) == [[b"1", b"2"], [b"3", b"4"]]
+
+
+def test_comments_across_blocks(tmp_path):
+    """Comments and characters of several bytes are read across blocks."""
+    path = tmp_path / "a.csv"
+    text = "time,x\n" + "1,é\n# comment\n" * 200_000
+    path.write_bytes(text.encode("utf-16"))
+    chunks = list(CsvFile(path, text=TextOptions(comment="#")).chunks(["time", "x"], 1_000_000))
+    assert {cell for chunk in chunks for cell in chunk.columns[1][1].to_pylist()} == {"é".encode()}
+    assert sum(len(chunk.numbers) for chunk in chunks) == 200_000
+
+
+@pytest.mark.parametrize("content", ["time,x\n1,2,\n3,4,\n", "time,x,\n1,2\n3,4\n", "time,x,\n1,2,\n3,4,\n"])
+def test_delimiter_too_many(content, tmp_path):
+    """A delimiter too many behind the rows or the header is no cell."""
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    assert read(path) == [[b"1", b"2"], [b"3", b"4"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [("27.03.2024 14:05:00", "%d.%m.%Y %H:%M:%S"), ("03/27/2024 02:05:00 PM", "%m/%d/%Y %I:%M:%S %p")],
+)
+def test_other_times_are_reported(cell, form, tmp_path):
+    """Times that are not ISO 8601 are an error that proposes a format."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,x\n{cell},2\n")
+    with pytest.raises(FileError, match="name their format with --time-format") as caught:
+        CsvFile(path).time_unit("time", None)
+    assert str(caught.value).endswith(f"'{form}'")
 
 
 def test_progress_reaches_the_end(tmp_path):
