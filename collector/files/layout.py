@@ -101,7 +101,8 @@ class _Search:
                 raise self.error(f"no column {given}", f"use one of them in --column {role}=COLUMN")
         else:
             taken = {_plain(column) for column in self._options.columns.values()}
-            matches = [column for column in self._columns if _plain(column) in names and _plain(column) not in taken]
+            wanted = set(map(_plain, names)) - taken
+            matches = [column for column in self._columns if _plain(column) in wanted]
         if len(matches) > 1:
             raise self.error(
                 f"columns {' and '.join(matches)} could each be the {role}",

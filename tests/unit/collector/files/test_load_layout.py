@@ -1,6 +1,7 @@
 """Roles of columns, options, delimiters, and formats by suffix."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,50 @@ def test_quantities_are_found_by_their_names():
     found = find(["time", "temperature", "note", "humidity"])
     assert found.wide == (("humidity", "humidity"), ("temperature", "temperature"))
     assert found.columns == ["time", "humidity", "temperature"]
+
+
+@pytest.mark.parametrize("column", ["rh", "RH", " Rh "])
+def test_quantities_are_found_in_any_case(column):
+    """A column is found whatever the case of the quantity's name and its own."""
+    assert layout.find(["time", column], Options(ONE), ("RH",), "x.csv").wide == (("RH", column),)
+
+
+def test_time_of_two_columns():
+    """--column time=Date+Time joins two columns, and both are read."""
+    found = find(["Date", "Time", "temperature"], time="date+Time")
+    assert (found.time_parts, found.columns) == (("Date", "Time"), ["Date", "Time", "temperature"])
+
+
+def test_missing_part_of_a_time():
+    """A part of the time that is no column is an error."""
+    with pytest.raises(FileError, match="no column Clock"):
+        find(["Date", "Time", "temperature"], time="Date+Clock")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"decimal": ";"}, "--decimal ;: give . or ,"),
+        ({"decimal": ",", "thousands": ","}, "--thousands ,: --decimal is the same"),
+        ({"time_formats": ["%H:%M"]}, "has no year"),
+        ({"time_formats": ["%Y %Q"]}, "--time-format %Y %Q: "),
+        ({"encoding": "ebcdic-9"}, "--encoding ebcdic-9: unknown"),
+        ({"comment": ""}, "--comment: give the characters"),
+        ({"units": ["temperature"]}, "write it as QUANTITY=UNIT"),
+        ({"units": ["temperature=V"]}, "no conversion from 'V' to 'Cel'"),
+    ],
+)
+def test_wrong_options_for_texts(given, problem):
+    """A wrong option for texts is reported with its fix."""
+    with pytest.raises(SettingError) as caught:
+        options.parse(REGISTRY, text=options.TextOptions(**given))
+    assert problem in str(caught.value)
+
+
+def test_offset_as_zone():
+    """--timezone takes an offset of whole hours, with the sign of ISO 8601."""
+    zone = options.parse(REGISTRY, timezone="-07:00").zone
+    assert datetime(2024, 1, 1, tzinfo=zone).utcoffset() == timedelta(hours=-7)
 
 
 def test_long_form_is_found():
