@@ -210,7 +210,7 @@ class FileOpener:
 
     def _lines(self, path: Path) -> FileBatches:
         """Return the lines of a file as messages of their sensors, or with --column as rows."""
-        file, name = NdjsonFile(path), path.name
+        file, name = NdjsonFile(path, self._options.text.encoding), path.name
         decode: Decode
         if self._options.columns:
             unit = self._options.time_unit or "iso8601"

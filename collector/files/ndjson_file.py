@@ -1,53 +1,102 @@
 """NDJSON files: one JSON object per line, decoded like a message of its sensor."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from collector.decode.series_decoder import sensor_decoder
 from collector.files.options import FileError
-from collector.files.table_file import check_not_empty, errors_of, open_stream
+from collector.files.table_file import check_not_empty, encoding_of, errors_of, open_text
 from collector.formats import json_payload
 from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
 from collector.registry.sensors_file import Sensor
 
 _BLOCK = 1_000_000
 _LONGEST = 16_000_000
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+(?P<end>"?)|[\[\]{},]', re.DOTALL)
+"""A text, whole or up to the end of what is there, or a mark of JSON."""
 
 
 class NdjsonFile:
-    """One NDJSON file; raises :class:`FileError`. Its first line is line 1; empty lines are skipped."""
+    """One NDJSON file, or one JSON array of objects; raises :class:`FileError`.
 
-    def __init__(self, path: Path) -> None:
+    Its first line is line 1; empty lines are skipped. The elements of an array are numbered from 1.
+    """
+
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
         self._path = path
         with errors_of(path):
             self._size = check_not_empty(path)
-            self._raw, self._stream = open_stream(path)
+            self._encoding = encoding_of(path, encoding)
+            self._raw, self._stream = open_text(path, self._encoding)
 
     def members(self) -> list[str]:
         """Return the names of members in the first lines."""
         names: dict[str, None] = {}
-        for _, line in islice(NdjsonFile(self._path).lines(), 100):
+        for _, line in islice(NdjsonFile(self._path, self._encoding).lines(), 100):
             with suppress(UndecodableError):
                 document = json_payload.load(line)
                 names |= dict.fromkeys(document if type(document) is dict else ())
         return list(names)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each line with its number; raises :class:`FileError` where the rest is unreadable."""
-        rest, number = b"", 0
+        """Yield each line, or element of the array, with its number; raises :class:`FileError` where it is damaged."""
         with errors_of(self._path):
-            while block := bytes(self._stream.read(_BLOCK)):
-                *lines, rest = (rest + block).split(b"\n")
-                for number, line in enumerate(lines, number + 1):  # noqa: B020 - continues the count
-                    if line.strip():
-                        yield number, line.rstrip(b"\r")
-                if len(rest) > _LONGEST:
-                    raise FileError(f"{self._path}: line {number + 1} is longer than 16 MB; is it NDJSON?")
-            if rest.strip():
-                yield number + 1, rest.rstrip(b"\r")
+            blocks = self._blocks()
+            first = next(blocks, b"")
+            is_array = first.lstrip().startswith(b"[")
+            yield from (self._elements if is_array else self._lines)(chain([first], blocks))
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield the file without its byte order mark; the first block has more than blanks, if any has."""
+        begin = bytes(self._stream.read(_BLOCK)).removeprefix(codecs.BOM_UTF8)
+        while not begin.strip() and (block := bytes(self._stream.read(_BLOCK))):
+            begin += block
+        yield begin
+        while block := bytes(self._stream.read(_BLOCK)):
+            yield block
+
+    def _lines(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        rest, number = b"", 0
+        for block in blocks:
+            *lines, rest = (rest + block).split(b"\n")
+            for number, line in enumerate(lines, number + 1):  # noqa: B020 - continues the count
+                if line.strip():
+                    yield number, line.rstrip(b"\r")
+            if len(rest) > _LONGEST:
+                raise FileError(f"{self._path}: line {number + 1} is longer than 16 MB; is it NDJSON?")
+        if rest.strip():
+            yield number + 1, rest.rstrip(b"\r")
+
+    def _elements(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield the elements of an array."""
+        waiting, number, depth, start, place = b"", 0, 0, 0, 0
+        for block in blocks:
+            waiting, start, place = waiting[start:] + block, 0, place - start
+            for token in _TOKEN.finditer(waiting, place):
+                mark = token[0]
+                if token["end"] == b"":
+                    break  # the text goes on in the next block
+                place = token.end()
+                if mark in (b"[", b"{"):
+                    depth += 1
+                    start = token.end() if depth == 1 else start
+                elif mark in (b"]", b"}"):
+                    depth -= 1
+                if (depth == 1 and mark == b",") or (depth == 0 and mark == b"]"):
+                    element = waiting[start : token.start()].strip()
+                    start = token.end()
+                    if element:
+                        number += 1
+                        yield number, element
+            if len(waiting) - start > _LONGEST:
+                raise FileError(f"{self._path}: element {number + 1} of the array is longer than 16 MB")
+        if depth or waiting[start:].strip():
+            raise FileError(f"{self._path}: the array is not closed after element {number}; copy the file again")
 
     def done(self) -> float:
         """Return the part of the file that has been read, from 0 to 1."""

@@ -96,6 +96,8 @@ def expected(name: str) -> list[tuple[datetime, float]]:
         ),
         ("csv_comments.csv", [], {"comment": "#"}),
         ("csv_trailing_delim.csv", [], {}),
+        ("nd_bom.ndjson", [], {}),
+        ("nd_array.ndjson", [], {}),
     ],
 )
 def test_files_of_other_programs(name, columns, options, run, database):

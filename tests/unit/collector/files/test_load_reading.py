@@ -167,3 +167,41 @@ def test_lines_longer_than_a_block(tmp_path):
     long = b'"' + b"x" * 3_500_000 + b'"'
     path.write_bytes(b"1\n" + long + b"\n2\n")
     assert list(NdjsonFile(path).lines()) == [(1, b"1"), (2, long), (3, b"2")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lines_of_other_encodings(encoding, tmp_path):
+    """A byte order mark is no part of the first line, and UTF-16 is read."""
+    path = tmp_path / "a.ndjson"
+    path.write_bytes('{"a":"°"}\r\n\r\n{"b":2}\r\n   \r\n'.encode(encoding))
+    assert list(NdjsonFile(path).lines()) == [(1, '{"a":"°"}'.encode()), (3, b'{"b":2}')]
+
+
+ELEMENTS = ['{"a": [1, {"b": 2}], "c": "}]\\"\\\\,"}', "1", '"x"', '{"é": "[,"}', "null"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_elements_of_an_array(size, tmp_path, monkeypatch):
+    """The elements of one JSON array are lines, wherever the blocks that are read end."""
+    monkeypatch.setattr("collector.files.ndjson_file._BLOCK", size)
+    path = tmp_path / "a.ndjson"
+    path.write_text("\n [" + " ,\n".join(ELEMENTS) + "]\n")
+    assert [(number, line.decode()) for number, line in NdjsonFile(path).lines()] == list(enumerate(ELEMENTS, 1))
+
+
+def test_empty_array(tmp_path):
+    """An empty array has no lines."""
+    path = tmp_path / "a.ndjson"
+    path.write_text("[ ]\n")
+    assert list(NdjsonFile(path).lines()) == []
+
+
+@pytest.mark.parametrize("content", ['[{"a": 1}, {"b"', '[{"a": 1},\n{"a": "', '[{"a": 1}] x'])
+def test_array_that_is_not_closed(content, tmp_path):
+    """An array that is cut off is an error after its whole elements."""
+    path = tmp_path / "a.ndjson"
+    path.write_text(content)
+    lines = NdjsonFile(path).lines()
+    assert next(lines) == (1, b'{"a": 1}')
+    with pytest.raises(FileError, match="not closed after element 1"):
+        next(lines)
