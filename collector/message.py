@@ -46,6 +46,8 @@ class Reason(StrEnum):
     MISSING_TIME = "missing_time"
     UNREADABLE_TIME = "unreadable_time"
     TIME_WITHOUT_ZONE = "time_without_zone"
+    AMBIGUOUS_TIME = "ambiguous_time"
+    NONEXISTENT_TIME = "nonexistent_time"
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
     CONFLICTING_VALUE = "conflicting_value"

@@ -5,7 +5,7 @@ There is no state beside the data: run a load that was killed again, and the rea
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +15,13 @@ from collector.commands.decoder_builder import DecoderBuilder
 from collector.files import archive_file, layout, options
 from collector.files.archive_file import Archive
 from collector.files.batches import WriterAssignment, message_batches, row_batches
-from collector.files.column_decoder import ColumnDecoder
+from collector.files.column_decoder import ColumnDecoder, ColumnReadings, RepeatedTimes
 from collector.files.csv_file import CsvFile
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
 from collector.files.options import FileError, Form, Options
 from collector.files.parquet_file import ParquetFile
 from collector.files.row_decoder import FileSensors, RowDecoder
-from collector.files.table_file import TableFile
+from collector.files.table_file import Chunk, TableFile
 from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.registry.sensors_file import Registry, Sensor
@@ -205,8 +205,8 @@ class FileOpener:
     def _chunks(self, path: Path, file: TableFile, decoder: RowDecoder, rows: int) -> Iterator[tuple[int, Batch]]:
         assignment = WriterAssignment(self._writers, len(decoder.sensors.all))
         columns = ColumnDecoder(decoder)
-        for chunk in file.chunks(decoder.layout.columns, rows):
-            yield from row_batches(chunk, columns, path.name, time.time_ns() // 1_000, assignment)
+        for chunk, readings, received in resolved(file.chunks(decoder.layout.columns, rows), columns, path.name):
+            yield from row_batches(chunk, columns, path.name, received, assignment, readings)
 
     def _lines(self, path: Path) -> FileBatches:
         """Return the lines of a file as messages of their sensors, or with --column as rows."""
@@ -240,6 +240,30 @@ class FileOpener:
         unit = self._options.time_unit
         form = sensor.format if unit is None else sensor.format.with_time_unit(unit.value)
         return replace(sensor, zone=self._options.zone or sensor.zone, format=form)
+
+
+def resolved(chunks: Iterable[Chunk], decoder: ColumnDecoder, name: str) -> Iterator[tuple[Chunk, ColumnReadings, int]]:
+    """Yield ``chunks`` with their readings and their arrival; the order of the rows has resolved repeated local times.
+
+    Rows that need later rows for that go with a later chunk.
+    """
+    repeated = RepeatedTimes(decoder, name)
+    waiting: Chunk | None = None
+    for chunk in chunks:
+        whole = chunk if waiting is None else waiting.joined(chunk)
+        received = time.time_ns() // 1_000
+        readings = decoder.decode(whole, received)
+        rows = repeated.resolve(whole, readings, is_last=False)
+        waiting = whole.take(rows) if rows.any() else None
+        if waiting is not None:
+            whole = replace(whole.take(~rows), malformed=whole.malformed)
+            readings = decoder.decode(whole, received)
+        yield whole, readings, received
+    if waiting is not None:
+        received = time.time_ns() // 1_000
+        readings = decoder.decode(waiting, received)
+        repeated.resolve(waiting, readings, is_last=True)
+        yield waiting, readings, received
 
 
 def load(

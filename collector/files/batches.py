@@ -62,14 +62,20 @@ class WriterAssignment:
 
 
 def row_batches(
-    chunk: Chunk, decoder: ColumnDecoder, name: str, received: int, assignment: WriterAssignment
+    chunk: Chunk,
+    decoder: ColumnDecoder,
+    name: str,
+    received: int,
+    assignment: WriterAssignment,
+    columns: ColumnReadings | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """Yield ``chunk`` as batches, each with its writer; ``name`` is the file's.
 
     A row is in one batch with all of its readings. Each writer gets one batch if the times are not too far apart.
-    ``received`` is the time of arrival of the rows, in microseconds since 1970-01-01 UTC.
+    ``received`` is the time of arrival of the rows, in microseconds since 1970-01-01 UTC; ``columns`` are the readings
+    of the chunk, if it was decoded already.
     """
-    columns = decoder.decode(chunk, received)
+    columns = columns or decoder.decode(chunk, received)
     outcomes = _outcomes(chunk, columns, decoder.rows, name, received)
     days = np.zeros(len(chunk.numbers) + len(chunk.malformed), np.int64)
     days[: len(chunk.numbers)] = np.where(columns.unsure, 0, columns.time // _DAY)

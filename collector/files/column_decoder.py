@@ -31,6 +31,10 @@ class ColumnReadings:
     """Cells that are not empty."""
     unsure: NDArray[np.bool_]
     """Rows to be decoded by the row decoder."""
+    repeated: NDArray[np.int64]
+    """Microseconds to the second instant of a local time that occurs twice; 0: it does not."""
+    is_time: NDArray[np.bool_]
+    """Rows whose time is certain."""
 
 
 class ColumnDecoder:
@@ -78,10 +82,18 @@ class ColumnDecoder:
         candidates = self._candidates(columns, rows)
         parts = [columns[part] for part in layout.time_parts]
         time_column = time_columns.joined(parts) if parts else columns[layout.time]
-        time = self._times(time_column, sensor, unsure, received)
+        time, is_time, repeated = self._times(time_column, sensor)
+        unsure |= ~is_time | (time < self._since[sensor]) | (time > received + self.rows.max_future)
         shape = (rows, len(candidates))
         decoded = ColumnReadings(
-            sensor, time, np.zeros(shape, np.int32), np.zeros(shape), np.zeros(shape, np.bool_), unsure
+            sensor,
+            time,
+            np.zeros(shape, np.int32),
+            np.zeros(shape),
+            np.zeros(shape, np.bool_),
+            unsure,
+            repeated,
+            is_time,
         )
         for position, (quantity, column) in enumerate(candidates):
             filled = ~cells.blanks(column)
@@ -129,14 +141,15 @@ class ColumnDecoder:
         return [(np.full(rows, self._columns.get(name, -1)), columns[column]) for name, column in layout.wide]
 
     def _times(
-        self, column: Column, sensor: NDArray[np.int64], unsure: NDArray[np.bool_], received: int
-    ) -> NDArray[np.int64]:
-        """Return the instants; rows whose time is not certain or out of bounds are marked in ``unsure``."""
+        self, column: Column, sensor: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+        """Return the instants, which of them are certain, and the length of repeated times."""
         formats = self.rows.time_formats
         instants = (
             time_columns.of_format(column, formats[0]) if formats else time_columns.of(column, self.rows.time_unit)
         )
         micros, sure = instants.micros, instants.sure
+        repeated: NDArray[np.int64] = np.zeros(len(micros), np.int64)
         if instants.local.any():
             sensors = self.rows.sensors.all
             for zone in {file_sensor.zone for file_sensor in sensors}:
@@ -144,10 +157,10 @@ class ColumnDecoder:
                 if zone is None:
                     sure &= ~of_zone
                 elif of_zone.any():
-                    micros[of_zone], certain = time_columns.to_utc(micros[of_zone], zone)
+                    micros[of_zone], certain, lengths = time_columns.to_utc(micros[of_zone], zone)
+                    repeated[of_zone] = np.where(sure[of_zone], lengths, 0)
                     sure[of_zone] &= certain
-        unsure |= ~sure | (micros < self._since[sensor]) | (micros > received + self.rows.max_future)
-        return micros
+        return micros, sure, repeated
 
 
 def _of_series(
@@ -167,3 +180,52 @@ def _of_series(
             sure = sure & (np.abs(values) < LARGEST)
     states, is_state = cells.states(column, series.states)
     return np.where(is_state, states, values), sure | is_state
+
+
+class RepeatedTimes:
+    """Finds by the order of the rows which pass of a repeated local time each row belongs to.
+
+    Rows of a sensor (where a row is one reading: of a series) are compared with those around them. The passes are
+    noted in the row decoder; a repeated time without one is quarantined there.
+    """
+
+    def __init__(self, decoder: ColumnDecoder, name: str) -> None:
+        self._decoder = decoder
+        self._name = name
+        self._previous: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        """Keys and instants of the last chunk's rows with a certain time."""
+
+    def resolve(self, chunk: Chunk, columns: ColumnReadings, *, is_last: bool) -> NDArray[np.bool_]:
+        """Note the passes of the rows in ``chunk``; return the rows that wait for the next chunk.
+
+        These are the last of their sensor, unless ``is_last``.
+        """
+        waiting = np.zeros(len(chunk.numbers), np.bool_)
+        is_narrow = self._decoder.rows.layout.quantity is not None
+        keys = columns.series[:, 0].astype(np.int64) if is_narrow else columns.sensor
+        known = (columns.repeated > 0) | columns.is_time
+        for key in np.unique(keys[columns.repeated > 0]).tolist():
+            rows = np.flatnonzero((keys == key) & known)
+            changes = np.flatnonzero(np.diff(columns.repeated[rows])) + 1
+            for run in np.split(np.arange(len(rows)), changes):
+                length = int(columns.repeated[rows[run[0]]])
+                if not length:
+                    continue
+                if run[-1] == len(rows) - 1 and not is_last:
+                    waiting[rows[run]] = True
+                    continue
+                before = int(columns.time[rows[run[0] - 1]]) if run[0] else self._last_before(key)
+                after = int(columns.time[rows[run[-1] + 1]]) if run[-1] + 1 < len(rows) else None
+                found = time_columns.passes(columns.time[rows[run]], length, before, after)
+                for row, number in zip(rows[run], found or (), strict=False):
+                    self._decoder.rows.passes[f"{self._name}:{chunk.numbers[row]}"] = number
+        keep = columns.is_time & ~waiting
+        self._previous = keys[keep], columns.time[keep]
+        return waiting
+
+    def _last_before(self, key: int) -> int | None:
+        """Return the instant of the last row of ``key`` in the chunk before."""
+        if self._previous is None:
+            return None
+        rows = np.flatnonzero(self._previous[0] == key)
+        return int(self._previous[1][rows[-1]]) if rows.size else None

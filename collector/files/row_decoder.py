@@ -15,7 +15,7 @@ from collector.decode.reading_rule import EXACT, Series, check_time, microsecond
 from collector.files.layout import Layout
 from collector.files.options import MISSING, TextOptions
 from collector.formats import json_payload
-from collector.formats.times import epoch, iso8601
+from collector.formats.times import EPOCH, epoch, iso8601, since_1970
 from collector.message import (
     Decoded,
     IgnoredReason,
@@ -120,6 +120,8 @@ class RowDecoder:
         """Texts of cells without a value; a text that the registry maps to a state is a value."""
         numbers = (parsed(marker, self.decimal) for marker in text.missing)
         self.missing_numbers = frozenset(number for number in numbers if number is not None)
+        self.passes: dict[str, int] = {}
+        """Topic of a row whose local time occurs twice → 0 or 1, its pass; without one it is ambiguous."""
         self.layout = layout
         self.sensors = sensors
         self.time_unit = time_unit
@@ -139,7 +141,8 @@ class RowDecoder:
         sensor = self._sensor(row)
         latest = message.received + self.max_future
         try:
-            time = instant(self._time_cell(row), self.time_unit, sensor.zone, self.time_formats)
+            number = self.passes.get(message.topic)
+            time = instant(self._time_cell(row), self.time_unit, sensor.zone, self.time_formats, number)
             check_time(time, sensor.since, latest)
         except UnusableError as error:
             return Decoded([], [Rejection(error.reason, error.detail, len(values))])
@@ -228,23 +231,46 @@ def parsed(text: str, decimal: str | None = None) -> float | None:
     return int(text) if abs(value) >= EXACT and _INTEGER.fullmatch(text) else value
 
 
-def instant(cell: Any, unit: str, zone: ZoneInfo | None, formats: Sequence[str] = ()) -> int:
+def instant(
+    cell: Any, unit: str, zone: ZoneInfo | None, formats: Sequence[str] = (), pass_number: int | None = None
+) -> int:
     """Return the time in ``cell`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`.
 
     ``formats`` have the codes of ``strptime``; the first that matches a text applies. Without them text is ISO 8601,
-    or one of the spellings of :func:`iso_text`.
+    or one of the spellings of :func:`iso_text`. A local time that occurs twice is of pass 0 or 1; None: it is
+    ambiguous.
     """
     if empty(cell):
         raise UnusableError(Reason.MISSING_TIME, "no time in the row")
     if formats:
-        return iso8601(_by_format(cell, formats), zone)
+        return _local(_by_format(cell, formats), zone, pass_number)
     if unit == "iso8601":
-        return iso8601(iso_text(cell.strip()) if isinstance(cell, str) else cell, zone)
+        return _local(iso_text(cell.strip()) if isinstance(cell, str) else cell, zone, pass_number)
     raw = number_or_text(cell)
     try:
         return epoch(raw, unit)
     except OverflowError:
         raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(cell)} is out of the calendar") from None
+
+
+def _local(text: Any, zone: ZoneInfo | None, pass_number: int | None) -> int:
+    """Return the instant of ISO 8601 text; raises :class:`~collector.message.UnusableError`."""
+    earlier = iso8601(text, zone)
+    local = datetime.fromisoformat(text)
+    if local.tzinfo is not None:
+        return earlier
+    length = since_1970(local.replace(tzinfo=zone, fold=1) - EPOCH) - earlier
+    if length < 0:
+        raise UnusableError(
+            Reason.NONEXISTENT_TIME, f"{quoted(text)} does not exist in {zone}: clocks were set forward"
+        )
+    if length > 0 and pass_number is None:
+        raise UnusableError(
+            Reason.AMBIGUOUS_TIME,
+            f"{quoted(text)} occurs twice in {zone}, and the order of the rows does not tell which; "
+            "write the time with an offset or in UTC",
+        )
+    return earlier + length * (pass_number or 0)
 
 
 _SPELLED = re.compile(

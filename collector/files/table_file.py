@@ -47,6 +47,20 @@ class Chunk:
         payload = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str)
         return Message(f"{name}:{self.numbers[position]}", payload.encode("utf-8", "backslashreplace"), received)
 
+    def take(self, rows: NDArray[np.bool_]) -> "Chunk":
+        """Return the chosen rows, without malformed ones."""
+        mask = pa.array(rows)
+        return Chunk(tuple((name, column.filter(mask)) for name, column in self.columns), self.numbers[rows])
+
+    def joined(self, other: "Chunk") -> "Chunk":
+        """Return the rows of this chunk and then those of ``other``."""
+        columns = zip(self.columns, other.columns, strict=True)
+        return Chunk(
+            tuple((name, pa.concat_arrays([column, more])) for (name, column), (_, more) in columns),
+            np.concatenate([self.numbers, other.numbers]),
+            [*self.malformed, *other.malformed],
+        )
+
 
 class RowMessages(Sequence[Message]):
     """Rows as messages, each built when it is accessed: few are."""

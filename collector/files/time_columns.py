@@ -141,24 +141,53 @@ def _seconds(
     return (first + day - 1) * 86_400 + (hour * 60 + minute) * 60 + second, sure
 
 
-def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the instants of local times in ``zone`` and which of them are sure.
+def to_utc(micros: NDArray[np.int64], zone: ZoneInfo) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Return the instants of local times in ``zone``, which of them are sure, and the length of repeated times.
 
-    An ambiguous time is the first of its two instants, and a time in a gap has the offset before the gap. Python's
-    ``datetime`` does the same (PEP 495, fold 0), so the same text in a live message has the same instant.
+    Times that the clock repeats or skips are not sure; their instants are those before it was changed (PEP 495, fold
+    0). The length is the microseconds to the second instant of a repeated time, 0 for others.
     """
     if zone.key == "UTC":
-        return micros, np.ones(len(micros), np.bool_)
+        return micros, np.ones(len(micros), np.bool_), np.zeros(len(micros), np.int64)
     sure = (micros > _WHOLE_MINUTES[0]) & (micros < _WHOLE_MINUTES[1])
     minutes, positions = np.unique(np.where(sure, micros, 0) // _MINUTE, return_inverse=True)
-    offsets = np.array([_offset(zone, minute) for minute in minutes.tolist()], np.int64)
-    return micros - offsets[positions], sure
+    offsets = np.array([_offsets(zone, minute) for minute in minutes.tolist()], np.int64).reshape(-1, 2)
+    before, lengths = offsets[:, 0], offsets[:, 0] - offsets[:, 1]
+    repeated = np.where(sure, np.maximum(lengths, 0)[positions], 0)
+    return micros - before[positions], sure & (lengths == 0)[positions], repeated
 
 
 @lru_cache(maxsize=1 << 16)
-def _offset(zone: ZoneInfo, minute: int) -> int:
-    offset = (_EPOCH + timedelta(minutes=minute)).replace(tzinfo=zone).utcoffset()
-    return 0 if offset is None else offset // timedelta(microseconds=1)
+def _offsets(zone: ZoneInfo, minute: int) -> tuple[int, int]:
+    """Return the offsets from UTC of a local time, before and after a change of the clock, in microseconds."""
+    local = (_EPOCH + timedelta(minutes=minute)).replace(tzinfo=zone)
+    before, after = (local.replace(fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+    return before // timedelta(microseconds=1), after // timedelta(microseconds=1)
+
+
+def passes(first: NDArray[np.int64], length: int, before: int | None, after: int | None) -> list[int] | None:
+    """Return 0 (first pass) or 1 (second pass) for each of consecutive repeated local times; None: unknown.
+
+    ``first`` are the instants of the first pass in the order of the rows, ``length`` is the time between the passes,
+    ``before`` and ``after`` are the instants of the rows around them, if there are any; all in microseconds since
+    1970. Instants ascend with the rows, or descend: where the local times go the other way, the clock was set back.
+    """
+    steps = np.sign(np.diff(first)).tolist()
+    direction = _direction(first, length, before, after) or (sum(steps) > 0) - (sum(steps) < 0)
+    opposite = [place for place, step in enumerate(steps, 1) if step != direction]
+    # Equal times are the two passes only where each has one row; otherwise they may be a row that was written twice.
+    if direction == 0 or len(opposite) != 1 or (0 in steps and len(steps) > 1):
+        return None
+    ascending = [0] * opposite[0] + [1] * (len(first) - opposite[0])
+    return ascending if direction > 0 else [1 - number for number in ascending]
+
+
+def _direction(first: NDArray[np.int64], length: int, before: int | None, after: int | None) -> int:
+    """Return 1 where the rows around repeated times ascend, -1 where they descend, 0 if that is unknown."""
+    earliest, latest = int(first.min()), int(first.max()) + length
+    previous = 0 if before is None else (before < earliest) - (before > latest)
+    following = 0 if after is None else (after > latest) - (after < earliest)
+    return 0 if previous == -following else previous or following
 
 
 def _timestamps(column: Column, kind: Any) -> Instants:

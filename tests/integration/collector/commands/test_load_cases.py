@@ -107,6 +107,20 @@ def test_files_of_other_programs(name, columns, options, run, database):
     assert reasons(database) == {}
 
 
+def test_hour_that_occurs_twice(run, database):
+    """The order of the rows tells the two passes of the hour when clocks are set back."""
+    assert run("csv_dst_autumn_irregular.csv", timezone="Europe/Berlin") == 0
+    assert stored(database) == expected("csv_dst_autumn_irregular.csv")
+    assert reasons(database) == {}
+
+
+def test_time_that_does_not_exist(run, database):
+    """A time in the hour that clocks skip is quarantined; the times after it are right."""
+    assert run("csv_dst_spring.csv", timezone="Europe/Berlin") in (0, 2)
+    assert stored(database) == expected("csv_dst_spring.csv")
+    assert reasons(database) == {"nonexistent_time": 1}
+
+
 def test_two_forms_of_time_in_one_column(run, database):
     """--time-format may stand several times; the first format that matches applies."""
     forms = ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %H:%M"]

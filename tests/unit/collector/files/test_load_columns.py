@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.files import batches, cells
+from collector.commands import load
+from collector.files import batches, cells, time_columns
 from collector.files.batches import WriterAssignment, row_batches
 from collector.files.column_decoder import ColumnDecoder
 from collector.files.layout import Layout
@@ -352,7 +353,7 @@ def test_timestamps_are_as_row_by_row(ticks, unit, zone):
     ),
 )
 def test_local_times_are_as_row_by_row(seconds, zone):
-    """Local times in any zone, in gaps and overlaps too, are the instants of Python's datetime."""
+    """Local times in any zone, skipped and repeated ones included, give the same as row by row."""
     column = pa.array(seconds, pa.int64()).cast(pa.timestamp("s"))
     layout = Layout("time", None, wide=(("x", "x"),))
     compare({"time": column, "x": pa.array([1.0] * len(seconds))}, decoder(layout, zone=ZoneInfo(zone)))
@@ -362,18 +363,81 @@ def test_local_times_are_as_row_by_row(seconds, zone):
     ("local", "utc"),
     [
         ("2020-03-29 02:59:59", "2020-03-29 00:59:59"),
-        ("2020-03-29 03:30:00", "2020-03-29 01:30:00"),  # skipped: counted on from before the gap
+        ("2020-03-29 03:30:00", Reason.NONEXISTENT_TIME),
         ("2020-03-29 04:00:00", "2020-03-29 01:00:00"),
-        ("2020-10-25 03:30:00", "2020-10-25 00:30:00"),  # shown twice: the first one
+        ("2020-10-25 02:59:59", "2020-10-24 23:59:59"),
+        ("2020-10-25 03:30:00", Reason.AMBIGUOUS_TIME),
+        ("2020-10-25 03:30:00+02:00", "2020-10-25 01:30:00"),
         ("2020-10-25 04:00:00", "2020-10-25 02:00:00"),
     ],
 )
 def test_summer_time(local, utc):
-    """Around clock changes a local time in a file is the same instant as in a live message."""
+    """A local time that does not exist, or that occurs twice and stands alone, is not guessed."""
     columns = {"time": pa.array([local.encode()]), "sensor": pa.array([b"a"]), "on": pa.array([None], pa.binary())}
     found = compare(columns | {"x": pa.array([b"1"])}, decoder(WIDE))
-    [((_, time, _), _)] = found.readings()
-    assert EPOCH + timedelta(microseconds=time) == datetime.fromisoformat(utc + "Z")
+    if isinstance(utc, Reason):
+        assert [row.rejection.reason for row in found.quarantined] == [utc]
+    else:
+        [((_, time, _), _)] = found.readings()
+        assert EPOCH + timedelta(microseconds=time) == datetime.fromisoformat(utc + "Z")
+
+
+def minutes(*texts: str) -> np.ndarray:
+    """Return local times (hours and minutes) in microseconds."""
+    return np.array([(int(one[:2]) * 60 + int(one[3:])) * 60_000_000 for one in texts], np.int64)
+
+
+HOUR = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "before", "after", "expected"),
+    [
+        (["02:12", "02:42", "02:12", "02:42"], "01:57", "04:00", [0, 0, 1, 1]),
+        (["02:50", "02:10"], "01:57", "04:00", [0, 1]),
+        (["02:50", "02:10"], None, "04:00", [0, 1]),
+        (["02:50", "02:10"], "04:00", "01:57", None),
+        (["02:50", "02:10"], None, None, None),
+        (["02:42", "02:12", "02:42", "02:12"], "04:00", "01:57", [1, 1, 0, 0]),
+        (["02:12", "02:27", "02:42", "02:12", "02:27", "02:42"], None, None, [0, 0, 0, 1, 1, 1]),
+        (["02:00", "02:00"], "01:00", "04:00", [0, 1]),
+        (["02:00", "02:00", "02:10"], "01:00", "04:00", None),
+        (["02:12", "02:27"], "01:57", "04:00", None),
+        (["02:30"], "01:57", "04:00", None),
+        (["02:50", "02:10", "02:50", "02:10"], "01:57", "04:00", None),
+        (["02:50", "02:10"], "01:57", "01:58", None),
+    ],
+    ids=str,
+)
+def test_passes_of_a_repeated_hour(rows, before, after, expected):
+    """The order of the rows gives the pass where there is one way to read it, ascending or descending."""
+    around = [None if one is None else int(minutes(one)[0]) for one in (before, after)]
+    assert time_columns.passes(minutes(*rows), HOUR, *around) == expected
+
+
+AUTUMN = [f"2020-10-25 {one}:00" for one in ("02:50", "03:05", "03:35", "03:50", "03:20", "03:50", "04:05")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_passes_across_chunks(size):
+    """Repeated times are resolved wherever chunks end; each row is in one chunk."""
+    by = decoder(WIDE)
+    columns = {
+        "time": pa.array([cell.encode() for cell in AUTUMN for _ in "ab"]),
+        "sensor": pa.array([b"a", b"7"] * len(AUTUMN)),
+        "on": pa.array([None] * 2 * len(AUTUMN), pa.binary()),
+        "x": pa.array([b"1"] * 2 * len(AUTUMN)),
+    }
+    whole = rows_of(columns)
+    chunks = [whole.take(np.arange(len(whole.numbers)) // size == part) for part in range(14 // size + 1)]
+    times, numbers = [], []
+    for chunk, _, received in load.resolved(chunks, ColumnDecoder(by), "file"):
+        numbers += chunk.numbers.tolist()
+        decoded = Batch.of([chunk.message(row, "file", received) for row in range(len(chunk.numbers))], by.decode)
+        times += [time for (series, time, _), _ in decoded.readings() if series == 1]
+    assert sorted(numbers) == list(range(1, 15))
+    found = [(EPOCH + timedelta(microseconds=time)).strftime("%H:%M") for time in times]
+    assert found == ["23:50", "00:05", "00:35", "00:50", "01:20", "01:50", "02:05"]
 
 
 @pytest.mark.parametrize(
