@@ -124,7 +124,7 @@ class ColumnDecoder:
 
         ``kinds`` are the rows' kinds of series, ``values`` the numbers in the column.
         """
-        for kind in np.unique(kinds).tolist():
+        for kind in np.unique(kinds).tolist() if kinds.any() else ():
             series = self._kind_series[kind]
             if series is not None:
                 rows = kinds == kind
