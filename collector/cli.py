@@ -137,7 +137,11 @@ def load_(
         str | None, option("--encoding", help="Encoding: windows-1252; default: UTF-8, or UTF-16 by its mark.")
     ] = None,
 ) -> None:
-    """Load files of readings; loading a file again changes nothing. Rows that are no readings go to quarantine."""
+    """Load files of readings; loading a file again changes nothing. Rows that are no readings go to quarantine.
+
+    Exit status: 0 if all rows were stored or duplicates, 2 if some are in quarantine, 1 if nothing was stored or a file
+    is unreadable.
+    """
     from collector.commands import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
 
     sys.exit(

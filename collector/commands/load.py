@@ -54,9 +54,10 @@ class FileBatches:
 def run(
     paths: Sequence[Path], form: Form | None, chosen: Options, settings: CollectorSettings, registry: Registry
 ) -> int:
-    """Load ``paths``; return the exit status: 0 all were loaded, 1 at least one was not, or not completely.
+    """Load ``paths``; return the exit status.
 
-    Rows that can't become readings go to quarantine and do not affect the status. Raises
+    It is 0 if all rows were stored, duplicates or without a value, 2 if some are in quarantine, and 1 if nothing of a
+    file was stored or a file was not read to its end. Messages of archives do not affect it. Raises
     :class:`~core.errors.DatabaseError` if the database is unreachable at the start; later the load waits for it.
     """
     archived = list(dict.fromkeys(path for path in paths if form is None and archive_file.is_archive(path)))
@@ -65,7 +66,7 @@ def run(
             f"{archived[0]} is read as an archive, whose messages need no options: remove the options for files, "
             "or name the files"
         )
-    failed = False
+    statuses = {0}
     with ExitStack() as stack:
         row_writers = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
         births = BirthStore()
@@ -99,13 +100,24 @@ def run(
             try:
                 _load(path, open_(), writers, total)
             except FileError as error:
-                failed = True
+                statuses.add(1)
                 print(f"collector: {error}", file=sys.stderr)
                 if not total.messages:
                     continue
             noun = "messages" if writers is message_writers else "rows"
             print(summary(path, total, time.monotonic() - begun, noun), flush=True)
-    return 1 if failed else 0
+            if noun == "rows":
+                statuses.add(exit_status(total))
+    return 1 if 1 in statuses else max(statuses)
+
+
+def exit_status(total: Accounts) -> int:
+    """Return 0 if all rows were stored or duplicates, 2 if some are in quarantine, 1 if nothing was stored."""
+    if not total.messages:
+        return 0
+    if not total.stored + total.duplicate + total.replaced:
+        return 1
+    return 2 if total.quarantined_messages + total.quarantined_readings else 0
 
 
 def _open_archives(paths: Sequence[Path], builder: DecoderBuilder, registry: Registry, writer: Writer) -> FileBatches:

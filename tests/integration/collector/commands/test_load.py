@@ -229,7 +229,7 @@ def test_conflicting_value_keeps_the_first(run, database, tmp_path):
     """If a file has two values for a series and time, the first is stored and the second quarantined with its row."""
     path = tmp_path / "a.csv"
     path.write_text("time,temperature\n2024-01-01,1\n2024-01-02,5\n2024-01-01,2\n2024-01-01,1\n")
-    assert run(path, sensor="office-1") == 0
+    assert run(path, sensor="office-1") == 2
     assert [row[3] for row in table(database)] == [1.0, 5.0]
     with database.connect() as connection:
         rows = connection.execute("select topic, reason, payload from telemetry.quarantine").fetchall()
@@ -254,7 +254,7 @@ def test_conflicts_keep_the_first_over_several_connections(
     if name == "a.csv":
         times = [f"{' ' * (row % 3 == 0)}{when.isoformat()}" for row, when in enumerate(data["timestamp"].to_pylist())]
         data = data.set_column(0, "timestamp", pa.array(times))
-    assert run(write(tmp_path / name, data)) == 0
+    assert run(write(tmp_path / name, data)) == 2
     assert table(database) == expected(first)
     account = accounts(database)
     assert reasons(database) == {"conflicting_value": 800}
@@ -283,10 +283,10 @@ never,w1,20,50
 
 
 def test_bad_rows_are_quarantined_by_reason(run, database, tmp_path, capsys):
-    """Each bad row is quarantined for its own reason, good ones are stored, and the exit status is 0."""
+    """Each bad row is quarantined for its own reason, good ones are stored, and the exit status is 2."""
     path = tmp_path / "bad.csv"
     path.write_text(BAD)
-    assert run(path) == 0
+    assert run(path) == 2
     assert reasons(database) == {
         "time_without_zone": 1,
         "unreadable_time": 1,
@@ -314,9 +314,18 @@ def test_unreadable_bytes_affect_their_row_only(run, database, tmp_path):
     """Bytes that are not UTF-8, NUL characters and an unclosed quotation mark affect only their rows."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'time,temperature\n2024-01-01,1\n2024-01-02,\xff\n2024-01-03,\0\n2024-01-04,4\n2024-01-05,"5\n')
-    assert run(path, sensor="office-1") == 0
+    assert run(path, sensor="office-1") == 2
     assert [row[3] for row in table(database)] == [1.0, 4.0, 5.0]
     assert reasons(database) == {"wrong_type": 2}
+
+
+def test_status_if_nothing_is_stored(run, database, tmp_path):
+    """The exit status is 1 if all rows of one of the files are in quarantine."""
+    (tmp_path / "a.csv").write_text("time,temperature\n2024-01-01,much\n")
+    good = write(tmp_path / "b.csv", weather())
+    assert run(tmp_path / "a.csv", sensor="office-1") == 1
+    assert run(good) == 0
+    assert reasons(database) == {"wrong_type": 1}
 
 
 def test_timezone_option(run, database, tmp_path):
@@ -350,7 +359,7 @@ def test_nested_lines_are_live_messages(run, database, settings, tmp_path):
         '{"meta": {"at": "2024-01-01T00:00:01Z", "who": "unknown"}, "q": "temperature", "v": 3}\n'
         '{"meta": {"at": "2024-01-01T00:00:01Z", "who": "w1"}, "q": "temper'
     )
-    assert run(path) == 0
+    assert run(path) == 2
     instant = datetime(2024, 1, 1, tzinfo=UTC)
     assert table(database) == [("w1", "temperature", instant, 3.0), ("w2", "humidity", instant, 40.0)]
     assert reasons(database) == {"unknown_sensor": 1, "malformed": 1}
@@ -402,7 +411,7 @@ def test_values_the_database_refuses(run, database, tmp_path):
         connection.execute("alter table telemetry.reading add constraint odd check (value <> 13)")
     path = tmp_path / "a.csv"
     path.write_text("time,temperature\n" + "".join(f"2024-01-01 00:00:{row:02},{row}\n" for row in range(20)))
-    assert run(path, sensor="office-1") == 0
+    assert run(path, sensor="office-1") == 2
     assert [row[3] for row in table(database)] == [float(row) for row in range(20) if row != 13]
     assert reasons(database) == {"refused_by_database": 1}
     accounts(database)

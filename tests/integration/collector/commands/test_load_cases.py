@@ -116,7 +116,7 @@ def test_hour_that_occurs_twice(run, database):
 
 def test_time_that_does_not_exist(run, database):
     """A time in the hour that clocks skip is quarantined; the times after it are right."""
-    assert run("csv_dst_spring.csv", timezone="Europe/Berlin") in (0, 2)
+    assert run("csv_dst_spring.csv", timezone="Europe/Berlin") == 2
     assert stored(database) == expected("csv_dst_spring.csv")
     assert reasons(database) == {"nonexistent_time": 1}
 
@@ -137,7 +137,7 @@ def test_other_times_without_the_option(run, database, capsys):
 
 def test_four_header_lines(run, database):
     """TOA5 files have their header in line 2 and rows from line 5 on; NAN is not a finite number."""
-    assert run("csv_toa5.csv", "time=TIMESTAMP", "temperature=AirTC_Avg", header_line=2, skip_lines=4) in (0, 2)
+    assert run("csv_toa5.csv", "time=TIMESTAMP", "temperature=AirTC_Avg", header_line=2, skip_lines=4) == 2
     assert stored(database) == expected("csv_toa5.csv")
     assert [value for _, value in stored(database, "RH")] == [40.1, 40.2]
     assert reasons(database) == {"not_finite": 1}
@@ -163,7 +163,7 @@ def test_sent_unit(run, database, settings):
 
 def test_markers_of_missing_values(run, database):
     """Markers of missing values are neither readings nor mistakes; --thousands reads grouped numbers."""
-    assert run("csv_na_markers.csv", thousands=",") in (0, 2)
+    assert run("csv_na_markers.csv", thousands=",") == 2
     assert [value for _, value in stored(database)] == [21.5, 1021.5, 21.6, 21.5]
     assert reasons(database) == {"wrong_type": 1}
     with database.connect() as connection:
