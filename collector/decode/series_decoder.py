@@ -110,7 +110,7 @@ class SeriesDecoder:
         rejected = rejections.as_list()
         if not readings and not rejected:
             raise NoReadingError(IgnoredReason.NO_LISTED_QUANTITY, "none of the sensor's quantities")
-        return Decoded(readings, rejected, NONE_IGNORED, self._replaces)
+        return _new(Decoded, (readings, rejected, NONE_IGNORED, self._replaces))
 
     def _column(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
         """Return the readings of a column, if the rule plainly accepts all of them."""

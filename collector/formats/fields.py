@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, repeat
+from itertools import islice
 from math import hypot
-from operator import itemgetter, sub
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from orjson import JSONDecodeError, loads
@@ -140,12 +139,12 @@ class _Members:
                 if len(names) < len(items) or set(names) != {name}:
                     return None
                 member = self.value
-            values = list(map(itemgetter(member), items))
+            values = [item[member] for item in items]
             magnitude = hypot(*values)  # at least as large as the largest; infinite or NaN where a value is
-            texts = list(map(itemgetter(time), items))
+            texts = [item[time] for item in items]
             instants = list(map(_parse_time, texts))
             base = instants[0] if instants else EPOCH
-            spans = list(map(sub, instants, repeat(base)))
+            spans = [instant - base for instant in instants]
             first = since_1970(base - EPOCH)
         except _NOT_PLAIN:
             return None
