@@ -144,14 +144,17 @@ class _Members:
             texts = [item[time] for item in items]
             instants = list(map(_parse_time, texts))
             base = instants[0] if instants else EPOCH
-            spans = [instant - base for instant in instants]
             first = since_1970(base - EPOCH)
+            # From the first and not from 1970: Python counts up to 2^30 in half the time.
+            times = [
+                first + (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+                for instant in instants
+                for span in [instant - base]
+            ]
         except _NOT_PLAIN:
             return None
         if not (values and magnitude < ROUNDED and max(map(len, texts)) <= LONGEST_TIME):
             return None
-        # From the first and not from 1970: Python counts up to 2^30 in half the time.
-        times = [first + (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
         return Column(name, values, times, magnitude)
 
 
