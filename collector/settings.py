@@ -7,17 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from core.settings import DatabaseSettings, EnvironmentSettings, MqttSettings, load
-
-__all__ = [
-    "ArchiveSettings",
-    "CollectorSettings",
-    "DatabaseSettings",
-    "KafkaSettings",
-    "MqttSettings",
-    "RegistrySettings",
-    "load",
-]
+from core.settings import EnvironmentSettings
 
 
 class KafkaSettings(EnvironmentSettings):

@@ -44,7 +44,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def wrapped(action: str) -> Iterator[None]:
+def wrapped_errors(action: str) -> Iterator[None]:
     """Turn the driver's errors inside the block into a :class:`DatabaseError` that names the ``action``."""
     try:
         yield

@@ -21,7 +21,7 @@ class Report(Protocol):
 
 
 @contextmanager
-def shown(name: str) -> Iterator[Report]:
+def display(name: str) -> Iterator[Report]:
     """Yield a function that shows the progress of file ``name`` on standard error."""
     if sys.stderr.isatty():
         with _bar(name) as report:

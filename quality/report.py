@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 from quality.result import number, table
 
 TREND = 12
@@ -74,7 +74,7 @@ class Report:
 
 def read(connection: Connection, names: Sequence[str]) -> Report:
     """Read the last results of the contracts ``names`` and all open incidents."""
-    with wrapped("report"), connection.cursor(row_factory=dict_row) as cursor:
+    with wrapped_errors("report"), connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_RESULTS, {"names": list(names), "trend": TREND}).fetchall()
         incidents = cursor.execute(_INCIDENTS).fetchall()
     return Report(tuple(lines(rows)), tuple(Incident(**row) for row in incidents))

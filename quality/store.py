@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 from quality.alerts import incidents
 from quality.result import CONTRACT, Scan, contract_error, key_prefix
 
@@ -17,7 +17,7 @@ def save(connection: Connection, scan: Scan, notifiers: Sequence[str], link: str
     failed = {result.contract for result in scan.results if result.kind == CONTRACT}
     scanned = sorted({result.contract for result in scan.results} - failed)
     recovered = [contract_error(contract, "").recovery(scan.checked_at, link) for contract in scanned]
-    with wrapped("results"), connection.transaction():
+    with wrapped_errors("results"), connection.transaction():
         with connection.cursor().copy(_COPY) as copy:
             for result in scan.results:
                 copy.write_row((

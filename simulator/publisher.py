@@ -10,8 +10,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collector.settings import MqttSettings
 from core.backoff import Backoff
+from core.settings import MqttSettings
 from local_services.broker import BrokerError
 
 _LONGEST_PAUSE = 15.0

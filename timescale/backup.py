@@ -11,7 +11,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from core.database import Connection, connect, wrapped
+from core.database import Connection, connect, wrapped_errors
 from core.errors import DatabaseError
 from timescale import migrate, pg_tools
 from timescale.sql_files import HERE
@@ -55,7 +55,7 @@ def backup(target: Path, *, folder: bool) -> int:
     """
     if target.exists() or target.is_symlink():
         raise DatabaseError(f"{target} exists already: choose another name, or remove it.")
-    with connect(application_name="timescale-backup") as connection, wrapped("backup"):
+    with connect(application_name="timescale-backup") as connection, wrapped_errors("backup"):
         migrate.edition(connection)
         major = connection.info.server_version // 10_000
         (tables,) = connection.execute(_TABLES).fetchall()[0]
@@ -82,7 +82,7 @@ def restore(source: Path, *, owners: bool = True) -> Restored:
     Without ``owners`` the restoring login owns all objects. Raises :class:`DatabaseError`, if possible before any
     change.
     """
-    with connect(application_name="timescale-restore") as connection, wrapped("restore"):
+    with connect(application_name="timescale-restore") as connection, wrapped_errors("restore"):
         name, major = connection.info.dbname, connection.info.server_version // 10_000
         program = pg_tools.find("pg_restore", major)
         contents = describe(source, program)
@@ -107,7 +107,7 @@ def restore(source: Path, *, owners: bool = True) -> Restored:
             ) from error
         raise
     _set_restore_mode(contents, "post")
-    with connect(application_name="timescale-restore") as connection, wrapped("restore"):
+    with connect(application_name="timescale-restore") as connection, wrapped_errors("restore"):
         connection.execute("analyze")
         revision = migrate.revision(connection) or ""
         migrate.set_defaults(connection, migrate.edition(connection))
@@ -187,7 +187,7 @@ def _existing_roles(connection: Connection) -> set[str]:
 def _set_restore_mode(contents: Backup, phase: str) -> None:
     """Call TimescaleDB's function before ("pre") or after ("post") a restore; in between, jobs and checks are off."""
     if contents.timescaledb:
-        with connect(application_name="timescale-restore") as connection, wrapped("restore"):
+        with connect(application_name="timescale-restore") as connection, wrapped_errors("restore"):
             connection.execute(f"select public.timescaledb_{phase}_restore()".encode())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from core.database import Connection, connect, wrapped
+from core.database import Connection, connect, wrapped_errors
 from core.settings import Mistakes
 from timescale.weak_secrets import weakness
 
@@ -58,7 +58,7 @@ def create(environment: Mapping[str, str]) -> list[str]:
     mistakes.check()
     if not passwords:
         return []
-    with connect(application_name="timescale-logins") as connection, wrapped("logins"):
+    with connect(application_name="timescale-logins") as connection, wrapped_errors("logins"):
         return [
             f"login {login.name}: {', '.join(_create(connection, login, password))}"
             for login, password in passwords.items()

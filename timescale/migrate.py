@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from core.database import Connection, connect, wrapped
+from core.database import Connection, connect, wrapped_errors
 from core.errors import DatabaseError
 from core.settings import load
 from local_services.postgres_binaries import Choice, Edition
@@ -57,7 +57,7 @@ def migrate(to: str = "head") -> Migration:
     retention = Retention.of(settings)
     config = _config()
     scripts = ScriptDirectory.from_config(config)
-    with connect(application_name="timescale-migrate") as guard, wrapped("migrate"):
+    with connect(application_name="timescale-migrate") as guard, wrapped_errors("migrate"):
         # Held by a separate session to the end: a second migration waits here and then has nothing to do.
         guard.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
         before = revision(guard)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from psycopg.rows import class_row
 
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 from timescale.settings import TimescaleSettings
 
 
@@ -67,7 +67,7 @@ class RetentionRun:
 
 def expired_chunks(connection: Connection) -> tuple[ExpiredChunk, ...]:
     """Return the chunks older than the retention, the oldest first; counts all their readings."""
-    with wrapped("retention"), connection.cursor(row_factory=class_row(ExpiredChunk)) as cursor:
+    with wrapped_errors("retention"), connection.cursor(row_factory=class_row(ExpiredChunk)) as cursor:
         return tuple(cursor.execute("select * from telemetry.retention_gate()").fetchall())
 
 
@@ -77,7 +77,7 @@ def apply(connection: Connection) -> RetentionRun:
     ``connection`` must be in autocommit mode.
     """
     before = expired_chunks(connection)
-    with wrapped("retention"):
+    with wrapped_errors("retention"):
         connection.execute("call telemetry.apply_retention()")
         purged: Any = connection.execute("select telemetry.purge_quarantine()").fetchone()
     remaining = expired_chunks(connection)

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 from local_services.postgres_binaries import Edition
 from timescale import retention
 from timescale.migrate import edition, head, revision
@@ -94,7 +94,7 @@ class Status:
 def status(connection: Connection, *, exact: bool = False) -> Status:
     """Read the state of the database; ``exact`` counts every reading instead of estimating their number."""
     database_edition = edition(connection)
-    with wrapped("status"):
+    with wrapped_errors("status"):
         timescaledb = database_edition == "timescaledb"
         facts = _row(connection, _FACTS)
         accounts = _row(connection, "select * from telemetry.accounting")

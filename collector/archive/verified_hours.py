@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from collector.archive.hourly_files import GRACE
 from collector.archive.verify import HourReport
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 
 _RECORD = """
 insert into telemetry.archived (hour, messages, files, size_bytes, verified_at)
@@ -23,7 +23,7 @@ on conflict (hour) do update set
 
 def load(connection: Connection) -> dict[datetime, tuple[int, int]]:
     """Return number and size of the files of each recorded hour that has files."""
-    with wrapped("record the archive"):
+    with wrapped_errors("record the archive"):
         rows = connection.execute("select hour, files, size_bytes from telemetry.archived where files > 0").fetchall()
     return {hour: (files, size) for hour, files, size in rows}
 
@@ -33,5 +33,5 @@ def record(connection: Connection, report: HourReport, now: datetime) -> None:
     if report.begins + timedelta(hours=1) + GRACE > now:
         return
     counts = (0, 0, 0) if report.errors else (report.content.messages, report.files, report.size)
-    with wrapped("record the archive"):
+    with wrapped_errors("record the archive"):
         connection.execute(_RECORD, (report.begins, *counts, now))

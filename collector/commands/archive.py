@@ -22,11 +22,12 @@ from collector.commands.configuration import load_configuration
 from collector.commands.metrics import Metrics, stalled_for
 from collector.commands.program import Program, run_until_signal
 from collector.commands.registry_watch import RegistryWatch
-from collector.settings import ArchiveSettings, CollectorSettings, MqttSettings, load
+from collector.settings import ArchiveSettings, CollectorSettings
 from collector.sources.mqtt import MqttSource
 from collector.store.group_commit import GroupCommit
 from core import database, logs
 from core.errors import SettingError
+from core.settings import MqttSettings, load
 
 log = structlog.get_logger()
 

@@ -17,10 +17,11 @@ from collector.commands.metrics import Gauges, stalled_for
 from collector.commands.program import Program, run_until_signal
 from collector.commands.registry_watch import RegistryWatch
 from collector.message import Message
-from collector.settings import CollectorSettings, KafkaSettings, MqttSettings
+from collector.settings import CollectorSettings, KafkaSettings
 from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaErrorHandler, KafkaRefusedError, wait_for_topic
 from collector.sources.mqtt import MqttSource
 from core import logs
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

@@ -26,13 +26,13 @@ from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.registry.sensors_file import Registry, Sensor
 from collector.settings import CollectorSettings
-from collector.settings import load as load_settings
 from collector.store.batch import Accounts, Batch, Decode
 from collector.store.birth_store import BirthStore
 from collector.store.parallel_writers import ParallelWriters
 from collector.store.writer import Writer
 from core import database, logs, progress
 from core.errors import SettingError
+from core.settings import load as load_settings
 
 READINGS_PER_BATCH = 50_000
 """Approximate; a batch is a transaction."""
@@ -73,7 +73,7 @@ def run(
         message_writers = [Writer("archive", settings.client_id, births=births)]
         for writer in (*row_writers, *message_writers):
             stack.callback(writer.close)
-        with database.wrapped("writing the registry (has `timescale migrate` been run?)"):
+        with database.wrapped_errors("writing the registry (has `timescale migrate` been run?)"):
             synchronised = sync.synchronise(row_writers[0].connection(), registry)
         opener = FileOpener(
             registry.not_before(synchronised.oldest),
@@ -123,7 +123,7 @@ def exit_status(total: Accounts) -> int:
 def _open_archives(paths: Sequence[Path], builder: DecoderBuilder, registry: Registry, writer: Writer) -> FileBatches:
     """Return the archived messages, decoded as live messages are; raises :class:`FileError`."""
     archive = Archive(paths)
-    with database.wrapped("writing the registry"):
+    with database.wrapped_errors("writing the registry"):
         decode = builder.build(writer.connection(), registry).decode
     return FileBatches(
         _for_one_writer(message_batches(archive.messages(), decode, READINGS_PER_BATCH)),
@@ -141,7 +141,7 @@ def _for_one_writer(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
 def _load(path: Path, file: FileBatches, writers: Sequence[Writer], total: Accounts) -> None:
     """Write all batches of ``file`` and count them in ``total``, also those before an error in the file."""
     try:
-        with progress.shown(path.name) as report:
+        with progress.display(path.name) as report:
             logs.configure()  # here, so that log lines appear above the progress bar
 
             def committed(accounts: Accounts) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from collector import settings
 from collector.commands.decoder_builder import DecoderBuilder
 from collector.message import Reason
 from collector.registry import sensors_file
@@ -12,11 +11,12 @@ from collector.store.birth_store import BirthStore
 from collector.store.writer import Writer
 from core import database, tables
 from core.errors import SettingError
+from core.settings import load
 
 
 def print_list(reason: Reason | None, limit: int) -> None:
     """Print the open rows: their number per reason, and the latest ``limit`` of them."""
-    with database.connect() as connection, database.wrapped("reading the quarantine"):
+    with database.connect() as connection, database.wrapped_errors("reading the quarantine"):
         per_reason = quarantine.summary(connection)
         rows = quarantine.list_open(connection, reason, limit)
     if not per_reason:
@@ -28,7 +28,7 @@ def print_list(reason: Reason | None, limit: int) -> None:
 
 def print_row(row_id: int) -> None:
     """Print one row with its payload."""
-    with database.connect() as connection, database.wrapped("reading the quarantine"):
+    with database.connect() as connection, database.wrapped_errors("reading the quarantine"):
         row = quarantine.get_row(connection, row_id)
     payload: bytes = row.pop("payload")
     for name, value in row.items():
@@ -43,12 +43,12 @@ def print_row(row_id: int) -> None:
 
 def replay(reason: Reason | None) -> None:
     """Decode open messages again, with the current registry, and print the counts."""
-    collector = settings.load(CollectorSettings)
+    collector = load(CollectorSettings)
     registry = sensors_file.load(collector.registry)
     births = BirthStore()
     writer = Writer("replay", collector.client_id, births=births)
     total = quarantine.ReplayResult()
-    with database.wrapped("replaying the quarantine"):
+    with database.wrapped_errors("replaying the quarantine"):
         decoder = DecoderBuilder(collector, births).build(writer.connection(), registry)
         for result in quarantine.replay(writer, decoder.decode, reason):
             total.add(result)
@@ -60,7 +60,7 @@ def discard(row_ids: Sequence[int], reason: Reason | None) -> None:
     """Mark rows as never to be replayed, by their ids or by ``reason``, and print their number."""
     if bool(row_ids) == (reason is not None):
         raise SettingError("give ids (`collector quarantine list` shows them) or a --reason, not both")
-    with database.connect() as connection, database.wrapped("discarding"):
+    with database.connect() as connection, database.wrapped_errors("discarding"):
         if reason is not None:
             count = quarantine.discard_reason(connection, reason)
         else:

@@ -17,13 +17,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from collector.formats.sparkplug.nodes import Publication
 from collector.message import Message
-from collector.settings import CollectorSettings, MqttSettings
+from collector.settings import CollectorSettings
 from collector.sources.base import Sink
 from collector.sources.mqtt_bulk_client import BulkClient
 from collector.sources.mqtt_takeover import SessionTakeover, ShareGroup
 from collector.sources.sparkplug_host import SparkplugHost
 from core.backoff import Backoff
 from core.errors import WarehouseError
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

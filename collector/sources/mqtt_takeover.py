@@ -22,8 +22,9 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.message import Message
-from collector.settings import CollectorSettings, MqttSettings
+from collector.settings import CollectorSettings
 from collector.sources.mqtt_bulk_client import BulkClient
+from core.settings import MqttSettings
 
 log = structlog.get_logger()
 

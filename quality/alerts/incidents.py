@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 from psycopg.rows import dict_row
 
-from core.database import Connection, wrapped
+from core.database import Connection, wrapped_errors
 from quality.alerts.alert import Alert
 from quality.alerts.notifiers import Notifier
 from quality.errors import NotifyError, ScanError
@@ -25,7 +25,7 @@ _LOCK = 7233911046158838
 
 def require_schema(connection: Connection) -> None:
     """Raise :class:`ScanError` if the schema of the database is older than this code."""
-    with wrapped("incidents"):
+    with wrapped_errors("incidents"):
         row = connection.execute("select to_regclass('quality.series_drift') is not null").fetchone()
     if row != (True,):
         raise ScanError("the database lacks the tables and views of quality scans. Run `timescale migrate`.")
@@ -36,7 +36,7 @@ def record(connection: Connection, alerts: Iterable[Alert], notifiers: Sequence[
 
     New incidents and recoveries are marked as pending for ``notifiers`` (names).
     """
-    with wrapped("incidents"), connection.cursor() as cursor:
+    with wrapped_errors("incidents"), connection.cursor() as cursor:
         for state, statement in (("open", _OPEN), ("recovered", _CLOSE)):
             cursor.executemany(
                 statement,
@@ -63,7 +63,7 @@ def close_unchecked(
     connection: Connection, prefix: str, checked: Sequence[str], at: datetime, notifiers: Sequence[str]
 ) -> None:
     """Close the open incidents whose key begins with ``prefix`` and is not in ``checked``: their check was removed."""
-    with wrapped("incidents"):
+    with wrapped_errors("incidents"):
         connection.execute(
             _CLOSE_UNCHECKED,
             {"prefix": prefix, "checked": list(checked), "at": at, "notifiers": list(notifiers)},
@@ -76,18 +76,18 @@ def send_pending(connection: Connection, notifiers: Sequence[Notifier], remind_h
     Open incidents that were last notified more than ``remind_hours`` ago are notified again. An advisory lock lets one
     process at a time send.
     """
-    with wrapped("incidents"):
+    with wrapped_errors("incidents"):
         connection.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
     try:
         if remind_hours is not None:
-            with wrapped("incidents"):
+            with wrapped_errors("incidents"):
                 connection.execute(
                     _REMIND, {"hours": remind_hours, "notifiers": [notifier.name for notifier in notifiers]}
                 )
         for notifier in notifiers:
             _send_pending(connection, notifier)
     finally:
-        with wrapped("incidents"):
+        with wrapped_errors("incidents"):
             connection.execute("select pg_catalog.pg_advisory_unlock(%s)", (_LOCK,))
 
 
@@ -104,7 +104,7 @@ def try_send(notifier: Notifier, alerts: Sequence[Alert]) -> bool:
 
 
 def _send_pending(connection: Connection, notifier: Notifier) -> None:
-    with wrapped("incidents"), connection.cursor(row_factory=dict_row) as cursor:
+    with wrapped_errors("incidents"), connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_PENDING, {"name": notifier.name}).fetchall()
     opened = [row for row in rows if notifier.name in row["untold"]]
     recovered = [row for row in rows if notifier.name in row["recovery_untold"]]
@@ -125,7 +125,7 @@ def _send_pending(connection: Connection, notifier: Notifier) -> None:
         for row in incidents
     ]
     if alerts and try_send(notifier, alerts):
-        with wrapped("incidents"):
+        with wrapped_errors("incidents"):
             for statement, incidents in ((_NOTIFIED, opened), (_RECOVERY_NOTIFIED, recovered)):
                 connection.execute(statement, {"name": notifier.name, "ids": [row["id"] for row in incidents]})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.registry import sensors_file
-from collector.settings import MqttSettings
+from core.settings import MqttSettings
 from simulator import faults, schedule
 from simulator.faults import Faults
 from simulator.publisher import Publisher

@@ -14,7 +14,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.registry import sensors_file as registries
-from collector.settings import MqttSettings
+from core.settings import MqttSettings
 from local_services.broker import BrokerError, LocalBroker
 from simulator.publisher import Publisher
 

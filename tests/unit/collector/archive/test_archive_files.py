@@ -25,8 +25,9 @@ from collector.archive.spool import Segment, Spool
 from collector.files.archive_file import Archive, is_archive
 from collector.files.options import FileError
 from collector.message import Message
-from collector.settings import ArchiveSettings, load
+from collector.settings import ArchiveSettings
 from core.errors import SettingError
+from core.settings import load
 
 NOON = 1_772_366_400_000_000
 """2026-03-01 12:00 UTC, in microseconds since 1970."""

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from collector.settings import CollectorSettings, KafkaSettings, load
+from collector.settings import CollectorSettings, KafkaSettings
 from core.errors import SettingError
+from core.settings import load
 
 SECRET = "correct-horse-battery"
 
