@@ -48,7 +48,7 @@ class Publish(NamedTuple):
 
 @dataclass
 class Stored:
-    """What the database has for one series and time."""
+    """The stored reading of one series and time."""
 
     value: float
     received: int

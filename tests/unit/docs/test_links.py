@@ -52,7 +52,7 @@ def test_relative_links_resolve(page):
 
 
 def is_there(path: str) -> bool:
-    """Return whether a path exists; ``NNNN_name`` and ``<name>`` stand for any name."""
+    """Return whether a path exists; ``NNNN_name`` and ``<name>`` match any name."""
     pattern = re.sub(r"NNNN_name|<\w+>", "*", path.rstrip("/."))
     return any(ROOT.glob(pattern))
 

@@ -11,7 +11,7 @@ PROGRAMS = ("access", "collector", "core", "local_services", "quality", "simulat
 
 
 def texts(folder: str) -> list[str]:
-    """Return each text of a package's modules; ``…`` stands for the values in a formatted one."""
+    """Return each text of a package's modules; ``…`` replaces the values in a formatted one."""
     found = []
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -50,7 +50,7 @@ def test_every_page_with_quotes_is_searched():
 
 @pytest.mark.parametrize("quote", log_lines())
 def test_log_lines_exist(quote, output):
-    """Each log line or message that a page quotes is in the code; ``…`` stands for any value."""
+    """Each log line or message that a page quotes is in the code; ``…`` matches any value."""
     pattern = "[^\n]*".join(re.escape(part.strip()) for part in quote.split("…"))
     assert re.search(pattern, output)
 

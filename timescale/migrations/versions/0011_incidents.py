@@ -1,4 +1,4 @@
-"""Incidents: what quality scans and failed tasks told people about."""
+"""Incidents reported by quality scans and failed tasks."""
 
 from timescale.sql_files import migration
 

@@ -436,7 +436,7 @@ def test_mistakes_of_sensor_patterns(entry, path, problem):
 
 
 def test_two_of_one_name():
-    """Members don't share an id with each other or with sensors that have an entry of their own."""
+    """Members don't share an id with each other or with sensors that have their own entry."""
     listed = pattern(discover=False, members={"a": {}, "x y": {}, "x-y": {}}, topic="plant/x/{sensor}")
     by_path = mistakes(document(sensors=[sensor("a"), listed]))
     assert set(by_path) == {"/sensors/1/members/a", "/sensors/1/members/x-y"}
