@@ -101,7 +101,7 @@ class MqttSettings(EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="MQTT_")
 
     host: str = Field("localhost", min_length=1, description="Host of the MQTT broker.")
-    port: int = Field(1883, ge=1, le=65_535, description="Its port; usually 1883, 8883 with TLS.")
+    port: int = Field(1883, ge=1, le=65_535, description="Port of the broker; usually 1883, 8883 with TLS.")
     username: str | None = Field(None, description="User name, if the broker requires one.")
     password: str | None = Field(None, description="Password, if the broker requires one.", repr=False)
     ca_file: Path | None = Field(None, description="Certificates (PEM) to trust; enables TLS.")
