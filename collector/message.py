@@ -106,13 +106,20 @@ class Decoded(NamedTuple):
 class Rejections:
     """The quarantined readings of one message, by reason: the first detail and the number of readings.
 
+    ``ignored`` counts the values that are no readings.
+
     With one row per reading a single message of 20,000 bad readings would write its payload 20,000 times.
     """
 
-    __slots__ = ("_by_reason",)
+    __slots__ = ("_by_reason", "ignored")
 
     def __init__(self) -> None:
         self._by_reason: dict[Reason, Rejection] = {}
+        self.ignored: dict[IgnoredReason, int] = {}
+
+    def ignore(self, reason: IgnoredReason) -> None:
+        """Count a value that is no reading."""
+        self.ignored[reason] = self.ignored.get(reason, 0) + 1
 
     def add(self, reason: Reason, detail: str, readings: int = 1) -> None:
         """Add ``readings`` that are quarantined for ``reason``."""

@@ -2,9 +2,9 @@
 
 1. Time: not before the sensor's ``since`` and not after the message's arrival plus COLLECTOR_MAX_FUTURE_SECONDS;
    the arrival itself where the message has no time.
-2. Kind: states (texts that the registry maps to numbers), true and false, numbers. Any other value is no reading;
-   the format's :attr:`~collector.formats.measurement.FormatOptions.wrong_kind` decides whether it is ignored or
-   quarantined.
+2. Kind: states (texts that the registry maps to numbers), true and false, numbers, texts that are a number. null and
+   an empty list are no reading. A text that begins like a number is quarantined. For any other value the format's
+   :attr:`~collector.formats.measurement.FormatOptions.wrong_kind` decides whether it is ignored or quarantined.
 3. Number: finite, smaller than :data:`~collector.message.LARGEST`, and an integer only if a double holds it exactly.
 4. Unit: converted from the unit in the message, else from ``sent_unit``, to the unit of the series.
 
@@ -20,9 +20,10 @@ from itertools import repeat
 from typing import Any
 
 from collector import units
+from collector.formats import numeric_text
 from collector.formats.measurement import Column
 from collector.formats.times import date
-from collector.message import LARGEST, Reading, Reason, UnusableError, quoted
+from collector.message import LARGEST, IgnoredReason, Reading, Reason, UnusableError, quoted
 from collector.registry.schema import Quantity
 
 EXACT = 2**53
@@ -58,6 +59,10 @@ class Series:
     """By text as it is written and in lower case."""
     longest_state: int
     """Characters; most texts that devices send are no states at all."""
+    decimal: numeric_text.Decimal | None
+    """Decimal mark of texts."""
+    unit_suffix: bool
+    """Whether texts have a unit behind the number."""
     expected_text: str
     """The texts that are values, for the detail of a rejection."""
 
@@ -98,6 +103,8 @@ class Series:
             takes_words=takes_words,
             states=by_text,
             longest_state=max(map(len, by_text), default=-1),
+            decimal=quantity.decimal,
+            unit_suffix=bool(quantity.unit_suffix),
             expected_text=f"one of {', '.join(map(quoted, states))}"
             if states
             else ("true or false" if is_boolean else "a number"),
@@ -125,11 +132,11 @@ class Series:
             if LEAST_EXACT <= raw <= EXACT and unit in self.plain_units:
                 return float(raw)
         elif kind is str:
-            return self._state(raw)
+            return self._text(raw, unit)
         elif kind is bool:
             if self.takes_booleans:
                 return 1.0 if raw else 0.0
-        elif not self.is_strict:
+        elif raw is None or raw == [] or not self.is_strict:
             return None
         if self.is_boolean:
             if raw in (0, 1) and self.takes_words:
@@ -150,15 +157,36 @@ class Series:
             raise UnusableError(Reason.WRONG_UNIT, str(error)) from None
         return value if convert is None else number(convert(value))
 
-    def _state(self, text: str) -> float | None:
-        value = None
+    def _text(self, text: str, unit: str | None) -> float | None:
+        """Return the number of a state, or the one that ``text`` is; None: it is no reading."""
+        text = text.strip(numeric_text.PADDING)
         if len(text) <= self.longest_state:
             value = self.states.get(text)
             if value is None:
                 value = self.states.get(text.lower())
-        if value is None and self.is_strict:
+            if value is not None:
+                return value
+        plain = numeric_text.number(text, self.decimal)
+        if plain is not None:
+            return self.value(plain, unit)
+        if self.unit_suffix and (parts := numeric_text.number_and_unit(text, self.decimal)) is not None:
+            return self.value(parts[0], parts[1])
+        help_text = numeric_text.problem(text, self.decimal, unit_suffix=self.unit_suffix)
+        if help_text is not None:
+            raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}; {help_text}")
+        if self.is_strict:
             raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}")
-        return value
+        return None
+
+
+def ignored_reason(raw: Any) -> IgnoredReason:
+    """Return why ``raw``, for which the rule has no number, is no reading."""
+    if raw is None or raw == []:
+        return IgnoredReason.NULL
+    if type(raw) is str:
+        is_absent = raw.strip(numeric_text.PADDING).lower() in numeric_text.AVAILABILITY
+        return IgnoredReason.AVAILABILITY_TEXT if is_absent else IgnoredReason.UNMAPPED_TEXT
+    return IgnoredReason.NOT_A_VALUE
 
 
 def number(raw: Any) -> float:

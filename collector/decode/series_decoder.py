@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collector.decode.reading_rule import EXACT, LEAST_EXACT, Series, column_readings, microseconds
+from collector.decode.reading_rule import EXACT, LEAST_EXACT, Series, column_readings, ignored_reason, microseconds
 from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
 from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Reader, Topic
 from collector.message import (
@@ -108,9 +108,13 @@ class SeriesDecoder:
                 if not self._decode_tree(tree, message, readings, rejections):
                     self._decode_measurements(tree.measurements(), message, readings, rejections)
         rejected = rejections.as_list()
+        ignored = rejections.ignored
         if not readings and not rejected:
+            if ignored:
+                reason = max(ignored, key=lambda reason: ignored[reason])
+                raise NoReadingError(reason, "no value of its sensor is a reading", ignored)
             raise NoReadingError(IgnoredReason.NO_LISTED_QUANTITY, "none of the sensor's quantities")
-        return _new(Decoded, (readings, rejected, NONE_IGNORED, self._replaces))
+        return _new(Decoded, (readings, rejected, ignored or NONE_IGNORED, self._replaces))
 
     def _column(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
         """Return the readings of a column, if the rule plainly accepts all of them."""
@@ -168,20 +172,21 @@ class SeriesDecoder:
                     if (kind is float or kind is int) and LEAST_EXACT <= raw <= EXACT and unit in series.plain_units:
                         readings.append((series.series_id, time, float(raw)))
                         continue
-                    if kind is str and len(raw) > series.longest_state and not series.is_strict:
-                        continue
             try:
                 if series is None or problem is not None:
                     series = self._find_series(quantity, device, problem, rejections)
                     if series is None:
                         continue
                 if sent is None and arrival is None:
+                    rejections.ignore(IgnoredReason.RETAINED_WITHOUT_TIME)
                     continue
                 reading = series.reading(raw, unit, sent, message.received, latest)
             except UnusableError as error:
                 rejections.add(error.reason, _prefix(quantity) + error.detail)
             else:
-                if reading is not None:
+                if reading is None:
+                    rejections.ignore(ignored_reason(raw))
+                else:
                     readings.append(reading)
 
     def _find_series(
@@ -277,14 +282,14 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
             if place.below is not None:
                 below = raw.items() if kind is dict else members(raw)
                 _decode_branch(below, place.below, units, key, time, readings, rejections)
+            elif series is not None:
+                rejections.ignore(ignored_reason(raw))
             continue
         if series is None:
             continue
         # The result of Series.value() for most values, without calling it.
         if kind is bool and series.takes_booleans:
             readings.append((series.series_id, time, 1.0 if raw else 0.0))
-            continue
-        if kind is str and len(raw) > series.longest_state and not series.is_strict:
             continue
         unit = units.get(step if key is None else key(series.source) or "")
         if (kind is float or kind is int) and LEAST_EXACT <= raw <= EXACT and unit in series.plain_units:
@@ -295,7 +300,9 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
         except UnusableError as error:
             rejections.add(error.reason, _prefix(series.source) + error.detail)
         else:
-            if value is not None:
+            if value is None:
+                rejections.ignore(ignored_reason(raw))
+            else:
                 readings.append((series.series_id, time, value))
 
 

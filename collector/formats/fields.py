@@ -222,7 +222,12 @@ class FieldsReader:
         except UnusableError as error:
             return (("", None, None, None, device, error.with_traceback(None)),)
         time, problem = self._moment(item, document, sensor)
-        return [(name, raw, time, None, device, problem) for name, raw in values]
+        return [
+            (name, raw, time, None, device, problem)
+            if raw is not MISSING
+            else (name, None, time, None, device, UnusableError(Reason.WRONG_TYPE, "no value"))
+            for name, raw in values
+        ]
 
     def _sensor(self, item: dict[str, Any], document: Any, topic: Topic) -> tuple[str, ListedSensor]:
         """Return the device's name and its sensor; raises :class:`~collector.message.UnusableError`."""
@@ -247,7 +252,7 @@ class FieldsReader:
             if name not in sensor.quantities:
                 raise UnusableError(Reason.UNKNOWN_QUANTITY, f"quantity {quoted(name)}")
             raw = self._value.find(item)
-            return ((name, None if raw is MISSING else raw),)
+            return ((name, raw),)
         values = [(name, raw) for name, pointer in sensor.pointers if (raw := pointer.find(item)) is not MISSING]
         if not values:
             raise UnusableError(

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from collector.formats import numeric_text
+from collector.formats.json_payload import PADDING
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import epoch
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
@@ -29,7 +31,7 @@ _PART = re.compile(r"((?:[^,=\\]++|\\.|\\\Z)++)(?:=((?:[^,=\\]++|\\.|\\\Z)++))?+
 _ESCAPED = re.compile(r"\\([,= \\])")
 _ESCAPED_TEXT = re.compile(r'\\(["\\])')
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}[iu]", re.ASCII)
-_NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_NOT_FINITE = re.compile(numeric_text.NOT_FINITE, re.IGNORECASE)
 _BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), True)
 _BOOLEANS |= dict.fromkeys(("f", "F", "false", "False", "FALSE"), False)
 _LONGEST_CACHED = 500
@@ -66,7 +68,7 @@ class InfluxReader:
     def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
         try:
-            text = message.payload.decode()
+            text = message.payload.rstrip(PADDING).decode()
         except UnicodeDecodeError as error:
             raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
         if "\r" in text:

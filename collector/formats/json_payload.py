@@ -1,12 +1,16 @@
 """JSON payloads: a fast strict parser, a lenient one for documents with NaN or long integers, and JSON Pointers."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from collector.message import Reason, UndecodableError
+from collector.message import IgnoredReason, NoReadingError, Reason, UndecodableError
+
+PADDING = b"\0 \t\r\n"
+"""Bytes behind a payload that are no part of it: white space, and the end of a C string."""
 
 MISSING: Any = object()
 """Result of a pointer to a missing member; unlike ``null``, which is a value."""
@@ -14,6 +18,13 @@ MISSING: Any = object()
 ROUNDED = 2.0**63
 """From here on a float of :func:`load` may be an integer that lost digits; :func:`load_exactly` keeps them."""
 LEAST_ROUNDED = -ROUNDED
+
+_NOT_FINITE = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"|(?<![\w.+-])(?P<token>'
+    rb"[+-]?(?:nan(?:\([a-z0-9_]*\))?|inf(?:inity)?|1\.?#(?:inf|qnan|snan|ind|nan)[0-9]*))(?=[\s,\]}]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Texts, which are skipped, and what C's printf writes for numbers that are not finite, on all platforms."""
 
 _LONGEST_INTEGER = 400
 """More digits than the largest double has."""
@@ -36,6 +47,9 @@ def load_exactly(payload: bytes) -> Any:
 
     orjson turns integers beyond 64 bits into floats without an error.
     """
+    payload = payload.rstrip(PADDING)
+    if not payload:
+        raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload, which deletes a retained message")
     try:
         return json.loads(payload.decode(), parse_int=integer)
     except UnicodeDecodeError as error:
@@ -43,7 +57,20 @@ def load_exactly(payload: bytes) -> Any:
     except RecursionError as error:
         raise UndecodableError(Reason.MALFORMED, "nested too deeply") from error
     except ValueError as error:
+        plain = _NOT_FINITE.sub(_spelled, payload)
+        if plain != payload:
+            return load_exactly(plain)
         raise UndecodableError(Reason.MALFORMED, f"not JSON: {error}") from error
+
+
+def _spelled(match: re.Match[bytes]) -> bytes:
+    """Return a text of JSON as it is, and what is not finite as Python's ``json`` spells it."""
+    token = match["token"]
+    if token is None:
+        return match[0]
+    if b"inf" not in token.lower():
+        return b"NaN"
+    return b"-Infinity" if token[:1] == b"-" else b"Infinity"
 
 
 def integer(text: str) -> int | float:

@@ -62,6 +62,7 @@ def load_or_text(payload: bytes) -> Any:
     try:
         return load(payload)
     except UndecodableError:
+        payload = payload.rstrip(json_payload.PADDING)
         if payload[:1] in _JSON_BEGINS or len(payload) > LONGEST_TEXT:
             raise
         text = payload.decode(errors="ignore")

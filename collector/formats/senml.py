@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from collector.formats import json_tree
+from collector.formats import json_tree, numeric_text
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
 from collector.formats.times import epoch
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
@@ -170,8 +170,16 @@ def _value(record: dict[str, Any], base: dict[str, Any]) -> tuple[float | bool |
     return value, None
 
 
-def _sum(raw: Any, base: Any, label: str) -> tuple[float, UnusableError | None]:
-    """Return the sum of a number and its base (section 4.1), and its problem."""
+def _sum(raw: Any, base: Any, label: str) -> tuple[float | str, UnusableError | None]:
+    """Return the sum of a number and its base (section 4.1), and its problem.
+
+    A text that begins like a number and has no base is left to the rule for readings.
+    """
+    if type(raw) is str:
+        plain = numeric_text.number(raw)
+        if plain is None and base == 0 and numeric_text.problem(raw, None, unit_suffix=False) is not None:
+            return raw, None
+        raw = raw if plain is None else plain
     if type(raw) not in _NUMBERS or type(base) not in _NUMBERS:
         operand, name = (raw, label) if type(raw) not in _NUMBERS else (base, f"b{label}")
         return 0, UnusableError(Reason.WRONG_TYPE, f"{name}: expected a number, got {quoted(operand)}")

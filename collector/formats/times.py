@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from collector.formats import numeric_text
 from collector.message import Reason, UnusableError, quoted
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,10 +74,13 @@ _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def epoch(raw: Any, unit: str) -> int:
-    """Return the instant of ``raw``, a number of s, ms, us or ns since 1970.
+    """Return the instant of ``raw``, a number of s, ms, us or ns since 1970, or a text that is such a number.
 
     Raises :class:`~collector.message.UnusableError`.
     """
+    if type(raw) is str:
+        # A text that is no number stays one, and is refused below.
+        raw = raw if (plain := numeric_text.number(raw)) is None else plain
     if type(raw) not in (int, float) or raw - raw != 0:
         raise UnusableError(Reason.UNREADABLE_TIME, f"expected a number of {unit} since 1970, got {quoted(raw)}")
     if unit == "ns":

@@ -7,16 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from collector import units
-from collector.formats import json_payload
+from collector.formats import numeric_text
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.numeric_text import PADDING
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 from collector.topics import Template
 
 _LONGEST = 256
 """Bytes; no value is longer, but other topics of the same devices have longer texts."""
-
-NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a"})
-"""Texts that devices and home automation send in place of a missing value, in lower case."""
 
 
 def _template(text: str) -> str:
@@ -72,21 +70,21 @@ class _ValueReader:
         if len(payload) > _LONGEST:
             raise NoReadingError(IgnoredReason.UNMAPPED_TEXT, "longer than any value")
         try:
-            text = payload.decode().strip()
+            text = payload.decode().strip(PADDING)
         except UnicodeDecodeError as error:
             raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
         if text[:1] == '"':
             text = _unquoted(text)
         if text[:1] in ("{", "["):
             raise NoReadingError(IgnoredReason.NOT_A_VALUE, "an object or a list, not a value")
-        if text.lower() in NO_VALUE:
+        if text.lower() in numeric_text.NO_VALUE:
             raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "the text means that there is no value")
         if text in ("true", "false"):
             return text == "true", None
-        if (value := _number(text)) is not None:
+        if (value := numeric_text.number(text)) is not None:
             return value, None
-        if self._unit_suffix and (number := _with_unit(text)) is not None:
-            return number
+        if self._unit_suffix and (parts := numeric_text.number_and_unit(text)) is not None:
+            return parts[0], units.code(parts[1]) or parts[1]
         return text, None
 
 
@@ -96,25 +94,3 @@ def _unquoted(text: str) -> str:
         return str(json.loads(text)).strip()
     except ValueError:
         return text.strip('"').strip()
-
-
-def _number(text: str) -> float | None:
-    """Return the number in ``text``, by the grammar of JSON with a few extensions; None: it is no number."""
-    # Python also reads 1_000 and digits of other scripts, which are no numbers here.
-    if not text.isascii() or "_" in text:
-        return None
-    try:
-        return json_payload.integer(text) if text.lstrip("+-").isdigit() else float(text)
-    except ValueError:
-        return None
-
-
-def _with_unit(text: str) -> tuple[float, str] | None:
-    """Return the number and the unit of ``21.5 °C``; None: the text does not begin with a number."""
-    # Longest first: 5e3 is a number, and 5 eV begins with one.
-    for end in range(min(len(text) - 1, 32), 0, -1):
-        value = _number(text[:end].rstrip())
-        if value is not None:
-            unit = text[end:].strip()
-            return value, units.code(unit) or unit
-    return None

@@ -89,6 +89,12 @@ class Quantity(_Strict):
     sent_unit: Unit | None = Field(
         None, description="UCUM code of the unit that the device sends, if it differs and the payload has no unit."
     )
+    decimal: Literal[",", "."] | None = Field(
+        None, description='Decimal mark of numbers that are sent as text: "," for 21,5 and 1.234,5; "." for 1,234.5.'
+    )
+    unit_suffix: bool | None = Field(
+        None, description="Whether texts have a unit behind the number, 20.6 °C, which is then read."
+    )
     states: dict[str, float] | None = Field(
         None, min_length=1, description='Texts and the numbers to store for them: {"open": 1, "closed": 0}.'
     )
@@ -107,6 +113,22 @@ class SensorType(_Strict):
         "one; keep: the first value stays. Default: replace for formats that publish states, keep for the others.",
     )
     quantities: dict[Name, Quantity] = Field(min_length=1)
+
+    decimal: Literal[",", "."] | None = Field(None, description="decimal of its quantities that have none.")
+    unit_suffix: bool | None = Field(None, description="unit_suffix of its quantities that have none.")
+
+    def completed(self, quantities: dict[str, Quantity]) -> dict[str, Quantity]:
+        """Return ``quantities`` with this type's settings for texts where they have none."""
+        common = {"decimal": self.decimal, "unit_suffix": self.unit_suffix}
+        common = {name: value for name, value in common.items() if value is not None}
+        if not common:
+            return quantities
+        return {
+            name: quantity.model_copy(
+                update={key: value for key, value in common.items() if getattr(quantity, key) is None}
+            )
+            for name, quantity in quantities.items()
+        }
 
     def replaces(self, form: Format) -> bool:
         """Return whether a later value of one series and time replaces the earlier one, in messages of ``form``."""

@@ -190,7 +190,7 @@ def _resolve(
             since=entry.since or EARLIEST,
             description=entry.description,
             format=entry.format or sensor_type.format,
-            quantities={**sensor_type.quantities, **(entry.quantities or {})},
+            quantities=sensor_type.completed({**sensor_type.quantities, **(entry.quantities or {})}),
             position=index,
             replaces=sensor_type.replaces(entry.format or sensor_type.format),
         )

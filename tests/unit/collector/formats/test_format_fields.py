@@ -99,7 +99,7 @@ def test_list():
 
 def test_one_bad_object_of_a_list():
     """An error in one object of a list affects that object only."""
-    items = [{"temperature": 1}, {"timestamp": TIME, "temperature": 2}, 3, {"timestamp": TIME, "temperature": "4"}]
+    items = [{"temperature": 1}, {"timestamp": TIME, "temperature": 2}, 3, {"timestamp": TIME, "temperature": "four"}]
     decoded = decode(PROBES, items)
     assert decoded.readings == [(1, AT, 2.0)]
     assert reasons(decoded) == {Reason.MISSING_TIME: 1, Reason.MALFORMED: 1, Reason.WRONG_TYPE: 1}
@@ -234,7 +234,7 @@ def test_times_are_kept_to_the_microsecond(unit, raw, expected):
     ("literal", "reason"),
     [
         (b"true", Reason.UNREADABLE_TIME),
-        (b'"1772366370"', Reason.UNREADABLE_TIME),
+        (b'"today"', Reason.UNREADABLE_TIME),
         (b"NaN", Reason.UNREADABLE_TIME),
         (b"1e999", Reason.UNREADABLE_TIME),
         (b"[]", Reason.UNREADABLE_TIME),

@@ -101,7 +101,8 @@ def test_documents_are_no_values():
         (b"21.5 C", "21.5 C"),
         (b"1,5", "1,5"),
         (b'"', ""),
-        (b"\0", "\0"),
+        (b"\0", ""),
+        (b"21.5\0", 21.5),
     ],
 )
 def test_values(payload, expected):

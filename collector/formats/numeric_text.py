@@ -1,0 +1,106 @@
+"""Numbers that devices send as text: ``"21.5"``, and by setting ``"21,5"`` and ``"21.5 °C"``. Pure."""
+
+import re
+from typing import Literal
+
+from collector.formats import json_payload
+
+Decimal = Literal[",", "."]
+"""The decimal mark of texts; the other of the two may then group thousands."""
+
+PADDING = "\0 \t\r\n\v\f\u00a0\ufeff"
+"""Characters around a value that are no part of it: white space, and the end of a C string."""
+
+NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a"})
+"""What devices and home automation write where they have no value, in lower case."""
+AVAILABILITY = NO_VALUE | {"offline", "online"}
+"""The same, and what they write of themselves."""
+
+_LONGEST = 400
+"""Characters; the longest double has fewer."""
+
+_DIGITS = r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+"
+_NUMBER = re.compile(rf"[+-]?{_DIGITS}")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+NOT_FINITE = r"[+-]?(?:nan(?:\([a-z0-9_]*\))?|inf(?:inity)?|1\.?#(?:inf|qnan|snan|ind|nan)[0-9]*)"
+"""What C's printf writes for numbers that are not finite, on all platforms; compare ignoring case."""
+_NOT_FINITE = re.compile(NOT_FINITE, re.IGNORECASE)
+_BEGINS = re.compile(r"[+-]?[.,]?[0-9]")
+_MARKS: tuple[tuple[Decimal, Decimal], ...] = ((",", "."), (".", ","))
+_NO_UNIT = frozenset("0123456789,.:;+-_#'")
+"""Characters that no unit begins with: what they begin is the rest of a number, a time or a date."""
+_GROUPS = "[ \u00a0\u202f\u2009'\u2019]"
+_LOCAL: dict[Decimal, re.Pattern[str]] = {
+    mark: re.compile(
+        rf"[+-]?(?:[0-9]{{1,3}}(?:(?:{re.escape(other)}[0-9]{{3}})++|(?:{_GROUPS}[0-9]{{3}})++)|[0-9]++)"
+        rf"(?:{re.escape(mark)}[0-9]*+)?(?:[eE][+-]?[0-9]++)?|[+-]?{re.escape(mark)}[0-9]++"
+    )
+    for mark, other in _MARKS
+}
+"""Numbers by their decimal mark, with or without groups of thousands."""
+
+
+def number(text: str, decimal: Decimal | None = None) -> float | None:
+    """Return the number that the whole of ``text`` is, as an integer where it has no decimals; None: it is none.
+
+    Without ``decimal`` it is a number of JSON, with a few liberties: ``+5``, ``.5``, ``5.``, ``05``. Texts for what is
+    not finite, such as ``nan`` and ``1.#INF``, are numbers too. With ``decimal`` thousands may be grouped.
+
+    >>> number("-1.6"), number("21,5"), number("1.234,5", ","), number("open")
+    (-1.6, None, 1234.5, None)
+    """
+    text = text.strip(PADDING)
+    if len(text) > _LONGEST and not _INTEGER.fullmatch(text):
+        return None
+    if _NOT_FINITE.fullmatch(text):
+        return _infinite(text)
+    if decimal is not None and _LOCAL[decimal].fullmatch(text):
+        text = re.sub(_GROUPS, "", text.replace("." if decimal == "," else ",", "")).replace(",", ".")
+    elif decimal == "," and "." in text:
+        return None  # 21.5 where the comma is the decimal mark: ambiguous
+    if not _NUMBER.fullmatch(text):
+        return None
+    return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
+
+
+def _infinite(text: str) -> float:
+    """Return NaN or the infinity that ``text`` is."""
+    if "inf" not in text.lower():
+        return float("nan")
+    return float("-inf") if text[0] == "-" else float("inf")
+
+
+def number_and_unit(text: str, decimal: Decimal | None = None) -> tuple[float, str] | None:
+    """Return the number at the beginning of ``text`` and the unit behind it; None: there is no number, or no unit.
+
+    >>> number_and_unit("20.6 ℃")
+    (20.6, '℃')
+    """
+    text = text.strip(PADDING)
+    # From the longest on: 5e3 is a number, and 5 eV has one.
+    for end in range(min(len(text) - 1, 32), 0, -1):
+        unit = text[end:].strip(PADDING)
+        if text[end - 1] in PADDING or unit[0] in _NO_UNIT:
+            continue
+        value = number(text[:end], decimal)
+        if value is not None and value - value == 0:
+            return value, unit
+    return None
+
+
+def problem(text: str, decimal: Decimal | None, *, unit_suffix: bool) -> str | None:
+    """Return why ``text``, which is no number, looks like one, and the setting that helps; None: it does not."""
+    text = text.strip(PADDING)
+    if not _BEGINS.match(text):
+        return None
+    if decimal is None:
+        for mark in _LOCAL:
+            if number(text, mark) is not None or (unit_suffix and number_and_unit(text, mark) is not None):
+                return f'set "decimal": "{mark}" for the quantity or its type if that is its decimal mark'
+    if not unit_suffix:
+        if number_and_unit(text, decimal) is not None:
+            return 'set "unit_suffix": true for the quantity or its type if a unit follows the number'
+        for other in _LOCAL if decimal is None else ():
+            if number_and_unit(text, other) is not None:
+                return f'set "unit_suffix": true and "decimal": "{other}" for the quantity or its type'
+    return 'map it under "states" if it is a state'
