@@ -117,9 +117,9 @@ class Rejections:
         self._by_reason: dict[Reason, Rejection] = {}
         self.ignored: dict[IgnoredReason, int] = {}
 
-    def ignore(self, reason: IgnoredReason) -> None:
-        """Count a value that is no reading."""
-        self.ignored[reason] = self.ignored.get(reason, 0) + 1
+    def ignore(self, reason: IgnoredReason, values: int = 1) -> None:
+        """Count ``values`` that are no readings."""
+        self.ignored[reason] = self.ignored.get(reason, 0) + values
 
     def add(self, reason: Reason, detail: str, readings: int = 1) -> None:
         """Add ``readings`` that are quarantined for ``reason``."""
@@ -165,6 +165,14 @@ class UnusableError(ValueError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class IgnoredError(UnusableError):
+    """A part of a message that is no reading although nothing is wrong with it; it is counted as ignored."""
+
+    def __init__(self, ignored: IgnoredReason, detail: str) -> None:
+        super().__init__(Reason.UNKNOWN_QUANTITY, detail)
+        self.ignored = ignored
 
 
 _LONGEST_TEXT = 60

@@ -221,6 +221,51 @@ def check(unit: str) -> str:
     raise ValueError(f"not a UCUM code: {hint}")
 
 
+_DOUBTFUL = {
+    "C": "coulomb; degree Celsius is Cel",
+    "F": "farad; degree Fahrenheit is [degF]",
+    "m": "metre; a minute is min",
+    "B": "bel; a byte is By",
+    "h": "hour; humidity is %",
+    "K": "kelvin; degree Celsius is Cel",
+    "a": "year; ampere is A",
+    "S": "siemens; a second is s",
+    "b": "barn; a bit is bit, a bar is bar",
+    "g%": "gram per decilitre",
+    "P": "poise; pascal is Pa",
+    "T": "tesla; degree Celsius is Cel, a tonne is t",
+}
+"""UCUM code to its meaning, where devices and their owners often mean another unit."""
+_RIGHT = {"C": ("char",), "F": ("capac",), "B": ("level", "noise", "loud", "sound", "gain")}
+"""The same codes to parts of the names of the only quantities that are measured in them."""
+_MEANT = {
+    "m": ("temp", "time", "duration", "uptime", "minute", "interval"),
+    "h": ("humid",),
+    "K": ("celsius",),
+    "a": ("current", "amp"),
+    "S": ("time", "duration", "uptime"),
+    "b": ("bit", "byte", "pressure"),
+    "g%": ("humid",),
+    "P": ("pressure",),
+    "T": ("temp",),
+}
+"""The same codes to parts of the names of quantities that are hardly ever measured in them."""
+
+
+def doubt(unit: str, quantity: str) -> str | None:
+    """Return why ``unit``, a legal UCUM code, is hardly the unit of ``quantity``; None: there is no doubt.
+
+    >>> doubt("C", "temperature")
+    'C is coulomb; degree Celsius is Cel'
+    """
+    name = quantity.lower()
+    right = _RIGHT.get(unit, ())
+    is_doubtful = bool(right) and not any(part in name for part in right)
+    if is_doubtful or any(part in name for part in _MEANT.get(unit, ())):
+        return f"{unit} is {_DOUBTFUL[unit]}"
+    return None
+
+
 _SMALLEST = 1e-30
 Conversion = Callable[[float], float]
 _LONGEST = 40

@@ -56,6 +56,8 @@ def check() -> None:
     registry = load_configuration(decodes=True, dotenv=True).registry
     series = sum(len(sensor.quantities) for sensor in registry.sensors)
     patterns = f", {len(registry.patterns)} sensor patterns" if registry.patterns else ""
+    for doubt in registry.doubts:
+        print(f"Warning: {doubt}")
     print(f"sensors.json and settings are good: {len(registry.sensors)} sensors, {series} series{patterns}")
 
 

@@ -44,11 +44,12 @@ class Decoder:
         self._max_message_bytes = max_message_bytes
         self._max_future = round(max_future_seconds * 1_000_000)
         self._find = registry.routes.find
+        self._ignoring_filter = registry.ignoring_filter
         self._registered = RegisteredSensors(registry, series_ids, discovered, max_discovered)
         self._by_topic: dict[str, _Decode] = {
             topic: self._group(route.sensors, {})
             for topic, route in registry.routes.exact.items()
-            if route.sensor_pattern is None
+            if route.sensor_pattern is None and registry.ignoring_filter(topic) is None
         }
         self._by_pattern: dict[str, _Decode] = {}
         """Topics that matched a pattern."""
@@ -78,6 +79,26 @@ class Decoder:
 
     def _open(self, topic: str) -> _Decode:
         """Return the decoder of a topic that matches a pattern; raises :class:`UndecodableError` for others."""
+        decode = self._ignored(topic) or self._matched(topic)
+        if len(topic) <= _LONGEST_TOPIC:
+            if len(self._by_pattern) >= _MOST_TOPICS:
+                self._by_pattern.clear()
+            self._by_pattern[topic] = decode
+        return decode
+
+    def _ignored(self, topic: str) -> _Decode | None:
+        """Return the decoder of a topic whose messages the registry ignores; None: it ignores none."""
+        name = self._ignoring_filter(topic)
+        if name is None:
+            return None
+
+        def ignored(_message: Message) -> Decoded:
+            raise NoReadingError(IgnoredReason.IGNORED_BY_REGISTRY, f"/ignore has {name}")
+
+        return ignored
+
+    def _matched(self, topic: str) -> _Decode:
+        """Return the decoder of the entries that cover ``topic``; raises :class:`UndecodableError`."""
         match = self._find(topic)
         if match is None:
             raise UndecodableError(Reason.UNKNOWN_SENSOR, "no sensor of the registry has this topic")
@@ -89,10 +110,6 @@ class Decoder:
                 decode = self._pattern(route.sensor_pattern, topic, names)
         except UnusableError as error:
             raise UndecodableError(error.reason, error.detail) from None
-        if len(topic) <= _LONGEST_TOPIC:
-            if len(self._by_pattern) >= _MOST_TOPICS:
-                self._by_pattern.clear()
-            self._by_pattern[topic] = decode
         return decode
 
     def _group(self, sensors: Sequence[Sensor], names: Mapping[str, str]) -> _Decode:

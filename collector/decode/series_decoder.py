@@ -10,6 +10,7 @@ from collector.formats.measurement import Column, FormatOptions, ListedSensor, M
 from collector.message import (
     NONE_IGNORED,
     Decoded,
+    IgnoredError,
     IgnoredReason,
     Message,
     NoReadingError,
@@ -83,7 +84,8 @@ class SeriesDecoder:
             quantity.source or name for quantities in listed for name, quantity in quantities.items()
         )
         self._sensors: dict[str | None, _SensorSeries] = {}
-        only = self._listed_sensor("") if one_sensor and options.has_pointers else None
+        names_itself = one_sensor and options.has_pointers and not options.has_device_keys
+        only = self._listed_sensor("") if names_itself else None
         only_member = None if only is None or "quantity" in names else only.only_member
         self._topic = Topic(names, self._listed_sensor, only, only_member)
 
@@ -196,6 +198,9 @@ class SeriesDecoder:
 
         Raises :class:`~collector.message.UnusableError`.
         """
+        if isinstance(problem, IgnoredError):
+            rejections.ignore(problem.ignored, problem.readings)
+            return None
         if problem is not None and device is None:
             rejections.add(problem.reason, problem.detail, problem.readings)
             return None
@@ -250,8 +255,12 @@ class SeriesDecoder:
         }
         listed = None
         if self._options.has_pointers:
-            pointers = {name: quantity.pointer for name, quantity in sensor.quantities.items()}
-            listed = ListedSensor.of(sensor.zone, pointers)
+            listed = ListedSensor.of(
+                sensor.zone,
+                {name: quantity.pointer for name, quantity in sensor.quantities.items()},
+                {name: quantity.unit_pointer for name, quantity in sensor.quantities.items()},
+                {name: quantity.units for name, quantity in sensor.quantities.items()},
+            )
         prepared = _SensorSeries(since, by_source, {} if self._trees is None else places(by_source), listed)
         if len(self._sensors) < MOST_DEVICES:
             self._sensors[device] = prepared

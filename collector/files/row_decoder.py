@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from collector.decode.reading_rule import EXACT, Series, check_time, microseconds
 from collector.files.layout import Layout
 from collector.files.options import MISSING, TextOptions
-from collector.formats import json_payload
+from collector.formats import json_tree
 from collector.formats.times import EPOCH, epoch, iso8601, since_1970
 from collector.message import (
     Decoded,
@@ -132,7 +132,7 @@ class RowDecoder:
 
         A row without any value holds no reading: empty lines at the end of a spreadsheet are not counted as errors.
         """
-        row = json_payload.load(message.payload)
+        row = json_tree.load(message.payload)
         if type(row) is not dict:
             raise UndecodableError(Reason.MALFORMED, f"expected a row, got {quoted(row)}")
         values = self._values(row)

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from collector.formats import json_tree
+from collector.formats.history import HistoryOptions, take_history
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.name_patterns import Names, drop, matcher
 from collector.formats.times import Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
@@ -31,6 +33,8 @@ class ChirpstackFormat(FormatOptions):
     name: Literal["chirpstack"] = "chirpstack"
     device: Literal["eui", "name"] = Field("eui", description="What identifies a device: its DevEUI or its name.")
     radio: bool = Field(False, description="Also read signal strengths, as rxInfo/0/rssi and rxInfo/0/snr.")
+    history: HistoryOptions | None = Field(None, description="Where the decoded object has earlier readings.")
+    ignore: Names = Field((), description="Members of the decoded object (with * and ?) that are not read.")
 
     def reader(self) -> Reader:
         """Return a reader for events."""
@@ -43,6 +47,8 @@ class ChirpstackReader:
     def __init__(self, options: ChirpstackFormat) -> None:
         self._by_name = options.device == "name"
         self._radio = options.radio
+        self._history = options.history
+        self._ignore = matcher(options.ignore)
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -56,12 +62,17 @@ class ChirpstackReader:
         device = info.get("deviceName") if self._by_name else _eui(info.get("devEui", info.get("devEUI")))
         if type(device) is not str:
             raise UndecodableError(Reason.MALFORMED, "no ChirpStack device in the event")
-        values = _status(document) if event == "status" or "margin" in document else self._uplink(document)
         time, problem = _instant(document)
-        return [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
+        if event == "status" or "margin" in document:
+            return [Measurement(name, value, time, unit, device, problem) for name, value, unit in _status(document)]
+        decoded = _decoded(document)
+        drop(decoded, self._ignore)
+        earlier = take_history(decoded, self._history, device)
+        values = self._uplink(document, decoded, is_empty=not earlier)
+        return earlier + [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
 
-    def _uplink(self, document: dict[str, Any]) -> Values:
-        values: Values = [(name, value, None) for name, value in json_tree.leaves(_decoded(document))]
+    def _uplink(self, document: dict[str, Any], decoded: dict[str, Any], *, is_empty: bool) -> Values:
+        values: Values = [(name, value, None) for name, value in json_tree.leaves(decoded)]
         receptions = document.get("rxInfo") if self._radio else None
         for index, reception in enumerate(receptions if type(receptions) is list else ()):
             if type(reception) is dict:
@@ -71,7 +82,7 @@ class ChirpstackReader:
                 ):
                     if value is not None and type(value) in (int, float):
                         values.append((f"rxInfo/{index}/{name}", value, unit))
-        if not values:
+        if not values and is_empty:
             raise NoReadingError(
                 IgnoredReason.NO_DECODED_PAYLOAD,
                 "an uplink without a decoded object: the device profile has no codec, or it failed",

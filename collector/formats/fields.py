@@ -11,11 +11,16 @@ from orjson import JSONDecodeError, loads
 from pydantic import AfterValidator, Field
 
 from collector.formats import json_payload
-from collector.formats.json_payload import LEAST_ROUNDED, MISSING, ROUNDED, Pointer
+from collector.formats.field_units import UnitFinder, may_hold_units, names_unit
+from collector.formats.history import history_problem
+from collector.formats.json_payload import LEAST_ROUNDED, MISSING, PADDING, ROUNDED, Pointer
 from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Policy, Topic
-from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, moment, since_1970
+from collector.formats.name_patterns import Names, matcher
+from collector.formats.numeric_text import AVAILABILITY
+from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, arrival_of, moment, since_1970
 from collector.message import (
     LARGEST,
+    IgnoredError,
     IgnoredReason,
     Message,
     NoReadingError,
@@ -59,19 +64,42 @@ class FieldsFormat(FormatOptions):
     time_unit: Literal["iso8601", "s", "ms", "us", "ns"] = Field(
         "iso8601", description="Form of the time: ISO 8601 text, or a number of these units since 1970-01-01 UTC."
     )
+    time_format: Names = Field(
+        (), description="strptime codes of times as text, such as %d.%m.%Y %H:%M:%S, or a list of them."
+    )
     device: PointerText | None = Field(
         "/device_id", description="Pointer to the device's name; used only where several sensors share a topic."
     )
     quantity: PointerText | None = Field("/sensor", description="Narrow form: pointer to the quantity's name.")
     value: PointerText = Field("/value", description="Narrow form: pointer to the value.")
+    unit: PointerText | None = Field(
+        "/unit",
+        description="Narrow form: pointer to the unit of the value. null: no member is a unit, whatever its name.",
+    )
     readings: PointerText = Field(
         "", description="Pointer to the object or array of objects with the readings; empty: the whole payload."
+    )
+    device_keys: Names = Field(
+        (),
+        description="Names (with * and ?) of the members of the object at readings that are devices: each is an object "
+        "with readings of the device of its name.",
+    )
+    history: PointerText | None = Field(
+        None, description="Pointer, within an object, to a list of earlier readings: objects with their own times."
+    )
+    ignore: Names = Field(
+        (), description="Names (with * and ?) of quantities and members that are counted as ignored, not quarantined."
     )
 
     @property
     def names_devices(self) -> bool:
-        """Whether there is a pointer to the device's name."""
-        return self.device is not None
+        """Whether there is a pointer to the device's name, or devices are members."""
+        return self.device is not None or self.has_device_keys
+
+    @property
+    def has_device_keys(self) -> bool:
+        """Whether members of the object at ``readings`` are devices."""
+        return bool(self.device_keys)
 
     @property
     def device_path(self) -> tuple[str, ...]:
@@ -101,7 +129,7 @@ class _Members:
 
     @classmethod
     def of(cls, form: FieldsFormat) -> "_Members | None":
-        if form.time is None or form.time_unit != "iso8601":
+        if form.time is None or form.time_unit != "iso8601" or form.time_format or form.device_keys or form.history:
             return None
         quantity = None if form.quantity is None else Pointer.compile(form.quantity).key
         value, time = Pointer.compile(form.value).key, Pointer.compile(form.time).key
@@ -109,9 +137,14 @@ class _Members:
             return None
         return cls(quantity, value, time)
 
-    def measurements(self, items: Any, only_member: tuple[str, str]) -> Sequence[Measured] | None:
-        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`."""
+    def measurements(self, items: Any, only_member: tuple[str, str], *, is_plain: bool) -> Sequence[Measured] | None:
+        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`.
+
+        ``is_plain``: no object has a member that is named like a unit, or a list.
+        """
         name, member = only_member
+        if not (is_plain or _are_plain(items, member)):
+            return None
         item = items
         if type(item) is list:
             if len(items) != 1:
@@ -158,6 +191,14 @@ class _Members:
         return Column(name, values, times, magnitude)
 
 
+def _are_plain(items: Any, member: str) -> bool:
+    """Return whether the objects in ``items`` have no member that is named like the unit of ``member``, and no list."""
+    objects = items if type(items) is list else (items,)
+    return all(
+        type(item) is dict and not names_unit(item, member) and list not in map(type, item.values()) for item in objects
+    )
+
+
 class FieldsReader:
     """Reads JSON objects by the pointers of the options and of the topic's sensors."""
 
@@ -168,25 +209,38 @@ class FieldsReader:
         self._value = Pointer.compile(form.value)
         self._time = None if form.time is None else Pointer.compile(form.time)
         self._time_unit = form.time_unit
+        self._codes = form.time_format
+        self._units = UnitFinder(form.unit)
+        self._device_keys = matcher(form.device_keys)
+        self._history = None if form.history is None else Pointer.compile(form.history)
+        self._ignore = matcher(form.ignore)
         self._members = _Members.of(form)
+        self._reads_units = form.unit is not None
 
     def read(self, message: Message, topic: Topic) -> Sequence[Measured]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         try:
-            document = loads(message.payload)
+            document = loads(payload := message.payload)
         except JSONDecodeError:
+            if message.payload.strip(PADDING).decode(errors="replace").lower() in AVAILABILITY:
+                raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "a text about availability") from None
             document = json_payload.load_exactly(message.payload)
         only_member, members = topic.only_member, self._members
         if only_member is not None and members is not None:
-            plain = members.measurements(self._items(document) if self._readings else document, only_member)
+            items = self._items(document) if self._readings else document
+            is_plain = payload.find(b"[", 1) < 0 and not (self._reads_units and may_hold_units(payload))
+            plain = members.measurements(items, only_member, is_plain=is_plain)
             if plain is not None:
                 return plain
         if message.retained and self._time is None:
             raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time")
-        measurements = list(self._all(document, topic))
+        if document is None:
+            raise NoReadingError(IgnoredReason.NULL, "null")
+        received = arrival_of(message)
+        measurements = list(self._all(document, topic, received))
         if any(type(raw) is float and ROUNDED <= abs(raw) < LARGEST for _, raw, *_ in measurements):
             # It may have been an integer that lost digits.
-            measurements = list(self._all(json_payload.load_exactly(message.payload), topic))
+            measurements = list(self._all(json_payload.load_exactly(message.payload), topic, received))
         if not measurements:
             raise NoReadingError(IgnoredReason.EMPTY_LIST, "an empty list")
         return measurements
@@ -198,12 +252,15 @@ class FieldsReader:
             raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings)}")
         return items if type(items) is list else (items,)
 
-    def _all(self, document: Any, topic: Topic) -> Iterator[Measured]:
+    def _all(self, document: Any, topic: Topic, received: int) -> Iterator[Measured]:
         """Yield the measurements in ``document``; one for all items that are no objects.
 
         All at once: a message may hold half a million of them, and other messages wait behind it.
         """
         items = self._items(document)
+        if self._device_keys is not None:
+            yield from self._of_devices(items, document, topic, received)
+            return
         objects = [item for item in items if type(item) is dict]
         if len(objects) < len(items):
             first = next(item for item in items if type(item) is not dict)
@@ -212,22 +269,74 @@ class FieldsReader:
             problem.readings = len(items) - len(objects)
             yield "", None, None, None, None, problem
         for item in objects:
-            yield from self._item(item, document, topic)
+            yield from self._item(item, document, topic, received)
 
-    def _item(self, item: dict[str, Any], document: Any, topic: Topic) -> Sequence[Measured]:
-        device: str | None = None
+    def _of_devices(self, items: Sequence[Any], document: Any, topic: Topic, received: int) -> Iterator[Measured]:
+        """Yield the measurements of objects whose members are devices."""
+        for devices in items:
+            for name, item in devices.items() if type(devices) is dict else ():
+                if type(item) is dict and self._device_keys is not None and self._device_keys.fullmatch(name):
+                    yield from self._item(item, document, topic, received, name)
+
+    def _item(
+        self, item: dict[str, Any], document: Any, topic: Topic, received: int, device: str | None = None
+    ) -> list[Measured]:
+        """Return the measurements in ``item``, which is of ``device`` where its name is not in the item."""
         try:
-            device, sensor = self._sensor(item, document, topic)
+            device, sensor = self._sensor(item, document, topic) if device is None else (device, topic.sensor(device))
+        except UnusableError as error:
+            return [("", None, None, None, device, error.with_traceback(None))]
+        earlier = self._earlier(item)
+        measured: list[Measured] = []
+        for record in earlier or ():
+            measured += self._record(record, record, topic, received, (device, sensor))
+        if earlier is None or any(pointer.find(item) is not MISSING for _, pointer in sensor.pointers):
+            measured += self._record(item, document, topic, received, (device, sensor))
+        return measured
+
+    def _record(
+        self, item: dict[str, Any], document: Any, topic: Topic, received: int, of: tuple[str, ListedSensor]
+    ) -> list[Measured]:
+        device, sensor = of
+        try:
             values = self._values(item, sensor, topic.names.get("quantity"))
         except UnusableError as error:
-            return (("", None, None, None, device, error.with_traceback(None)),)
-        time, problem = self._moment(item, document, sensor)
+            return [("", None, None, None, device, error.with_traceback(None))]
+        time, problem = self._moment(item, document, sensor, received)
+        measured: list[Measured] = []
+        for name, raw, path in values:
+            unit, wrong = None, problem
+            if raw is MISSING:
+                raw, wrong = None, UnusableError(Reason.WRONG_TYPE, "no value")  # noqa: PLW2901
+            elif self._reads_units or sensor.unit_pointers:
+                is_narrow = path is self._value.path
+                alone = is_narrow or sum(other[:-1] == path[:-1] for _, _, other in values) == 1
+                try:
+                    unit = self._units.unit(item, document, (name, path), sensor, is_narrow=is_narrow, alone=alone)
+                except UnusableError as error:
+                    wrong = wrong or error.with_traceback(None)
+            measured.append((name, raw, time, unit, device, wrong))
+        return measured + self._unread_history(item, sensor, device)
+
+    def _earlier(self, item: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Return the earlier readings in ``item``; None: there are none."""
+        records = MISSING if self._history is None else self._history.find(item)
+        return [record for record in records if type(record) is dict] if type(records) is list and records else None
+
+    def _unread_history(self, item: dict[str, Any], sensor: ListedSensor, device: str) -> list[Measured]:
+        """Return a problem for each list in ``item`` that looks like earlier readings and that no option reads."""
+        if self._history is not None or list not in map(type, item.values()):
+            return []
+        names = sensor.quantities | {pointer.path[-1] for _, pointer in sensor.pointers if pointer.path}
         return [
-            (name, raw, time, None, device, problem)
-            if raw is not MISSING
-            else (name, None, time, None, device, UnusableError(Reason.WRONG_TYPE, "no value"))
-            for name, raw in values
+            ("", None, None, None, device, problem)
+            for member, records in item.items()
+            if (problem := history_problem(member, records, f'"history": "/{member}"', names)) is not None
+            and not self._is_ignored(member)
         ]
+
+    def _is_ignored(self, name: str) -> bool:
+        return self._ignore is not None and self._ignore.fullmatch(name) is not None
 
     def _sensor(self, item: dict[str, Any], document: Any, topic: Topic) -> tuple[str, ListedSensor]:
         """Return the device's name and its sensor; raises :class:`~collector.message.UnusableError`."""
@@ -240,34 +349,46 @@ class FieldsReader:
             )
         return str(device), topic.sensor(str(device))
 
-    def _values(self, item: dict[str, Any], sensor: ListedSensor, named: str | None) -> Sequence[tuple[str, Any]]:
-        """Return quantities and values; raises :class:`~collector.message.UnusableError` where there is none.
+    def _values(
+        self, item: dict[str, Any], sensor: ListedSensor, named: str | None
+    ) -> Sequence[tuple[str, Any, tuple[str, ...]]]:
+        """Return quantities, values and their places.
 
-        ``named`` is the quantity that the topic names; None: it names none.
+        Raises :class:`~collector.message.UnusableError` where there is none. ``named`` is the quantity that the topic
+        names; None: it names none.
         """
         name: Any = named
         if name is None:
             name = self._quantity.find(item) if self._quantity is not None else MISSING
         if type(name) is str:
             if name not in sensor.quantities:
+                if self._is_ignored(name):
+                    raise IgnoredError(IgnoredReason.IGNORED_BY_REGISTRY, f"quantity {quoted(name)}")
                 raise UnusableError(Reason.UNKNOWN_QUANTITY, f"quantity {quoted(name)}")
             raw = self._value.find(item)
-            return ((name, raw),)
-        values = [(name, raw) for name, pointer in sensor.pointers if (raw := pointer.find(item)) is not MISSING]
+            return ((name, raw, self._value.path),)
+        values = [
+            (name, raw, pointer.path) for name, pointer in sensor.pointers if (raw := pointer.find(item)) is not MISSING
+        ]
         if not values:
+            if any(map(self._is_ignored, item)):
+                raise IgnoredError(IgnoredReason.IGNORED_BY_REGISTRY, "none of the sensor's quantities")
             raise UnusableError(
-                Reason.UNKNOWN_QUANTITY, f"none of the sensor's quantities among the members {_names(item)}"
+                Reason.UNKNOWN_QUANTITY, f"none of the sensor's quantities among the members {_listing(item)}"
             )
         return values
 
-    def _moment(self, item: dict[str, Any], document: Any, sensor: ListedSensor) -> Moment:
+    def _moment(self, item: dict[str, Any], document: Any, sensor: ListedSensor, received: int) -> Moment:
         if self._time is None:
             return ARRIVAL
         raw = self._time.find_shared(item, document)
+        if raw is MISSING and len(self._readings) > 1 and item is not document:
+            around = json_payload.find(document, self._readings[:-1])
+            raw = self._time.find(around) if type(around) is dict else raw
         if raw is MISSING or raw is None:
             return None, UnusableError(Reason.MISSING_TIME, "no time in the payload")
-        return moment(raw, self._time_unit, sensor.zone)
+        return moment(raw, self._time_unit, sensor.zone, received, self._codes)
 
 
-def _names(item: dict[str, Any]) -> str:
+def _listing(item: dict[str, Any]) -> str:
     return ", ".join(quoted(name) for name in islice(item, 8)) or "(none)"

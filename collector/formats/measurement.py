@@ -76,16 +76,27 @@ class ListedSensor(NamedTuple):
     quantities: frozenset[str]
     only_member: tuple[str, str] | None
     """The quantity and its member, where the sensor has one quantity and its pointer names a member."""
+    unit_pointers: Mapping[str, Pointer] = {}
+    """Each quantity that has one with the pointer to its unit."""
+    units: Mapping[str, tuple[str, ...]] = {}
+    """Each quantity with the units of its values, as UCUM codes: that of the series, and that of the device."""
 
     @classmethod
-    def of(cls, zone: ZoneInfo | None, pointers: Mapping[str, str | None]) -> "ListedSensor":
+    def of(
+        cls,
+        zone: ZoneInfo | None,
+        pointers: Mapping[str, str | None],
+        unit_pointers: Mapping[str, str | None],
+        units: Mapping[str, tuple[str, ...]],
+    ) -> "ListedSensor":
         """Return the facts; ``pointers``: quantity to JSON Pointer (None: the member of the quantity's name)."""
         compiled = tuple(
             (name, Pointer((name,), name) if text is None else Pointer.compile(text)) for name, text in pointers.items()
         )
         name, pointer = compiled[0] if len(compiled) == 1 else ("", None)
-        only_member = None if pointer is None or pointer.key is None else (name, pointer.key)
-        return cls(zone, compiled, frozenset(pointers), only_member)
+        unit_places = {name: Pointer.compile(text) for name, text in unit_pointers.items() if text is not None}
+        only_member = None if pointer is None or pointer.key is None or unit_places else (name, pointer.key)
+        return cls(zone, compiled, frozenset(pointers), only_member, unit_places, units)
 
 
 def _no_sensor(_device: str) -> ListedSensor:
@@ -146,6 +157,11 @@ class FormatOptions(BaseModel):
     def names_devices(self) -> bool:
         """Whether payloads may name the device that sent them."""
         return True
+
+    @property
+    def has_device_keys(self) -> bool:
+        """Whether members of an object in the payload are devices, by name."""
+        return False
 
     @property
     def placeholders(self) -> tuple[str, ...]:

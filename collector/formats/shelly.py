@@ -13,7 +13,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
-from collector.formats.times import arrival_unless_set, moment
+from collector.formats.times import ARRIVAL, Moment, arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _SILENT = frozenset(["online", "announce", "command", "rpc", "debug", "longpush", "input_event"])
@@ -57,12 +57,13 @@ class ShellyReader:
         above, last = levels[-2:]
         if last == "rpc" and above == "events":
             self._check("rpc")
-            return [_notification(json_tree.load_object(message.payload))]
+            return _notification(json_tree.load_object(message.payload))
         if last in _SILENT or above in _SILENT:
             raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "presence, a command or an event")
         if above == "status":
             self._check("status")
-            return [Tree(_component(message.payload), f"{last}/", units=_UNITS)]
+            status = _component(message.payload)
+            return [Tree(status, f"{last}/", _own_time(status, ARRIVAL), units=_UNITS)]
         return [_generation_1(message.payload, last, topic.names.get("#"))]
 
     def _check(self, kind: str) -> None:
@@ -70,13 +71,51 @@ class ShellyReader:
             raise NoReadingError(IgnoredReason.IGNORED_BY_REGISTRY, f"the format's option only is {self._only!r}")
 
 
-def _notification(frame: dict[str, Any]) -> Tree:
-    method, status = frame.get("method"), frame.get("params")
-    if method not in ("NotifyStatus", "NotifyFullStatus"):
-        raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an event, a request or a reply")
-    if type(status) is not dict:
+def _notification(frame: dict[str, Any]) -> list[Tree]:
+    method, params = frame.get("method"), frame.get("params")
+    if method not in ("NotifyStatus", "NotifyFullStatus", "NotifyEvent"):
+        raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "a request or a reply")
+    if type(params) is not dict:
         raise UndecodableError(Reason.MALFORMED, "a notification without params")
-    return Tree(status, "", arrival_unless_set(moment(status.pop("ts", None), "s")), units=_UNITS)
+    when = arrival_unless_set(moment(params.pop("ts", None), "s"))
+    if method == "NotifyEvent":
+        return _events(params.get("events"), when)
+    trees = [
+        Tree(params.pop(name), f"{name}/", own, units=_UNITS)
+        for name, component in list(params.items())
+        if type(component) is dict and (own := _own_time(component, when)) is not when
+    ]
+    # An empty tree only where it is the only one: reading it gives the reason why there is nothing to read.
+    return [*trees, Tree(params, "", when, units=_UNITS)] if params or not trees else trees
+
+
+def _own_time(component: dict[str, Any], when: Moment) -> Moment:
+    """Return the time that ``component`` has itself, when it last changed, else ``when``."""
+    raw = component.get("last_updated_ts")
+    if raw is None:
+        raw = component.get("ts")
+    return when if raw is None else arrival_unless_set(moment(raw, "s"))
+
+
+def _events(events: Any, when: Moment) -> list[Tree]:
+    """Return the data of ``events``: what a script or a gateway received from Bluetooth sensors (BLU).
+
+    The sensor is the ``address`` in the data. Quantities are named as in the data, and with their component too, as
+    those of a status are.
+    """
+    trees: list[Tree] = []
+    for event in events if type(events) is list else ():
+        data = event.get("data") if type(event) is dict else None
+        if type(data) is dict and data:
+            address, component = data.pop("address", None), event.get("component")
+            device = address if type(address) is str else ""
+            own = _own_time(event, when)
+            trees.append(Tree(data, "", own, device, units=_UNITS))
+            if type(component) is str:
+                trees.append(Tree(data, f"{component}/", own, device, units=_UNITS))
+    if not trees:
+        raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an event without data")
+    return trees
 
 
 def _component(payload: bytes) -> dict[str, Any]:

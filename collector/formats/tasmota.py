@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
-from collector.formats.times import ARRIVAL, Moment, arrival_unless_set, moment
+from collector.formats.name_patterns import Names, matcher
+from collector.formats.times import ARRIVAL, Moment, arrival_of, arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
@@ -55,16 +56,21 @@ class TasmotaFormat(FormatOptions):
         "readings. Default: the time of arrival, unless Time has an offset (SetOption52 1) or Epoch is sent.",
     )
 
+    device_keys: Names = Field(
+        (), description="Names (with * and ?) of members that are devices, as a Bluetooth gateway's MJ_HT_V1-*."
+    )
+
     def reader(self) -> "TasmotaReader":
         """Return a reader for messages of this format."""
-        return TasmotaReader(ZoneInfo(self.timezone) if self.timezone else None)
+        return TasmotaReader(ZoneInfo(self.timezone) if self.timezone else None, self.device_keys)
 
 
 class TasmotaReader:
     """Reads Tasmota's messages; ``zone`` is the zone of ``Time`` (None: a ``Time`` without an offset is not used)."""
 
-    def __init__(self, zone: ZoneInfo | None) -> None:
+    def __init__(self, zone: ZoneInfo | None, device_keys: tuple[str, ...] = ()) -> None:
         self._zone = zone
+        self._device_keys = matcher(device_keys)
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
@@ -81,20 +87,22 @@ class TasmotaReader:
         bridge = _BRIDGES.get(kind.upper())
         if bridge is not None and bridge not in document:
             document = {bridge: document}  # SetOption118
-        return [tree for part in _parts(document) for tree in self._part(part)]
+        return [tree for part in _parts(document) for tree in self._part(part, arrival_of(message))]
 
-    def _part(self, part: dict[str, Any]) -> list[Tree]:
-        when = self._moment(part.pop("Time", None), part.pop("Epoch", None))
+    def _part(self, part: dict[str, Any], received: int) -> list[Tree]:
+        when = self._moment(part.pop("Time", None), part.pop("Epoch", None), received)
         trees: list[Tree] = []
         for key, members in _bridged(part).items():
             name = members.pop("Name", None)
             members.pop("Device", None)
             trees.append(_tree(members, when, name if type(name) is str and name else key))
+        if self._device_keys is not None:
+            trees += _devices(part, when, self._device_keys)
         trees.append(_tree(part, when, ""))
         return trees
 
-    def _moment(self, time: Any, since_1970: Any) -> Moment:
-        if type(since_1970) in (int, float):
+    def _moment(self, time: Any, since_1970: Any, received: int) -> Moment:
+        if type(since_1970) in (int, float, str):
             return arrival_unless_set(moment(since_1970, "s"))
         if type(time) is not str:
             return ARRIVAL
@@ -103,7 +111,7 @@ class TasmotaReader:
                 return ARRIVAL
             if time[4:5] == ".":  # firmware before 5.12 wrote 2018.02.15 01:00:50
                 time = time.replace(".", "-", 2)
-        return arrival_unless_set(moment(time, "iso8601", self._zone))
+        return arrival_unless_set(moment(time, "iso8601", self._zone, received))
 
 
 def _bare(kind: str, value: Any) -> Tree:
@@ -123,6 +131,14 @@ def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
     if not parts:
         raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "a status without sensors")
     return parts
+
+
+def _devices(part: dict[str, Any], when: Moment, device_keys: re.Pattern[str]) -> list[Tree]:
+    """Take the members that are devices out of ``part``; their units are those of the message."""
+    units = _units(dict(part))
+    key = _unit_member if units else None
+    names = [name for name, value in part.items() if type(value) is dict and device_keys.fullmatch(name)]
+    return [Tree(part.pop(name), "", when, name, units, key) for name in names]
 
 
 def _tree(members: dict[str, Any], when: Moment, device: str) -> Tree:

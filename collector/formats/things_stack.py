@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from collector.formats import json_tree
+from collector.formats.history import HistoryOptions, take_history
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
+from collector.formats.name_patterns import Names, drop, matcher
 from collector.formats.times import ARRIVAL, Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
@@ -58,6 +60,8 @@ class ThingsStackFormat(FormatOptions):
         "application server (received_at), or of the collector. Clocks of gateways are often wrong and are not used.",
     )
     radio: bool = Field(False, description="Also read signal strengths, as rx_metadata/0/rssi, rx_metadata/0/snr, …")
+    history: HistoryOptions | None = Field(None, description="Where the decoded payload has earlier readings.")
+    ignore: Names = Field((), description="Members of the decoded payload (with * and ?) that are not read.")
 
     def reader(self) -> Reader:
         """Return a reader for messages of this format."""
@@ -71,6 +75,8 @@ class ThingsStackReader:
         self._normalized = options.payload == "normalized"
         self._time = options.time
         self._radio = options.radio
+        self._history = options.history
+        self._ignore = matcher(options.ignore)
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -90,6 +96,8 @@ class ThingsStackReader:
         if self._normalized:
             measurements += _normalized(uplink.get("normalized_payload"), device, time, problem)
         elif type(payload := uplink.get("decoded_payload")) is dict:
+            drop(payload, self._ignore)
+            measurements += take_history(payload, self._history, device)
             measurements += [
                 Measurement(name, value, time, None, device, problem) for name, value in json_tree.leaves(payload)
             ]

@@ -1,11 +1,13 @@
 """Times as devices write them: ISO 8601 text and numbers since 1970, as microseconds since 1970-01-01 UTC."""
 
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from collector.formats import numeric_text
-from collector.message import Reason, UnusableError, quoted
+from collector.message import Message, Reason, UnusableError, quoted
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,15 +24,25 @@ _CLOCK_SET = 946_684_800_000_000
 """2000-01-01 in microseconds since 1970. Clocks that were never set count from 1970, or from the device's start."""
 
 
-def moment(raw: Any, unit: str, zone: ZoneInfo | None = None) -> Moment:
+def moment(
+    raw: Any,
+    unit: str,
+    zone: ZoneInfo | None = None,
+    received: int | None = None,
+    codes: Sequence[str] = (),
+) -> Moment:
     """Return the instant of ``raw``: ISO 8601 text (unit ``iso8601``), else a number of ``unit`` since 1970.
 
     null is no time. ``zone`` is the zone of text without an offset; without a zone such text is a problem.
+    ``received`` resolves local times that occur twice, see :func:`iso8601`. ``codes`` are strptime codes, of which the
+    first that matches a text is used.
     """
     if raw is None:
         return ARRIVAL
     try:
-        return (iso8601(raw, zone) if unit == "iso8601" else epoch(raw, unit)), None
+        if codes and type(raw) is str and (instant := _by_codes(raw, codes)) is not None:
+            return _resolved(instant, raw, zone, received), None
+        return (iso8601(raw, zone, received) if unit == "iso8601" else epoch(raw, unit)), None
     except UnusableError as error:
         return None, error.with_traceback(None)
 
@@ -41,17 +53,59 @@ def arrival_unless_set(when: Moment) -> Moment:
     return ARRIVAL if time is not None and time < _CLOCK_SET else when
 
 
-def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
+def iso8601(raw: Any, zone: ZoneInfo | None, received: int | None = None) -> int:
     """Return the instant of ``raw`` (ISO 8601 text); raises :class:`~collector.message.UnusableError`.
 
-    ``zone`` is the zone of times without an offset; without a zone they are refused.
+    ``zone`` is the zone of times without an offset; without a zone they are refused. ``received``, when the message
+    arrived in microseconds since 1970, resolves a local time that occurs twice (:data:`UNKNOWN_ARRIVAL`: nothing does);
+    None: the caller does so, and the earlier instant is returned, for a time that does not exist that of the offset
+    before the change.
     """
     if type(raw) is not str or len(raw) > LONGEST_TIME:
         raise UnusableError(Reason.UNREADABLE_TIME, f"expected an ISO 8601 text, got {quoted(raw)}")
     try:
         instant = datetime.fromisoformat(raw)
     except ValueError:
-        raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is not an ISO 8601 time") from None
+        lenient = _nearly_iso8601(raw)
+        if lenient is None:
+            raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is not an ISO 8601 time") from None
+        instant = lenient
+    return _resolved(instant, raw, zone, received)
+
+
+_NEARLY = re.compile(
+    r"(\d{4})[-/.](\d\d)[-/.](\d\d)[T ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?) ?(z|utc|gmt|[+-]\d\d:?\d\d)?",
+    re.ASCII | re.IGNORECASE,
+)
+"""Times that differ from ISO 8601 in separators only, as in ``2024/06/05T14:19:21z``."""
+
+
+def _nearly_iso8601(raw: str) -> datetime | None:
+    match = _NEARLY.fullmatch(raw.strip())
+    if match is None:
+        return None
+    year, month, day, time, offset = match.groups(default="")
+    offset = "+00:00" if offset.isalpha() else offset
+    try:
+        return datetime.fromisoformat(f"{year}-{month}-{day}T{time}{offset}")
+    except ValueError:
+        return None
+
+
+def _by_codes(raw: str, codes: Sequence[str]) -> datetime | None:
+    """Return the time in ``raw`` by the first of the strptime ``codes`` that matches; None: none does."""
+    text = raw.strip()
+    text = text[:-1] + "Z" if text.endswith("z") else text
+    for code in codes if len(text) <= LONGEST_TIME else ():
+        try:
+            return datetime.strptime(text, code)  # noqa: DTZ007 - the zone is added where there is none
+        except ValueError:
+            continue
+    return None
+
+
+def _resolved(instant: datetime, raw: Any, zone: ZoneInfo | None, received: int | None) -> int:
+    """Return ``instant`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`."""
     if instant.tzinfo is None:
         if zone is None:
             raise UnusableError(
@@ -59,10 +113,51 @@ def iso8601(raw: Any, zone: ZoneInfo | None) -> int:
                 f"{quoted(raw)} has no zone: send Z or an offset, or set the sensor's timezone",
             )
         instant = instant.replace(tzinfo=zone)
+        if received is not None:
+            return _local(instant, raw, received)
     try:
         return since_1970(instant - EPOCH)
     except (OverflowError, ValueError):
         raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is out of the calendar") from None
+
+
+UNKNOWN_ARRIVAL = -(2**63)
+"""For messages that the broker stored: their arrival does not resolve a local time that occurs twice."""
+
+_AHEAD = 300_000_000
+"""Microseconds that a device's clock may be ahead of the arrival."""
+
+
+def arrival_of(message: Message) -> int:
+    """Return the arrival that resolves local times of ``message``, in microseconds since 1970."""
+    return UNKNOWN_ARRIVAL if message.retained else message.received
+
+
+def _local(instant: datetime, raw: Any, received: int) -> int:
+    """Return the local time ``instant`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`.
+
+    When clocks are set back an hour occurs twice. A message of that hour is of its second pass if that is not after
+    the arrival; but whatever arrives more than the length of the hour later may be of either.
+    """
+    try:
+        first, second = (since_1970(instant.replace(fold=fold) - EPOCH) for fold in (0, 1))
+    except (OverflowError, ValueError):
+        raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is out of the calendar") from None
+    if first == second:
+        return first
+    if first > second:  # the offsets before and after the change are swapped for a time that was skipped
+        raise UnusableError(
+            Reason.NONEXISTENT_TIME, f"{quoted(raw)} does not exist in {instant.tzinfo}: clocks were set forward"
+        )
+    if first - _AHEAD <= received < second - _AHEAD:
+        return first
+    if second - _AHEAD <= received < second + (second - first):
+        return second
+    raise UnusableError(
+        Reason.AMBIGUOUS_TIME,
+        f"{quoted(raw)} occurs twice in {instant.tzinfo}, and the time of arrival does not tell which; "
+        "let the device send an offset or UTC",
+    )
 
 
 def since_1970(span: timedelta) -> int:

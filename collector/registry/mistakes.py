@@ -84,6 +84,22 @@ def _quantity_mistakes(place: str, form: Format, quantities: Mapping[str, Quanti
             yield Mistake(f"{path}/source", repr(source), f"also that of {other}; change one")
 
 
+def doubts_about(types: Mapping[str, SensorType], entries: Entries) -> Iterator[Mistake]:
+    """Yield units that are valid and almost certainly not meant: warnings, and no mistakes."""
+    for name, sensor_type in types.items():
+        yield from _unit_doubts(f"/types/{step(name)}", sensor_type.quantities)
+    for index, entry in entries:
+        yield from _unit_doubts(f"/sensors/{index}", entry.quantities or {})
+
+
+def _unit_doubts(place: str, quantities: Mapping[str, Quantity]) -> Iterator[Mistake]:
+    for name, quantity in quantities.items():
+        for member, unit in (("unit", quantity.unit), ("sent_unit", quantity.sent_unit)):
+            doubt = None if unit is None else units.doubt(unit, f"{name} {quantity.source or quantity.pointer or ''}")
+            if doubt is not None:
+                yield Mistake(f"{place}/quantities/{step(name)}/{member}", repr(unit), doubt)
+
+
 def _zone_mistakes(place: str, form: Format, entry: SensorEntry) -> Iterator[Mistake]:
     """Yield a mistake where a sensor has a zone although its format has a zone option and ignores the sensor's."""
     if entry.timezone is not None and "timezone" in type(form).model_fields:
@@ -95,6 +111,12 @@ def _locator_mistakes(path: str, form: Format, quantity: Quantity) -> Iterator[M
     """Yield a mistake where a quantity has ``source`` or ``pointer``, and its format reads only the other."""
     if form.has_pointers and quantity.source is not None:
         yield Mistake(f"{path}/source", repr(quantity.source), "format fields has pointers; write pointer instead")
+    if not form.has_pointers and quantity.unit_pointer is not None:
+        yield Mistake(
+            f"{path}/unit_pointer",
+            repr(quantity.unit_pointer),
+            f"format {form.name} has no pointers; it reads the units that its messages name. Remove it",
+        )
     if not form.has_pointers and quantity.pointer is not None:
         yield Mistake(
             f"{path}/pointer",

@@ -81,6 +81,9 @@ class Quantity(_Strict):
     pointer: PointerText | None = Field(
         None, description="Format fields: JSON Pointer to the value in a wide object; default /<quantity name>."
     )
+    unit_pointer: PointerText | None = Field(
+        None, description="Format fields: JSON Pointer to the unit of the value, in the message."
+    )
     source: Text | None = Field(
         None,
         min_length=1,
@@ -100,6 +103,11 @@ class Quantity(_Strict):
     )
     signal: str | None = Field(None, description="Signal that the simulator generates; default: by the quantity name.")
     description: str = ""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units that its values are expected in, as UCUM codes."""
+        return (self.unit,) if self.sent_unit is None else (self.unit, self.sent_unit)
 
 
 class SensorType(_Strict):
@@ -195,6 +203,9 @@ class RegistryFile(_Strict):
     subscribe: list[Filter] = Field(
         min_length=1,
         description="MQTT topic filters that the collector subscribes to; messages of no known sensor are quarantined.",
+    )
+    ignore: list[Filter] = Field(
+        [], description="MQTT topic filters whose messages are counted as ignored, also where an entry covers them."
     )
     types: dict[Name, SensorType] = Field(description="Sensor types by name.")
     sensors: list[SensorEntry] = Field(description="The sensors.")

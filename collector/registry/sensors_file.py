@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collector.formats.fields import FieldsFormat
 from collector.formats.supported import FORMATS
-from collector.registry.mistakes import Mistake, mistakes_between, step
+from collector.registry.mistakes import Mistake, doubts_about, mistakes_between, step
 from collector.registry.schema import NAME, NAME_RULE, Filter, Quantity, RegistryFile, SensorEntry, SensorType
 from collector.registry.sensors import Route, Routes, Sensor, SensorPattern
 from collector.topics import Pattern
@@ -44,6 +44,19 @@ class Registry:
     patterns: tuple[SensorPattern, ...] = ()
     oldest: datetime | None = None
     """Earliest time that the database accepts, whatever a sensor's ``since`` says; None: no limit."""
+
+    ignore: tuple[str, ...] = ()
+    """Topic filters whose messages are counted as ignored."""
+    doubts: tuple[Mistake, ...] = ()
+    """What is valid and almost certainly not meant."""
+
+    def ignoring_filter(self, topic: str) -> str | None:
+        """Return the first filter of ``ignore`` that matches ``topic``; None: its messages are not ignored."""
+        return next((pattern.text for pattern in self._ignored if pattern.match(topic) is not None), None)
+
+    @cached_property
+    def _ignored(self) -> tuple[Pattern, ...]:
+        return tuple(map(Pattern.compile, self.ignore))
 
     def not_before(self, oldest: datetime | None) -> "Registry":
         """Return this registry with no sensor's ``since`` before ``oldest``, the earliest time the database accepts.
@@ -133,7 +146,13 @@ def parse(text: bytes, source: str = "sensors.json") -> Registry:
     mistakes.extend(mistakes_between(types, entries, _filters(document), sensors, patterns))
     if mistakes or shell is None:
         raise RegistryError(source, mistakes)
-    return Registry(tuple(shell.subscribe), tuple(sensors), tuple(patterns))
+    return Registry(
+        tuple(shell.subscribe),
+        tuple(sensors),
+        tuple(patterns),
+        ignore=tuple(shell.ignore),
+        doubts=tuple(doubts_about(types, entries)),
+    )
 
 
 def _parts(

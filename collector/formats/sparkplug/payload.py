@@ -110,8 +110,9 @@ def check_quality(metric: Any) -> None:
     if not has(metric, "properties"):
         return
     for key, entry in zip(metric.properties.keys, metric.properties.values, strict=False):
-        if key == "Quality" and entry.WhichOneof("value") == "int_value" and entry.int_value != GOOD:
-            raise UnusableError(Reason.BAD_QUALITY, f"quality {entry.int_value}; {GOOD} is good")
+        kind = entry.WhichOneof("value") if key == "Quality" else None
+        if kind in ("int_value", "long_value") and (quality := getattr(entry, kind)) != GOOD:
+            raise UnusableError(Reason.BAD_QUALITY, f"quality {quality}; {GOOD} is good")
 
 
 def unit_of(metric: Any) -> str | None:

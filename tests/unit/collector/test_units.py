@@ -94,3 +94,28 @@ def test_missing_conversions_are_cached(monkeypatch):
     monkeypatch.setattr(units, "_registry", lambda: pytest.fail("worked out again"))
     with pytest.raises(ValueError, match="no conversion from"):
         units.conversion("hPa", "Cel")
+
+
+@pytest.mark.parametrize(
+    ("unit", "quantity"),
+    [("C", "temperature"), ("F", "t"), ("m", "uptime"), ("B", "heap"), ("h", "humidity"), ("P", "pressure")],
+)
+def test_doubtful_units(unit: str, quantity: str) -> None:
+    """Legal codes that are almost certainly not meant are named with their meaning."""
+    assert str(units.doubt(unit, quantity)).startswith(f"{unit} is ")
+
+
+@pytest.mark.parametrize(
+    ("unit", "quantity"),
+    [
+        ("C", "charge"),
+        ("F", "capacitance"),
+        ("m", "distance"),
+        ("B", "sound_level"),
+        ("Cel", "temperature"),
+        ("h", "t"),
+    ],
+)
+def test_units_without_doubt(unit: str, quantity: str) -> None:
+    """Codes that fit their quantity are no reason for a warning."""
+    assert units.doubt(unit, quantity) is None

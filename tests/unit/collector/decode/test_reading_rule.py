@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.decode.reading_rule import Series, column_readings, microseconds
+from collector.decode.reading_rule import Series, column_readings, ignored_reason, microseconds
 from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
 from collector.files.layout import Layout
 from collector.files.options import MISSING
 from collector.files.row_decoder import FileSensors, RowDecoder, state_or_number
-from collector.formats import json_payload
+from collector.formats import json_tree
 from collector.formats.measurement import Column, FormatOptions, Measured
-from collector.message import Decoded, Message, NoReadingError, Reason, Rejections, UnusableError
+from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, Rejections, UnusableError
 from collector.registry import sensors_file
 from collector.registry.schema import Quantity
 
@@ -79,14 +79,18 @@ def by_rule(measurements: Sequence[Measured], *, is_strict: bool, retained: bool
     readings, rejections = [], Rejections()
     for quantity, raw, time, unit, _, _ in measurements:
         if time is None and retained:
+            rejections.ignore(IgnoredReason.RETAINED_WITHOUT_TIME)
             continue
         try:
             reading = series(quantity, is_strict=is_strict).reading(raw, unit, time, NOW, NOW + FUTURE)
         except UnusableError as error:
             rejections.add(error.reason, f"{quantity}: {error.detail}")
         else:
-            readings += [] if reading is None else [reading]
-    return Decoded(readings, rejections.as_list())
+            if reading is None:
+                rejections.ignore(ignored_reason(raw))
+            else:
+                readings.append(reading)
+    return Decoded(readings, rejections.as_list(), rejections.ignored)
 
 
 def decoder(measurements: Sequence[Measured], form: FormatOptions) -> SeriesDecoder:
@@ -99,8 +103,8 @@ def decoded(found: SeriesDecoder, *, retained: bool = False) -> Decoded:
     """Decode a message; one without readings and rejections has an empty result."""
     try:
         return found.decode(Message("x", b"x", NOW, retained))
-    except NoReadingError:
-        return Decoded([], [])
+    except NoReadingError as error:
+        return Decoded([], [], error.ignored)
 
 
 NUMBERS = st.one_of(
@@ -111,7 +115,7 @@ RAW = st.one_of(
     st.booleans(),
     st.none(),
     st.text(max_size=3),
-    st.sampled_from(["open", "OPEN", "Closed", "closed", "on", "Off", "heat", "21.5", "x" * 300]),
+    st.sampled_from(["open", "OPEN", "Closed", "closed", "on", "Off", "heat", "21.5", "21,5", "nan", "x" * 300]),
     st.just([1]),
     st.just({"v": 1}),
 )
@@ -196,7 +200,7 @@ def test_rows_of_files_have_the_results_of_the_rule(quantity, cell, time):
     rule = Series.of(quantity, SENSOR.quantities[quantity], IDS["a", quantity], SINCE, is_strict=True, takes_words=True)
     readings, rejected = [], []
     try:
-        read = json_payload.load(payload)["cell"]  # whole numbers beyond 64 bits are floats here
+        read = json_tree.load(payload)["cell"]
         readings.append(rule.reading(state_or_number(rule, read), None, at, NOW, NOW + FUTURE))
     except UnusableError as error:
         rejected.append((error.reason, 1))
@@ -224,8 +228,7 @@ def test_values_of_every_format(name, raw, unit, value):
 @pytest.mark.parametrize(
     ("name", "raw", "value"),
     [
-        ("number", "21.5", None),
-        ("number", None, None),
+        ("number", "warm", None),
         ("number", [1], None),
         ("number", True, 1.0),
         ("state", "ajar", None),
@@ -239,6 +242,13 @@ def test_values_of_another_kind(name, raw, value):
         series(name, is_strict=True).value(raw, None)
     assert caught.value.reason is Reason.WRONG_TYPE
     assert series(name, is_strict=False).value(raw, None) == value
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_text_and_null(is_strict):
+    """Text that is a number is that number, and null and an empty list are no reading, whatever the format."""
+    number = series("number", is_strict=is_strict)
+    assert (number.value("21.5", None), number.value(None, None), number.value([], None)) == (21.5, None, None)
 
 
 def test_expected_texts_are_named():
