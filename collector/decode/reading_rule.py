@@ -36,6 +36,10 @@ _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.
 """Texts that are true or false, in lower case."""
 
 
+_NO_NUMBER_BEGINS = frozenset("abcdefghjklmopqrstuvwxyzABCDEFGHJKLMOPQRSTUVWXYZ")
+"""Letters that no number begins with: all but those of NaN and infinity."""
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """One series of the registry, prepared for values."""
@@ -166,6 +170,10 @@ class Series:
                 value = self.states.get(text.lower())
             if value is not None:
                 return value
+        if text[:1] in _NO_NUMBER_BEGINS:  # most states
+            if self.is_strict:
+                raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}")
+            return None
         plain = numeric_text.number(text, self.decimal)
         if plain is not None:
             return self.value(plain, unit)

@@ -1,33 +1,13 @@
 """Units beside the values of format ``fields``: by the registry's pointer, or by a member named like a unit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from collector import units
 from collector.formats import json_payload
 from collector.formats.json_payload import Pointer
-from collector.formats.measurement import ListedSensor
+from collector.formats.measurement import UNIT_NAMES, ListedSensor, unit_names
 from collector.message import Reason, UnusableError, quoted
-
-UNIT_NAMES = frozenset((
-    "u", "U", "unit", "units", "Unit", "Units", "UNIT", "UNITS", "uom", "UOM", "UoM", "unit_of_measurement",
-    "unitOfMeasurement", "unit_of_measure", "unitOfMeasure", "unit_code", "unitCode", "engUnit", "engUnits",
-    "eng_unit",
-))  # fmt: skip
-"""Members that are plainly named like the unit of the value beside them."""
-
-_OWN = ("_unit", "_units", "Unit", "Units", "_uom")
-"""What follows a value's own name in the name of its unit."""
-
-
-def may_hold_units(payload: bytes) -> bool:
-    """Return whether a member of ``payload`` may be named like a unit; in doubt True. Takes 0.1 µs."""
-    return b'"u' in payload or b"nit" in payload or b'"U' in payload or b"uom" in payload
-
-
-def names_unit(item: Mapping[str, Any], member: str) -> bool:
-    """Return whether ``item`` has a member that is named like the unit of its ``member``."""
-    return not UNIT_NAMES.isdisjoint(item) or any(member + end in item for end in _OWN)
 
 
 class UnitFinder:
@@ -77,16 +57,16 @@ def _neighbour(
     parent = json_payload.find(item, tuple(above))
     if type(parent) is not dict:
         return None
-    own = frozenset(last + end for end in _OWN)
+    names = unit_names(last)
     expected = sensor.units.get(name, ())
     for key, raw in parent.items():
-        unit = _text(raw) if key in UNIT_NAMES or key in own else None
+        unit = _text(raw) if key in names else None
         if unit is None:
             continue
         code = units.code(unit) or unit
         if code in expected:
             return code
-        if key in own or alone or _is_convertible(code, expected):
+        if key not in UNIT_NAMES or alone or _is_convertible(code, expected):
             place = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in (*above, key))
             raise UnusableError(
                 Reason.WRONG_UNIT,

@@ -11,10 +11,10 @@ from orjson import JSONDecodeError, loads
 from pydantic import AfterValidator, Field
 
 from collector.formats import json_payload
-from collector.formats.field_units import UnitFinder, may_hold_units, names_unit
+from collector.formats.field_units import UnitFinder
 from collector.formats.history import history_problem
 from collector.formats.json_payload import LEAST_ROUNDED, MISSING, PADDING, ROUNDED, Pointer
-from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Policy, Topic
+from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, OnlyMember, Policy, Topic
 from collector.formats.name_patterns import Names, matcher
 from collector.formats.numeric_text import AVAILABILITY
 from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, arrival_of, moment, since_1970
@@ -32,6 +32,7 @@ from collector.message import (
 
 _DEVICE_TYPES = (str, int, float)
 _parse_time = datetime.fromisoformat
+_NO_NAMES: frozenset[str] = frozenset()
 _NOT_PLAIN = (KeyError, TypeError, ValueError, OverflowError)
 """A missing member, no object, no text, no time, a time without a zone, an integer too large for a double."""
 
@@ -126,6 +127,7 @@ class _Members:
     quantity: str | None
     value: str
     time: str
+    reads_units: bool
 
     @classmethod
     def of(cls, form: FieldsFormat) -> "_Members | None":
@@ -135,22 +137,19 @@ class _Members:
         value, time = Pointer.compile(form.value).key, Pointer.compile(form.time).key
         if value is None or time is None or (quantity is None and form.quantity is not None):
             return None
-        return cls(quantity, value, time)
+        return cls(quantity, value, time, form.unit is not None)
 
-    def measurements(self, items: Any, only_member: tuple[str, str], *, is_plain: bool) -> Sequence[Measured] | None:
-        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`.
-
-        ``is_plain``: no object has a member that is named like a unit, or a list.
-        """
-        name, member = only_member
-        if not (is_plain or _are_plain(items, member)):
-            return None
+    def measurements(self, items: Any, only_member: OnlyMember) -> Sequence[Measured] | None:
+        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`."""
+        name, member, unit_names = only_member
         item = items
         if type(item) is list:
             if len(items) != 1:
-                return self._column(items, name, member)
+                return self._column(items, name, member, unit_names if self.reads_units else _NO_NAMES)
             item = items[0]
         try:
+            if self.reads_units and not unit_names.isdisjoint(item):
+                return None
             if self.quantity in item:
                 if item[self.quantity] != name:
                     return None
@@ -164,9 +163,15 @@ class _Members:
         time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
         return ((name, value, time, None, "", None),)
 
-    def _column(self, items: Sequence[Any], name: str, member: str) -> Column | None:
+    def _column(self, items: Sequence[Any], name: str, member: str, unit_names: frozenset[str]) -> Column | None:
         quantity, time = self.quantity, self.time
         try:
+            # The objects of a list have the same members; one with more would have another number of them.
+            first, last = (items[0], items[-1]) if items else ((), ())
+            if not (unit_names.isdisjoint(first) and unit_names.isdisjoint(last)):
+                return None
+            if sum(map(len, items)) != len(items) * len(first):
+                return None
             names = [item[quantity] for item in items if quantity in item]
             if names:
                 if len(names) < len(items) or set(names) != {name}:
@@ -191,14 +196,6 @@ class _Members:
         return Column(name, values, times, magnitude)
 
 
-def _are_plain(items: Any, member: str) -> bool:
-    """Return whether the objects in ``items`` have no member that is named like the unit of ``member``, and no list."""
-    objects = items if type(items) is list else (items,)
-    return all(
-        type(item) is dict and not names_unit(item, member) and list not in map(type, item.values()) for item in objects
-    )
-
-
 class FieldsReader:
     """Reads JSON objects by the pointers of the options and of the topic's sensors."""
 
@@ -220,16 +217,15 @@ class FieldsReader:
     def read(self, message: Message, topic: Topic) -> Sequence[Measured]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
         try:
-            document = loads(payload := message.payload)
+            document = loads(message.payload)
         except JSONDecodeError:
             if message.payload.strip(PADDING).decode(errors="replace").lower() in AVAILABILITY:
                 raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "a text about availability") from None
             document = json_payload.load_exactly(message.payload)
         only_member, members = topic.only_member, self._members
-        if only_member is not None and members is not None:
-            items = self._items(document) if self._readings else document
-            is_plain = payload.find(b"[", 1) < 0 and not (self._reads_units and may_hold_units(payload))
-            plain = members.measurements(items, only_member, is_plain=is_plain)
+        # Of lists there is one at most, that of the objects: others may be earlier readings.
+        if only_member is not None and members is not None and message.payload.count(b"[") < 2:  # noqa: PLR2004
+            plain = members.measurements(self._items(document) if self._readings else document, only_member)
             if plain is not None:
                 return plain
         if message.retained and self._time is None:

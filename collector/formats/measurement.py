@@ -66,6 +66,26 @@ class Column(Sequence[Measured]):
         return self.quantity, self.values[index], self.times[index], None, "", None
 
 
+UNIT_NAMES = frozenset((
+    "u", "U", "unit", "units", "Unit", "Units", "UNIT", "UNITS", "uom", "UOM", "UoM", "unit_of_measurement",
+    "unitOfMeasurement", "unit_of_measure", "unitOfMeasure", "unit_code", "unitCode", "engUnit", "engUnits",
+    "eng_unit",
+))  # fmt: skip
+"""Members that are plainly named like the unit of the value beside them."""
+
+_OWN = ("_unit", "_units", "Unit", "Units", "_uom")
+"""What follows a value's own name in the name of its unit."""
+
+
+def unit_names(member: str) -> frozenset[str]:
+    """Return the names that a member with the unit of ``member`` may have."""
+    return UNIT_NAMES | {member + end for end in _OWN}
+
+
+OnlyMember = tuple[str, str, frozenset[str]]
+"""A quantity, its member, and the names that its unit may have."""
+
+
 class ListedSensor(NamedTuple):
     """The registry's facts about one sensor, for readers that find values by the registry's pointers."""
 
@@ -74,7 +94,7 @@ class ListedSensor(NamedTuple):
     pointers: tuple[tuple[str, Pointer], ...]
     """Each quantity with the pointer to its value in a wide object."""
     quantities: frozenset[str]
-    only_member: tuple[str, str] | None
+    only_member: OnlyMember | None
     """The quantity and its member, where the sensor has one quantity and its pointer names a member."""
     unit_pointers: Mapping[str, Pointer] = {}
     """Each quantity that has one with the pointer to its unit."""
@@ -95,7 +115,11 @@ class ListedSensor(NamedTuple):
         )
         name, pointer = compiled[0] if len(compiled) == 1 else ("", None)
         unit_places = {name: Pointer.compile(text) for name, text in unit_pointers.items() if text is not None}
-        only_member = None if pointer is None or pointer.key is None or unit_places else (name, pointer.key)
+        only_member = (
+            None
+            if pointer is None or pointer.key is None or unit_places
+            else (name, pointer.key, unit_names(pointer.key))
+        )
         return cls(zone, compiled, frozenset(pointers), only_member, unit_places, units)
 
 
@@ -115,7 +139,7 @@ class Topic(NamedTuple):
     """
     only: ListedSensor | None = None
     """The sensor of all messages on this topic, where the topic alone determines it."""
-    only_member: tuple[str, str] | None = None
+    only_member: OnlyMember | None = None
     """:attr:`ListedSensor.only_member` of that sensor, where the topic names no quantity."""
 
 

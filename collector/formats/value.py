@@ -1,6 +1,7 @@
 """Format ``value``: the payload is one value, and the topic names its quantity."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -15,6 +16,10 @@ from collector.topics import Template
 
 _LONGEST = 256
 """Bytes; no value is longer, but other topics of the same devices have longer texts."""
+
+
+_PLAIN = re.compile(rb"-?[0-9]{1,9}(?:\.[0-9]{1,9})?")
+"""Numbers of few digits, which a double holds exactly where they are integers."""
 
 
 def _template(text: str) -> str:
@@ -67,6 +72,8 @@ class _ValueReader:
         return (Measurement(self._quantity.fill(topic.names), value, unit=unit),)
 
     def _value(self, payload: bytes) -> tuple[float | bool | str, str | None]:
+        if _PLAIN.fullmatch(payload):  # most payloads
+            return float(payload) if b"." in payload else int(payload), None
         if len(payload) > _LONGEST:
             raise NoReadingError(IgnoredReason.UNMAPPED_TEXT, "longer than any value")
         try:
