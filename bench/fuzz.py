@@ -3,12 +3,15 @@
     python bench/fuzz.py [--messages 1000000] [--format NAME] [--seed N]
 
 Each message is a sample of tests/payloads or of this file with one to four mutations. It is read by a reader of its
-own format and of another format, and decoded by the decoder. Counts are written to bench/results/fuzz.json; the exit
+own format and of another format, and decoded by the decoder. With each message one value of its sample is replaced too:
+all other readings must stay, and that value must be counted (value_mutations.py).
+Counts are written to bench/results/fuzz.json; the exit
 status is 1 if another exception was raised, or if one message took more than a second of CPU time.
 """
 
 import argparse
 import json
+import random
 import sys
 import time
 import traceback
@@ -25,6 +28,7 @@ import orjson
 from mutate import Mutator, Sample
 from pydantic import TypeAdapter
 from rig import machine
+from value_mutations import ValueMutations
 
 from collector import units
 from collector.decode.decoder import Decoder
@@ -139,6 +143,8 @@ class FuzzTarget:
     def __init__(self, samples: list[Sample], only: str | None) -> None:
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.escapes: list[Escape] = []
+        self._values: dict[Sample, ValueMutations] = {}
+        self._random = random.Random(1)
         self._options = TypeAdapter(Format)
         self._formats = [only] if only else [name for name in FORMATS if name != "fields"]
         self._registry = sensors_file.parse(registry_of(samples))
@@ -170,6 +176,16 @@ class FuzzTarget:
                 names = {"#": message.topic.partition("/")[2], "sensor": message.topic.partition("/")[0]}
                 self._try(name, message, lambda reader=reader, names=names: self._read(reader, message, names))
         self._try("decoder", message, lambda: self._decode(message))
+
+    def check_values(self, sample: Sample, message: Message) -> None:
+        """Replace one value of ``sample``; report it where another reading is missing or the value is not counted."""
+        mutations = self._values.get(sample)
+        if mutations is None:
+            mutations = self._values[sample] = ValueMutations(sample, registry_of([sample]), ARRIVED)
+        problem = mutations.check(self._random)
+        self.tallies["values"].outcomes["counted" if problem is None else "not counted"] += 1
+        if problem is not None:
+            self._report("values", problem, message)
 
     def _try(self, name: str, message: Message, action: Callable[[], str]) -> None:
         tally = self.tallies[name]
@@ -275,7 +291,9 @@ def fuzz(messages: int, only: str | None, seed: int) -> tuple[FuzzTarget, float]
             count_ = number + 1
             print(f"{count_:,} messages, {count_ / (time.monotonic() - started):,.0f}/s", file=sys.stderr, flush=True)
         sample = next(turns)
-        target.run(number, sample.format, mutator.message(sample, ARRIVED + number * 1000))
+        message = mutator.message(sample, ARRIVED + number * 1000)
+        target.run(number, sample.format, message)
+        target.check_values(sample, message)
     return target, time.monotonic() - started
 
 
