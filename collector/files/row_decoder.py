@@ -15,7 +15,7 @@ from collector.decode.reading_rule import EXACT, Series, check_time, microsecond
 from collector.files.layout import Layout
 from collector.files.options import MISSING, TextOptions
 from collector.formats import json_tree
-from collector.formats.times import EPOCH, epoch, iso8601, since_1970
+from collector.formats.times import EPOCH, epoch, iso8601, parsed_iso8601, since_1970
 from collector.message import (
     Decoded,
     IgnoredReason,
@@ -256,7 +256,7 @@ def instant(
 def _local(text: Any, zone: ZoneInfo | None, pass_number: int | None) -> int:
     """Return the instant of ISO 8601 text; raises :class:`~collector.message.UnusableError`."""
     earlier = iso8601(text, zone)
-    local = datetime.fromisoformat(text)
+    local = parsed_iso8601(text)
     if local.tzinfo is not None:
         return earlier
     length = since_1970(local.replace(tzinfo=zone, fold=1) - EPOCH) - earlier

@@ -61,16 +61,23 @@ def iso8601(raw: Any, zone: ZoneInfo | None, received: int | None = None) -> int
     None: the caller does so, and the earlier instant is returned, for a time that does not exist that of the offset
     before the change.
     """
+    return _resolved(parsed_iso8601(raw), raw, zone, received)
+
+
+def parsed_iso8601(raw: Any) -> datetime:
+    """Return the time that ``raw`` (ISO 8601 text) is, without a zone where it has no offset.
+
+    Raises :class:`~collector.message.UnusableError`.
+    """
     if type(raw) is not str or len(raw) > LONGEST_TIME:
         raise UnusableError(Reason.UNREADABLE_TIME, f"expected an ISO 8601 text, got {quoted(raw)}")
     try:
-        instant = datetime.fromisoformat(raw)
+        return datetime.fromisoformat(raw)
     except ValueError:
-        lenient = _nearly_iso8601(raw)
-        if lenient is None:
+        instant = _nearly_iso8601(raw)
+        if instant is None:
             raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is not an ISO 8601 time") from None
-        instant = lenient
-    return _resolved(instant, raw, zone, received)
+        return instant
 
 
 _NEARLY = re.compile(
