@@ -31,8 +31,7 @@ _RECORD = """
 insert into telemetry.late_hour as kept (series_id, bucket, noted_at)
 select series_id, to_timestamp(hour * 3600.0), clock_timestamp()
 from unnest(%s::integer[], %s::bigint[]) as late (series_id, hour)
-where to_timestamp(hour * 3600.0)
-    < date_trunc('hour', clock_timestamp() - (select late_hour_after from telemetry.threshold), 'UTC')
+where to_timestamp(hour * 3600.0) < date_trunc('hour', clock_timestamp() - interval '2 hours', 'UTC')
 order by series_id, hour
 on conflict (series_id, bucket) do update set noted_at = excluded.noted_at
 where kept.noted_at < excluded.noted_at - interval '1 minute'
