@@ -215,7 +215,7 @@ def test_bad_messages_through_the_broker(database, broker, collectors, publisher
     """Invalid topics and payloads from a real broker are quarantined unchanged, between good messages."""
     head = f"{unique}/"
     topics = ["it's", '"quoted"', "50%s%d%%", "σήμα/水", "x" * (65_535 - len(head))]
-    payloads = [b"not json", b'{"timestamp":', b"\xff\xfe", b"\0", b"NaN", b"[" * 5000, b"x" * 1_000_000]
+    payloads = [b"not json", b'{"timestamp":', b"\xff\xfe", b"\0x", b"NaN", b"[" * 5000, b"x" * 1_000_000]
     bad = [(head + topic, b"{}") for topic in topics] + [(f"{unique}/t0", payload) for payload in payloads]
     collectors.start(broker.environment())
     for number, (topic, payload) in enumerate(bad):

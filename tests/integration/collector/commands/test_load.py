@@ -444,7 +444,7 @@ def test_lost_connection(run, database, tmp_path, monkeypatch):
 
         yield report
 
-    monkeypatch.setattr(load.progress, "shown", cutting)
+    monkeypatch.setattr(load.progress, "display", cutting)
     assert run(write(tmp_path / "a.parquet", weather(400))) == 0
     assert table(database) == expected(weather(400))
     accounts(database)
