@@ -70,7 +70,9 @@ class Demonstration:
             self.output += line
             if "Running until Ctrl-C" in line:
                 break
-        assert self.process.poll() is None, self.output
+        else:  # it closed its output: it has ended, or is about to
+            with self.process.stdout:
+                raise AssertionError(f"exit status {self.process.wait(60)}: {self.output}")
         self.url = re.search(r"Airflow +(http://127\.0\.0\.1:\d+)", self.output)[1]
 
     def request(self, path, body=None, token="", method=None):
