@@ -319,7 +319,7 @@ def _files(broker: LocalBroker) -> int:
 
 
 @contextmanager
-def fresh(path: str, kind: Any, settings: BrokerSettings) -> Iterator[LocalBroker]:
+def temporary_broker(path: str, kind: Any, settings: BrokerSettings) -> Iterator[LocalBroker]:
     """Run a broker in a temporary directory, with ``path`` first on PATH."""
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{path}:{before}" if path else before
@@ -378,7 +378,7 @@ def main() -> None:
         for scenario in ("away", "present", *(["shared"] if kind == "mosquitto" else [])):
             if not options.kills:
                 break
-            with fresh(path, kind, settings) as broker:
+            with temporary_broker(path, kind, settings) as broker:
                 kills = [kill_once(broker, scenario, options.rate, random_source) for _ in range(options.kills)]
             results[scenario] = {
                 "kills": len(kills),
@@ -390,7 +390,7 @@ def main() -> None:
             }
             print(name, scenario, results[scenario], file=sys.stderr, flush=True)
         if options.queue and settings.persistence != "changes":  # which would write the whole queue for every message
-            with fresh(path, kind, settings) as broker:
+            with temporary_broker(path, kind, settings) as broker:
                 results["queue"] = queue_and_restart(broker, options.queue)
             print(name, results["queue"], file=sys.stderr, flush=True)
     print(json.dumps(report, indent=2))

@@ -303,14 +303,14 @@ def _line(sent: str, wanted: str) -> tuple[Fraction, Fraction] | None:
     registry = _registry()
     try:
         start, end = registry.from_ucum(first).units, registry.from_ucum(last).units
-        zero, one, two = (float(registry.Quantity(number, start).to(end).magnitude) for number in (0.0, 1.0, 2.0))
+        at_0, at_1, at_2 = (float(registry.Quantity(number, start).to(end).magnitude) for number in (0.0, 1.0, 2.0))
     except Exception:  # noqa: BLE001 - parser and converter raise a dozen different ones, and each means no
         return None
-    step = one - zero
+    step = at_1 - at_0
     # NaN fails this comparison too; beyond such factors no double is exact.
-    if not (abs((two - one) - step) <= abs(step) * 1e-9 and _SMALLEST < abs(step) < 1 / _SMALLEST):
+    if not (abs((at_2 - at_1) - step) <= abs(step) * 1e-9 and _SMALLEST < abs(step) < 1 / _SMALLEST):
         return None
-    return _exact(step * more / less), _exact(zero / less)
+    return _exact(step * more / less), _exact(at_0 / less)
 
 
 _AMENDED = {"[in_i'Hg]": ("mm[Hg]", 25.4), "[in_i'H2O]": ("mm[H2O]", 25.4)}

@@ -123,7 +123,9 @@ def _installed(folders: Iterable[Path]) -> list[_Installation]:
             if int(version.split(".")[0]) >= OLDEST:
                 installations.setdefault(bin_dir.resolve(), _Installation(bin_dir, version, _timescaledb(bin_dir)))
     return sorted(
-        installations.values(), key=lambda found: [int(part) for part in found.version.split(".")], reverse=True
+        installations.values(),
+        key=lambda installation: [int(part) for part in installation.version.split(".")],
+        reverse=True,
     )
 
 

@@ -27,19 +27,21 @@ def read(form: FormatOptions, topic: str, payload: object, names: dict | None = 
     return named(form.reader().read(Message(topic, raw, ARRIVED), Topic(names or {})))
 
 
-def named(found: Sequence[Measured]) -> list[Measurement]:
+def named(measured: Sequence[Measured]) -> list[Measurement]:
     """Return the measurements of a reader with named fields: some readers return bare tuples."""
-    return [Measurement(*one) for one in found]
+    return [Measurement(*fields) for fields in measured]
 
 
-def values(found: list[Measurement]) -> dict:
+def values(measurements: list[Measurement]) -> dict:
     """Return quantity → value."""
-    return {one.quantity: one.value for one in found}
+    return {measurement.quantity: measurement.value for measurement in measurements}
 
 
-def sent(found: list[Measurement]) -> list[tuple]:
+def sent(measurements: list[Measurement]) -> list[tuple]:
     """Return device, quantity, value and unit of each measurement."""
-    return [(one.device, one.quantity, one.value, one.unit) for one in found]
+    return [
+        (measurement.device, measurement.quantity, measurement.value, measurement.unit) for measurement in measurements
+    ]
 
 
 _SCALARS = (
@@ -77,7 +79,7 @@ def messages(members: list[str], levels: list[str], samples: list[str]) -> st.Se
         | st.sampled_from([b"null", b"{}", b"[]", b'""', b"1e999", b"NaN", b"\\ud800", b'{"":1}']),
         st.integers(0, 6),
     )
-    payloads = st.binary(max_size=40) | mutated | documents(members).map(lambda one: json.dumps(one).encode())
+    payloads = st.binary(max_size=40) | mutated | documents(members).map(lambda document: json.dumps(document).encode())
     return st.builds(Message, topics, payloads, st.just(ARRIVED), st.booleans())
 
 
@@ -98,13 +100,13 @@ def names_of(topic: str) -> st.SearchStrategy[dict[str, str]]:
 def holds(form: FormatOptions, message: Message, names: dict[str, str]) -> None:
     """Assert that reading ``message`` returns valid measurements or raises one of the two errors of the contract."""
     try:
-        found = named(form.reader().read(message, Topic(names)))
+        measurements = named(form.reader().read(message, Topic(names)))
     except (NoReadingError, UndecodableError):
         return
-    assert found
-    for one in found:
-        assert type(one.quantity) is str
-        assert type(one.value) in (int, float, bool, str)
-        assert one.time is None or type(one.time) is int
-        assert one.unit is None or type(one.unit) is str
-        assert type(one.device) is str
+    assert measurements
+    for measurement in measurements:
+        assert type(measurement.quantity) is str
+        assert type(measurement.value) in (int, float, bool, str)
+        assert measurement.time is None or type(measurement.time) is int
+        assert measurement.unit is None or type(measurement.unit) is str
+        assert type(measurement.device) is str

@@ -39,7 +39,7 @@ DEVICE_BORN = [
     {"name": "Level", "alias": 8, "dataType": "Int32", "value": -70000},
     {"name": "State", "alias": 9, "dataType": "String", "null": True},
 ]
-TYPES = {**{one.name.lower(): int(one) for one in DataType}, "bytes": 17, "template": 19}
+TYPES = {**{datatype.name.lower(): int(datatype) for datatype in DataType}, "bytes": 17, "template": 19}
 
 
 def encode(content: dict) -> bytes:
@@ -49,17 +49,17 @@ def encode(content: dict) -> bytes:
     type; ``properties`` maps keys to text or a number; ``null`` is is_null.
     """
     payload = Payload(**{name: content[name] for name in ("timestamp", "seq", "uuid", "body") if name in content})
-    for one in content.get("metrics", ()):
-        given = {name: one[name] for name in ("name", "alias", "timestamp", "is_historical") if name in one}
-        metric = payload.metrics.add(**given, **({"is_null": True} if one.get("null") else {}))
-        if "dataType" in one:
-            metric.datatype = TYPES[one["dataType"].lower()]
-        for key, entry in one.get("properties", {}).items():
+    for entry in content.get("metrics", ()):
+        given = {name: entry[name] for name in ("name", "alias", "timestamp", "is_historical") if name in entry}
+        metric = payload.metrics.add(**given, **({"is_null": True} if entry.get("null") else {}))
+        if "dataType" in entry:
+            metric.datatype = TYPES[entry["dataType"].lower()]
+        for key, property_value in entry.get("properties", {}).items():
             metric.properties.keys.append(key)
-            kind, field = (12, "string_value") if isinstance(entry, str) else (3, "int_value")
-            metric.properties.values.add(**{"type": kind, field: entry})
-        if "value" in one:
-            field, value = one.get("field") or FIELDS[one["dataType"]], one["value"]
+            kind, field = (12, "string_value") if isinstance(property_value, str) else (3, "int_value")
+            metric.properties.values.add(**{"type": kind, field: property_value})
+        if "value" in entry:
+            field, value = entry.get("field") or FIELDS[entry["dataType"]], entry["value"]
             bits = {"int_value": 32, "long_value": 64}.get(field)
             setattr(metric, field, value if bits is None else value % (1 << bits))  # two's complement
     return payload.SerializeToString()
@@ -74,7 +74,7 @@ def sparkplug_sample(name: str) -> tuple[str, bytes]:
 def requests_rebirth(payload: bytes) -> bool:
     """Return whether ``payload`` is a rebirth request and nothing else."""
     metrics = Payload.FromString(payload).metrics
-    return [(one.name, one.boolean_value) for one in metrics] == [("Node Control/Rebirth", True)]
+    return [(metric.name, metric.boolean_value) for metric in metrics] == [("Node Control/Rebirth", True)]
 
 
 class Plant:
@@ -102,15 +102,15 @@ class Plant:
         self.send("DBIRTH", DEVICE_BORN, 1)
         return self
 
-    def asked(self) -> int:
+    def rebirth_requests(self) -> int:
         """Return and forget the number of rebirths requested from the node."""
         outbox = self.reader.nodes.outbox
-        for one in outbox:
-            assert (one.topic, one.qos, one.retain) == (ADDRESS.format("NCMD"), 0, False)
-            assert requests_rebirth(one.payload)
-        found = len(outbox)
+        for command in outbox:
+            assert (command.topic, command.qos, command.retain) == (ADDRESS.format("NCMD"), 0, False)
+            assert requests_rebirth(command.payload)
+        requests = len(outbox)
         outbox.clear()
-        return found
+        return requests
 
 
 def read(topic: str, payload: bytes) -> list:

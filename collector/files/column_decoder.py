@@ -216,8 +216,8 @@ class RepeatedTimes:
                     continue
                 before = int(columns.time[rows[run[0] - 1]]) if run[0] else self._last_before(key)
                 after = int(columns.time[rows[run[-1] + 1]]) if run[-1] + 1 < len(rows) else None
-                found = time_columns.passes(columns.time[rows[run]], length, before, after)
-                for row, number in zip(rows[run], found or (), strict=False):
+                passes = time_columns.passes(columns.time[rows[run]], length, before, after)
+                for row, number in zip(rows[run], passes or (), strict=False):
                     self._decoder.rows.passes[f"{self._name}:{chunk.numbers[row]}"] = number
         keep = columns.is_time & ~waiting
         self._previous = keys[keep], columns.time[keep]

@@ -103,7 +103,7 @@ def test_everything_is_described(described):
 
 def test_the_columns_described_are_those_of_the_database(built, described):
     """Tables and views have exactly the described columns; ephemeral models and the MQTT source do not exist."""
-    found: dict[tuple[str, str], set[str]] = {}
+    columns_of: dict[tuple[str, str], set[str]] = {}
     for schema, table, column in built.rows("""
         select relation.relnamespace::regnamespace::text, relation.relname, attribute.attname
         from pg_class as relation inner join pg_attribute as attribute on relation.oid = attribute.attrelid
@@ -112,14 +112,14 @@ def test_the_columns_described_are_those_of_the_database(built, described):
                 'staging', 'intermediate', 'marts', 'snapshots', 'telemetry', 'quality'
             ]) and relation.relkind in ('r', 'v', 'm', 'p')
     """):
-        found.setdefault((schema, table), set()).add(column)
+        columns_of.setdefault((schema, table), set()).add(column)
     for node in relations(described):
         if node.config.get("materialized") == "ephemeral":
-            assert (node.schema, node.alias) not in found, node.name
+            assert (node.schema, node.alias) not in columns_of, node.name
         elif node.resource_type != "source":
-            assert found[node.schema, node.alias] == set(node.columns), node.name
+            assert columns_of[node.schema, node.alias] == set(node.columns), node.name
         elif node.source_name != "mqtt":
-            assert found[node.schema, node.identifier] == set(node.columns), node.name
+            assert columns_of[node.schema, node.identifier] == set(node.columns), node.name
 
 
 def test_comments_in_the_database_are_the_catalogs(built):

@@ -63,13 +63,13 @@ def test_functions_do_not_depend_on_the_callers_search_path(database):
 
 def test_an_upgraded_database_equals_a_fresh_one(fresh_database, servers):
     """Migrating one revision at a time gives the same schema as migrating a new database."""
-    fresh = servers.create(fresh_database.edition, template="template")
+    from_template = servers.create(fresh_database.edition, template="template")
     for number in range(1, 1000):
         if migrate.migrate(f"{number:04}").after == migrate.head():
             break
     migrate.migrate()
-    assert dump(fresh_database) == dump(fresh)
-    servers.drop(fresh)
+    assert dump(fresh_database) == dump(from_template)
+    servers.drop(from_template)
 
 
 def test_a_database_newer_than_the_code_is_refused(database):

@@ -32,7 +32,7 @@ def test_codes_are_ucum():
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "number", "expected"),
+    ("source", "wanted", "number", "expected"),
     [
         ("°F", "Cel", 212.0, 100.0),
         ("[degF]", "Cel", 70.7, 21.5),
@@ -51,37 +51,37 @@ def test_codes_are_ucum():
         ("mg/m3", "ug/m3", 1.5, 1500.0),
     ],
 )
-def test_conversion(found, wanted, number, expected):
+def test_conversion(source, wanted, number, expected):
     """Numbers are converted between units, exactly where the factor is simple."""
-    convert = units.conversion(found, wanted)
+    convert = units.conversion(source, wanted)
     assert convert is not None
     assert convert(number) == pytest.approx(expected, rel=1e-6)
-    if "Hg" not in found:
+    if "Hg" not in source:
         assert convert(number) == pytest.approx(expected, rel=1e-15)
 
 
-@pytest.mark.parametrize(("found", "wanted"), [("Cel", "Cel"), ("°C", "Cel"), ("[pH]", "[pH]"), ("dBm", "dB")])
-def test_same_unit(found, wanted):
+@pytest.mark.parametrize(("source", "wanted"), [("Cel", "Cel"), ("°C", "Cel"), ("[pH]", "[pH]"), ("dBm", "dB")])
+def test_same_unit(source, wanted):
     """There is no conversion where both are one unit, in any spelling."""
-    assert units.conversion(found, wanted) is None
+    assert units.conversion(source, wanted) is None
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted"),
+    ("source", "wanted"),
     [("dB", "1"), ("Np", "1"), ("B[W]", "W"), ("W", "V"), ("Cel", "%"), ("[pH]", "1"), ("furlong", "m"), ("", "W"),
      ("x" * 1000, "W"), ("Cel/h", "K/s"), ("((", "m"), ("\0", "m")],
 )  # fmt: skip
-def test_no_conversion(found, wanted):
+def test_no_conversion(source, wanted):
     """Logarithms, other dimensions and unknown spellings are refused."""
     with pytest.raises(ValueError, match="no conversion from"):
-        units.conversion(found, wanted)
+        units.conversion(source, wanted)
 
 
 @given(st.text(max_size=60), st.sampled_from(["Cel", "1", "W"]))
-def test_any_spelling(found, wanted):
+def test_any_spelling(source, wanted):
     """For any text as a unit there is a conversion or the one error."""
     try:
-        convert = units.conversion(found, wanted)
+        convert = units.conversion(source, wanted)
     except ValueError:
         return
     assert convert is None or convert(1.0) == convert(1.0)

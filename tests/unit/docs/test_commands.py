@@ -48,7 +48,7 @@ def texts(page: Path) -> list[str]:
 
 def commands(page: Path, *names: str) -> list[list[str]]:
     """Return the words of each command of a page that begins with one of ``names``, without variables before it."""
-    found = []
+    command_lines = []
     for line in texts(page):
         for part in re.split(r"&&|\|\||[;|]", line.split(" #")[0]):
             try:
@@ -58,8 +58,8 @@ def commands(page: Path, *names: str) -> list[list[str]]:
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 del words[0]
             if words and words[0].split("/")[-1] in names and not any("…" in word for word in words[:1]):
-                found.append([words[0].split("/")[-1], *words[1:]])
-    return found
+                command_lines.append([words[0].split("/")[-1], *words[1:]])
+    return command_lines
 
 
 def resolve(words: list[str]) -> tuple[list[str], list[str]]:
@@ -111,5 +111,5 @@ def test_settings_exist():
         r"_[A-Z][A-Z_]*[A-Z]\b"
     )
     shell = {"ACCESS_URL", "ACCESS_TOKEN", "ACCESS_METRICS_TOKEN", "AIRFLOW_HOME", "MQTT_HOSTT"}  # others
-    found = {(page.name, match) for page in PAGES for match in name.findall(page.read_text())}
-    assert sorted(pair for pair in found if pair[1] not in known and pair[1] not in shell) == []
+    variables = {(page.name, match) for page in PAGES for match in name.findall(page.read_text())}
+    assert sorted(pair for pair in variables if pair[1] not in known and pair[1] not in shell) == []

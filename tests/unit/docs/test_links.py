@@ -62,9 +62,9 @@ def test_paths_exist(page):
     """Each path in code, in a table or in a block is one of the repository."""
     code = re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text()))
     blocks = [match.group(0) for match in FENCE.finditer(page.read_text())]
-    found = {match for text in code for match in re.findall(rf"^{PATH.pattern}$", text)}
-    found |= {match for text in blocks for match in re.findall(rf"(?:^|[ '\"(])({PATH.pattern})", text)}
-    assert sorted(path for path in found if not ABSENT.match(path) and not is_there(path)) == []
+    paths = {match for text in code for match in re.findall(rf"^{PATH.pattern}$", text)}
+    paths |= {match for text in blocks for match in re.findall(rf"(?:^|[ '\"(])({PATH.pattern})", text)}
+    assert sorted(path for path in paths if not ABSENT.match(path) and not is_there(path)) == []
 
 
 def test_sources_name_pages_that_exist():

@@ -12,14 +12,14 @@ PROGRAMS = ("access", "collector", "core", "local_services", "quality", "simulat
 
 def texts(folder: str) -> list[str]:
     """Return each text of a package's modules; ``…`` replaces the values in a formatted one."""
-    found = []
+    constants = []
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+                constants.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return found
+                constants.append(node.value)
+    return constants
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,9 @@ class Edge:
         self._subscribed = threading.Event()
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
         self._client.username_pw_set(environment["MQTT_USERNAME"], environment["MQTT_PASSWORD"])
-        self._client.on_message = lambda _, __, one: self.heard.append((one.topic, one.payload, one.retain))
+        self._client.on_message = lambda _, __, message: self.heard.append(
+            (message.topic, message.payload, message.retain)
+        )
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect(environment["MQTT_HOST"], int(environment["MQTT_PORT"]))
         self._client.subscribe([(f"spBv1.0/{group}/NCMD/edge", 1), (f"spBv1.0/STATE/{group}", 1)])
@@ -93,10 +95,10 @@ class Edge:
 @pytest.fixture
 def edge(broker, unique):
     """Speak as an edge node, in a group of this test's own."""
-    found = Edge(broker.environment(), unique)
-    yield found
-    found.publish(f"spBv1.0/STATE/{unique}", b"")
-    found.close()
+    edge_node = Edge(broker.environment(), unique)
+    yield edge_node
+    edge_node.publish(f"spBv1.0/STATE/{unique}", b"")
+    edge_node.close()
 
 
 @pytest.fixture
@@ -146,10 +148,10 @@ def test_rebirth(database, broker, plants, edge, unique):
         edge.born()
         until(lambda: len(stored(connection, unique)) == 2)
         assert running.stop() == 0
-        told = {**os.environ, "COLLECTOR_REGISTRY": str(plants.registry), "COLLECTOR_CLIENT_ID": unique}
+        environment = {**os.environ, "COLLECTOR_REGISTRY": str(plants.registry), "COLLECTOR_CLIENT_ID": unique}
         replayed = subprocess.run(
             [PROGRAM, "quarantine", "replay", "--reason", "missing_birth"],
-            env=told, capture_output=True, text=True, check=True,
+            env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert replayed.stdout == "2 messages replayed, 2 readings stored, 0 messages unchanged\n"
         assert stored(connection, unique) == [("flow", 2.5), ("flow", 3.5), ("flow", 1.5), ("level", -3.0)]
@@ -201,9 +203,11 @@ def test_without_host_id(database, broker, plants, edge, unique):
 
 def test_sharing_is_refused(plants):
     """A share group and Sparkplug are refused together, before anything is connected to."""
-    told = {**os.environ, "COLLECTOR_REGISTRY": str(plants.registry), "COLLECTOR_SHARE_GROUP": "some"}
+    environment = {**os.environ, "COLLECTOR_REGISTRY": str(plants.registry), "COLLECTOR_SHARE_GROUP": "some"}
     for command in ("check", "run"):
-        done = subprocess.run([PROGRAM, command], env=told, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [PROGRAM, command], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 2
         assert "COLLECTOR_SHARE_GROUP" in done.stderr
         assert "Traceback" not in done.stderr
@@ -230,8 +234,8 @@ def test_births_are_written_with_their_batch(database):
             writer.write(batch, decoder.decode)
         assert connection.execute(BIRTHS).fetchall() == []
         assert nodes.pending() == [second]
-        for one in (second, first):
-            writer.write(Batch.of([one], decoder.decode), decoder.decode)
+        for message in (second, first):
+            writer.write(Batch.of([message], decoder.decode), decoder.decode)
             assert nodes.pending() == []
             assert connection.execute("select payload from telemetry.birth").fetchall() == [(second.payload,)]
     writer.close()

@@ -83,7 +83,10 @@ anything = st.lists(st.tuples(texts, st.binary(max_size=60), st.booleans(), st.i
 def test_exact(tmp_path_factory, contents, writes):
     """The archive returns every message byte for byte and in order, whatever its content."""
     directory = tmp_path_factory.mktemp("exact")
-    given = [Message(topic, payload, NOON + n, kept, 0, qos) for n, (topic, payload, kept, qos) in enumerate(contents)]
+    given = [
+        Message(topic, payload, NOON + n, retained, 0, qos)
+        for n, (topic, payload, retained, qos) in enumerate(contents)
+    ]
     finish(segment(directory / ".spool", given, writes), LocalDirectory(directory))
     assert list(Archive([directory]).messages()) == given
 

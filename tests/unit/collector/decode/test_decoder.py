@@ -60,24 +60,24 @@ class Lenient(FormatOptions):
     unlisted = "ignore"
 
 
-def decode(*measurements: Measurement, form: FormatOptions | None = None, found=None, **more) -> Decoded:
+def decode(*measurements: Measurement, form: FormatOptions | None = None, known=None, **more) -> Decoded:
     """Decode measurements as those of a message of sensor a."""
-    found = found or sensors("a")
-    ids = {(one.sensor_id, name): number for one in found for name, number in IDS.items()}
-    listed = [one.quantities for one in found]
-    one = SeriesDecoder(
-        form or FormatOptions(), Given(*measurements), sensor_by_device(found), ids, 300 * SECOND, {}, listed
+    known = known or sensors("a")
+    ids = {(sensor.sensor_id, name): number for sensor in known for name, number in IDS.items()}
+    listed = [sensor.quantities for sensor in known]
+    series_decoder = SeriesDecoder(
+        form or FormatOptions(), Given(*measurements), sensor_by_device(known), ids, 300 * SECOND, {}, listed
     )
-    return one.decode(Message("x", b"x", NOW, **more))
+    return series_decoder.decode(Message("x", b"x", NOW, **more))
 
 
 def value_of(quantity: str, value: float | str, **more) -> float:
     """Return the value of the one reading of a measurement."""
-    ((series_id, time, found),), rejections, *_ = decode(Measurement(quantity, value, **more))
+    ((series_id, time, decoded_value),), rejections, *_ = decode(Measurement(quantity, value, **more))
     assert rejections == []
     assert time == NOW
     assert series_id in IDS.values()
-    return found
+    return decoded_value
 
 
 def rejected(*measurements: Measurement, **more) -> tuple[Reason, str]:
@@ -180,8 +180,8 @@ def test_times():
 
 def test_retained():
     """A retained message has a reading only with a time."""
-    found = decode(Measurement("t", 1), Measurement("level", 2, NOW - 5), retained=True)
-    assert found == Decoded([(IDS["level"], NOW - 5, 2.0)], [], {IgnoredReason.RETAINED_WITHOUT_TIME: 1})
+    decoded = decode(Measurement("t", 1), Measurement("level", 2, NOW - 5), retained=True)
+    assert decoded == Decoded([(IDS["level"], NOW - 5, 2.0)], [], {IgnoredReason.RETAINED_WITHOUT_TIME: 1})
     with pytest.raises(NoReadingError):
         decode(Measurement("t", 1), retained=True)
 
@@ -206,13 +206,13 @@ def test_unlisted():
 def test_devices():
     """Where several sensors share a topic the payload names the device; an unknown name is rejected."""
     both = sensors("a", "b")
-    assert decode(Measurement("t", 1, device="b"), found=both).readings == [(1, NOW, 1.0)]
+    assert decode(Measurement("t", 1, device="b"), known=both).readings == [(1, NOW, 1.0)]
     for device in ("", "c"):
-        assert rejected(Measurement("t", 1, device=device), found=both)[0] is Reason.UNKNOWN_SENSOR
+        assert rejected(Measurement("t", 1, device=device), known=both)[0] is Reason.UNKNOWN_SENSOR
     reason, detail = rejected(Measurement("t", 1, device="c"))
     assert reason is Reason.UNKNOWN_SENSOR
     assert "'c'; set it as the device" in detail
-    assert decode(Measurement("t", 1, device="c"), found=sensors("a", device="c")).readings == [(1, NOW, 1.0)]
+    assert decode(Measurement("t", 1, device="c"), known=sensors("a", device="c")).readings == [(1, NOW, 1.0)]
     assert decode(Measurement("uptime", 1, device="c"), Measurement("t", 2), form=Lenient()).rejections == []
 
 
@@ -231,8 +231,11 @@ def discovers(decoder: Decoder, topic: str, payload: object) -> list[tuple[str, 
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     with pytest.raises(UnregisteredError) as caught:
         decoder.decode(Message(topic, raw, NOW))
-    found = caught.value.discoveries
-    return [(one.sensor.sensor_id, one.sensor.site, one.sensor.area, one.quantity) for one in found]
+    discoveries = caught.value.discoveries
+    return [
+        (discovery.sensor.sensor_id, discovery.sensor.site, discovery.sensor.area, discovery.quantity)
+        for discovery in discoveries
+    ]
 
 
 TIME = "2026-03-01T11:59:30Z"
@@ -264,7 +267,7 @@ def test_invalid_device_names(device):
     decoder = pattern_decoder("thingsboard", "f")
     payload = {device: [{"ts": NOW // 1000, "values": {"a": 1}}]}
     decoded = decoder.decode(Message("f", json.dumps(payload).encode(), NOW))
-    assert [one.reason for one in decoded.rejections] == [Reason.UNKNOWN_SENSOR]
+    assert [rejection.reason for rejection in decoded.rejections] == [Reason.UNKNOWN_SENSOR]
 
 
 def test_registered_devices_are_never_too_many():
@@ -277,8 +280,8 @@ def test_registered_devices_are_never_too_many():
     }
     parsed = sensors_file.parse(json.dumps(document).encode())
     devices = [f"d{number}" for number in range(400)]
-    found = [sensor for device in devices if (sensor := parsed.sensor_of_pattern("f", device))]
-    decoder = Decoder(parsed, {(device, "q0"): number + 1 for number, device in enumerate(devices)}, found)
+    discovered = [sensor for device in devices if (sensor := parsed.sensor_of_pattern("f", device))]
+    decoder = Decoder(parsed, {(device, "q0"): number + 1 for number, device in enumerate(devices)}, discovered)
     payload = {device: [{"ts": NOW // 1000, "values": {"q0": 1}}] for device in devices}
     for _ in range(2):
         decoded = decoder.decode(Message("f", json.dumps(payload).encode(), NOW))
@@ -289,10 +292,10 @@ def test_cached_devices_are_bounded(monkeypatch):
     """Where the topic alone names the sensor, the number of cached device names is bounded."""
     monkeypatch.setattr("collector.decode.series_decoder.MOST_DEVICES", 10)
     (only,) = sensors("a")
-    asked: list[str] = []
+    searched: list[str] = []
 
     def find(device: str) -> Sensor:
-        asked.append(device)
+        searched.append(device)
         return only
 
     given = [Measurement("t", 1, device=f"d{number}") for number in range(50)]
@@ -300,7 +303,7 @@ def test_cached_devices_are_bounded(monkeypatch):
     decoder = SeriesDecoder(FormatOptions(), Given(*given), find, ids, SECOND, {}, [only.quantities])
     for _ in range(2):
         assert len(decoder.decode(Message("x", b"x", NOW)).readings) == 50
-    assert len(asked) == 50 + 40
+    assert len(searched) == 50 + 40
 
 
 def test_exact_topics_win():
@@ -359,7 +362,7 @@ def test_nothing_else_escapes(name, topic, payload, retained):
             rejections = [error.rejection]
         except (NoReadingError, UnregisteredError):
             pass
-        assert Reason.DEFECT not in [one.reason for one in rejections]
+        assert Reason.DEFECT not in [rejection.reason for rejection in rejections]
 
 
 PLACES = ["a", "b", "a/b", "a/a/0", "b/", "b//a", "0"]
@@ -388,17 +391,17 @@ GROWN = st.builds(
 class GivenTrees(Given):
     """A reader of trees that returns the given trees."""
 
-    def __init__(self, *found: Tree) -> None:
-        super().__init__(*[one for tree in found for one in tree.measurements()])
-        self.found = found
+    def __init__(self, *trees: Tree) -> None:
+        super().__init__(*[measurement for tree in trees for measurement in tree.measurements()])
+        self.given_trees = trees
 
     def trees(self, _message, _names):
         """Return them."""
-        return self.found
+        return self.given_trees
 
 
 @given(st.lists(GROWN, max_size=3), st.booleans())
-def test_trees(found, retained):
+def test_trees(trees, retained):
     """Readings from trees equal those of their measurements, in the same order."""
     document = {
         "subscribe": ["#"],
@@ -409,7 +412,7 @@ def test_trees(found, retained):
     ids = {("a", name): number for number, name in enumerate(PLACED)}
     message = Message("x", b"x", NOW, retained)
     outcomes = []
-    for reader in (Given(*GivenTrees(*found).measurements), GivenTrees(*found)):
+    for reader in (Given(*GivenTrees(*trees).measurements), GivenTrees(*trees)):
         decoder = SeriesDecoder(
             Lenient(), reader, sensor_by_device([sensor]), ids, 300 * SECOND, {}, [sensor.quantities]
         )

@@ -35,7 +35,7 @@ REGISTRY = sensors_file.parse(
             "subscribe": ["#"],
             "types": {
                 "t": {
-                    "quantities": {name: {**one, "interval_seconds": 1} for name, one in QUANTITIES.items()},
+                    "quantities": {name: {**entry, "interval_seconds": 1} for name, entry in QUANTITIES.items()},
                     "format": "thingsboard",
                 }
             },
@@ -99,10 +99,10 @@ def decoder(measurements: Sequence[Measured], form: FormatOptions) -> SeriesDeco
     return SeriesDecoder(form, reader, sensor_by_device([SENSOR]), IDS, FUTURE, {}, [SENSOR.quantities])
 
 
-def decoded(found: SeriesDecoder, *, retained: bool = False) -> Decoded:
+def decoded(series_decoder: SeriesDecoder, *, retained: bool = False) -> Decoded:
     """Decode a message; one without readings and rejections has an empty result."""
     try:
-        return found.decode(Message("x", b"x", NOW, retained))
+        return series_decoder.decode(Message("x", b"x", NOW, retained))
     except NoReadingError as error:
         return Decoded([], [], error.ignored)
 
@@ -139,9 +139,9 @@ MEASUREMENTS = st.builds(
 def test_the_loop_has_the_results_of_the_rule(measurements, form, retained):
     """A list of measurements has the readings and rejections that the rule gives for each of them."""
     expected = by_rule(measurements, is_strict=form.wrong_kind == "quarantine", retained=retained)
-    found = decoder(measurements, form)
+    series_decoder = decoder(measurements, form)
     for _ in range(2):  # the sensor is cached the second time
-        assert repr(decoded(found, retained=retained)) == repr(expected)
+        assert repr(decoded(series_decoder, retained=retained)) == repr(expected)
 
 
 @settings(max_examples=300, deadline=None)
@@ -149,9 +149,9 @@ def test_the_loop_has_the_results_of_the_rule(measurements, form, retained):
 def test_a_single_measurement_has_the_result_of_the_rule(measured, form, retained):
     """A message with one measurement has the reading or rejection that the rule gives."""
     expected = by_rule([measured], is_strict=form.wrong_kind == "quarantine", retained=retained)
-    found = decoder((measured,), form)
+    series_decoder = decoder((measured,), form)
     for _ in range(2):
-        assert repr(decoded(found, retained=retained)) == repr(expected)
+        assert repr(decoded(series_decoder, retained=retained)) == repr(expected)
 
 
 @settings(max_examples=300, deadline=None)
@@ -165,16 +165,16 @@ def test_a_column_has_the_results_of_the_rule(quantity, cells, form):
     values, times = [value for value, _ in cells], [NOW if time is None else time for _, time in cells]
     column = Column(quantity, values, times, max(map(abs, values)))
     expected = by_rule(list(column), is_strict=form.wrong_kind == "quarantine", retained=False)
-    found = decoder(column, form)
+    series_decoder = decoder(column, form)
     for _ in range(2):
-        assert repr(decoded(found)) == repr(expected)
+        assert repr(decoded(series_decoder)) == repr(expected)
 
 
 def test_plain_columns_take_the_fast_path():
     """A column of plain numbers is accepted as a whole, so that the property above tests the fast path."""
     column = Column("number", [1, 2.5], [NOW, NOW - 1], 2.5)
-    found = column_readings(column, series("number", is_strict=True), NOW)
-    assert found == [(1, NOW, 1.0), (1, NOW - 1, 2.5)]
+    readings = column_readings(column, series("number", is_strict=True), NOW)
+    assert readings == [(1, NOW, 1.0), (1, NOW - 1, 2.5)]
 
 
 CELLS = st.one_of(
@@ -193,7 +193,7 @@ def test_rows_of_files_have_the_results_of_the_rule(quantity, cell, time):
     at = NOW if time is None else time
     payload = json.dumps({"time": at, "cell": cell}).encode()
     try:
-        found = RowDecoder(layout, FileSensors([SENSOR], IDS), "us", FUTURE).decode(Message("x", payload, NOW))
+        row = RowDecoder(layout, FileSensors([SENSOR], IDS), "us", FUTURE).decode(Message("x", payload, NOW))
     except NoReadingError:
         assert cell != cell or not str(cell).strip() or str(cell).strip() in MISSING  # noqa: PLR0124
         return
@@ -204,8 +204,8 @@ def test_rows_of_files_have_the_results_of_the_rule(quantity, cell, time):
         readings.append(rule.reading(state_or_number(rule, read), None, at, NOW, NOW + FUTURE))
     except UnusableError as error:
         rejected.append((error.reason, 1))
-    assert repr(found.readings) == repr(readings)
-    assert [(rejection.reason, rejection.readings) for rejection in found.rejections] == rejected
+    assert repr(row.readings) == repr(readings)
+    assert [(rejection.reason, rejection.readings) for rejection in row.rejections] == rejected
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,13 @@ def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
     rows = rows_of(columns)
     assignment = WriterAssignment(1, len(REGISTRY.sensors))
     decoded = [batch for _, batch in row_batches(rows, ColumnDecoder(by), "file", RECEIVED, assignment)]
-    [found] = decoded if len(rows.numbers) else [Batch()]
-    expected = Batch.of(found.messages, by.decode)
-    assert vars(found.accounts) == vars(expected.accounts)
-    assert sorted(ROW.iter_unpack(found.rows)) == sorted(ROW.iter_unpack(expected.rows))
-    assert found.quarantined == expected.quarantined
-    assert sorted(found.readings()) == sorted(expected.readings())
-    return found
+    [batch] = decoded if len(rows.numbers) else [Batch()]
+    expected = Batch.of(batch.messages, by.decode)
+    assert vars(batch.accounts) == vars(expected.accounts)
+    assert sorted(ROW.iter_unpack(batch.rows)) == sorted(ROW.iter_unpack(expected.rows))
+    assert batch.quarantined == expected.quarantined
+    assert sorted(batch.readings()) == sorted(expected.readings())
+    return batch
 
 
 def text(cell: str | bytes | None) -> bytes | None:
@@ -274,8 +274,8 @@ def test_joined_times_are_as_row_by_row(rows):
     """Date and time in two columns give the same as row by row; a row that lacks one of them has no time."""
     columns = {name: pa.array([text(row[place]) for row in rows], pa.binary()) for place, name in enumerate("dt")}
     layout = Layout("d+t", None, wide=(("x", "x"),), time_parts=("d", "t"))
-    found = compare({**columns, "x": pa.array([1.0] * len(rows))}, decoder(layout, zone=ZoneInfo("UTC")))
-    assert {time for (_, time, _), _ in found.readings()} <= {1_711_548_300_000_000, 1_711_530_300_000_000}
+    batch = compare({**columns, "x": pa.array([1.0] * len(rows))}, decoder(layout, zone=ZoneInfo("UTC")))
+    assert {time for (_, time, _), _ in batch.readings()} <= {1_711_548_300_000_000, 1_711_530_300_000_000}
 
 
 @settings(deadline=None)
@@ -374,17 +374,17 @@ def test_local_times_are_as_row_by_row(seconds, zone):
 def test_summer_time(local, utc):
     """A local time that does not exist, or that occurs twice and stands alone, is not guessed."""
     columns = {"time": pa.array([local.encode()]), "sensor": pa.array([b"a"]), "on": pa.array([None], pa.binary())}
-    found = compare(columns | {"x": pa.array([b"1"])}, decoder(WIDE))
+    batch = compare(columns | {"x": pa.array([b"1"])}, decoder(WIDE))
     if isinstance(utc, Reason):
-        assert [row.rejection.reason for row in found.quarantined] == [utc]
+        assert [row.rejection.reason for row in batch.quarantined] == [utc]
     else:
-        [((_, time, _), _)] = found.readings()
+        [((_, time, _), _)] = batch.readings()
         assert EPOCH + timedelta(microseconds=time) == datetime.fromisoformat(utc + "Z")
 
 
 def minutes(*texts: str) -> np.ndarray:
     """Return local times (hours and minutes) in microseconds."""
-    return np.array([(int(one[:2]) * 60 + int(one[3:])) * 60_000_000 for one in texts], np.int64)
+    return np.array([(int(text[:2]) * 60 + int(text[3:])) * 60_000_000 for text in texts], np.int64)
 
 
 HOUR = 3_600_000_000
@@ -411,11 +411,11 @@ HOUR = 3_600_000_000
 )
 def test_passes_of_a_repeated_hour(rows, before, after, expected):
     """The order of the rows gives the pass where there is one way to read it, ascending or descending."""
-    around = [None if one is None else int(minutes(one)[0]) for one in (before, after)]
+    around = [None if clock is None else int(minutes(clock)[0]) for clock in (before, after)]
     assert time_columns.passes(minutes(*rows), HOUR, *around) == expected
 
 
-AUTUMN = [f"2020-10-25 {one}:00" for one in ("02:50", "03:05", "03:35", "03:50", "03:20", "03:50", "04:05")]
+AUTUMN = [f"2020-10-25 {clock}:00" for clock in ("02:50", "03:05", "03:35", "03:50", "03:20", "03:50", "04:05")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -436,8 +436,8 @@ def test_passes_across_chunks(size):
         decoded = Batch.of([chunk.message(row, "file", received) for row in range(len(chunk.numbers))], by.decode)
         times += [time for (series, time, _), _ in decoded.readings() if series == 1]
     assert sorted(numbers) == list(range(1, 15))
-    found = [(EPOCH + timedelta(microseconds=time)).strftime("%H:%M") for time in times]
-    assert found == ["23:50", "00:05", "00:35", "00:50", "01:20", "01:50", "02:05"]
+    clocks = [(EPOCH + timedelta(microseconds=time)).strftime("%H:%M") for time in times]
+    assert clocks == ["23:50", "00:05", "00:35", "00:50", "01:20", "01:50", "02:05"]
 
 
 @pytest.mark.parametrize(
@@ -462,10 +462,12 @@ def test_passes_across_chunks(size):
 def test_reason(row, reason, readings):
     """A row is rejected for the same reason as a live message."""
     columns = {name: pa.array([text(row.get(name))], pa.binary()) for name in ("time", "sensor", "on", "x")}
-    found = compare(columns, decoder(WIDE))
-    assert [(one.rejection.reason, one.rejection.readings) for one in found.quarantined] == [(reason, readings)]
-    assert found.quarantined[0].message.topic == "file:1"
-    assert json.loads(found.quarantined[0].message.payload)["x"] == (row.get("x") or None)
+    batch = compare(columns, decoder(WIDE))
+    assert [(rejected.rejection.reason, rejected.rejection.readings) for rejected in batch.quarantined] == [
+        (reason, readings)
+    ]
+    assert batch.quarantined[0].message.topic == "file:1"
+    assert json.loads(batch.quarantined[0].message.payload)["x"] == (row.get("x") or None)
 
 
 @pytest.mark.parametrize(
@@ -516,12 +518,12 @@ def test_days_are_divided():
     time = pa.array([(18_000 + day) * 86_400_000_000 + row for row, day in enumerate(days)], pa.timestamp("us", "UTC"))
     columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
     by = decoder(Layout("time", None, wide=(("x", "x"),)))
-    found = [
+    divided = [
         batch for _, batch in row_batches(rows_of(columns), ColumnDecoder(by), "file", RECEIVED, WriterAssignment(1, 3))
     ]
-    values = [reading[2] for batch in found for reading, _ in batch.readings()]
+    values = [reading[2] for batch in divided for reading, _ in batch.readings()]
     assert sorted(values) == [float(row) for row in range(1000)]
-    spans = [{reading[1] // 86_400_000_000 for reading, _ in batch.readings()} for batch in found]
+    spans = [{reading[1] // 86_400_000_000 for reading, _ in batch.readings()} for batch in divided]
     assert max(map(len, spans)) == batches.MAXIMUM_DAYS
 
 
@@ -540,13 +542,13 @@ def test_rows_are_divided_by_sensor_and_day():
     rows, by = rows_of(columns), decoder(WIDE)
     rows.malformed.append((count + 1, "{", "half a row"))
     division = WriterAssignment(3, len(REGISTRY.sensors))
-    found = [
+    divided = [
         *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
         *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
     ]
     total = Accounts()
     ways: dict[tuple[str, int], set[int]] = {}
-    for way, batch in found:
+    for way, batch in divided:
         expected = Batch.of(batch.messages, by.decode)
         assert vars(batch.accounts) == vars(expected.accounts)
         assert sorted(batch.readings()) == sorted(expected.readings())
@@ -557,7 +559,7 @@ def test_rows_are_divided_by_sensor_and_day():
     assert total.messages == 2 * (count + 1)
     assert {len(way) for way in ways.values()} == {1}
     assert {next(iter(way)) for way in ways.values()} == {0, 1, 2}
-    numbers = [message.topic for _, batch in found for message in batch.messages]
+    numbers = [message.topic for _, batch in divided for message in batch.messages]
     assert sorted(numbers) == sorted([f"file:{n}" for n in range(1, count + 2)] * 2)
 
 
@@ -570,14 +572,14 @@ def test_rows_are_in_key_order():
         "value": pa.array([3.0, 1.0, 2.0]),
     }
     columns["time"] = pa.array([(1_600_000_000 + n) * 1_000_000 for n in (3, 1, 2)], pa.timestamp("us", "UTC"))
-    found = compare(columns, decoder(LONG))
-    assert [(reading[0], reading[2], position) for reading, position in found.readings()] == [
+    batch = compare(columns, decoder(LONG))
+    assert [(reading[0], reading[2], position) for reading, position in batch.readings()] == [
         (3, 1.0, 1), (3, 3.0, 0), (4, 2.0, 2),
     ]  # fmt: skip
 
 
 def test_row_type_is_the_writers():
     """The array's bytes equal those of the struct for live messages."""
-    one = np.zeros(1, batches.ROW_TYPE)
-    one[0] = (4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
-    assert one.tobytes() == ROW.pack(4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
+    row = np.zeros(1, batches.ROW_TYPE)
+    row[0] = (4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)
+    assert row.tobytes() == ROW.pack(4, 8, 123 - POSTGRES_EPOCH, 4, 7, 8, 1.5, 8, 99)

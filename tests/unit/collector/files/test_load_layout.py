@@ -59,9 +59,9 @@ def test_given_sensor_hides_the_column():
 
 def test_quantities_are_found_by_their_names():
     """Columns with names of quantities are wide values; others are ignored."""
-    found = find(["time", "temperature", "note", "humidity"])
-    assert found.wide == (("humidity", "humidity"), ("temperature", "temperature"))
-    assert found.columns == ["time", "humidity", "temperature"]
+    named = find(["time", "temperature", "note", "humidity"])
+    assert named.wide == (("humidity", "humidity"), ("temperature", "temperature"))
+    assert named.columns == ["time", "humidity", "temperature"]
 
 
 @pytest.mark.parametrize("column", ["rh", "RH", " Rh "])
@@ -72,8 +72,8 @@ def test_quantities_are_found_in_any_case(column):
 
 def test_time_of_two_columns():
     """--column time=Date+Time joins two columns, and both are read."""
-    found = find(["Date", "Time", "temperature"], time="date+Time")
-    assert (found.time_parts, found.columns) == (("Date", "Time"), ["Date", "Time", "temperature"])
+    named = find(["Date", "Time", "temperature"], time="date+Time")
+    assert (named.time_parts, named.columns) == (("Date", "Time"), ["Date", "Time", "temperature"])
 
 
 def test_missing_part_of_a_time():
@@ -110,8 +110,8 @@ def test_offset_as_zone():
 
 def test_long_form_is_found():
     """Columns quantity and value mean one reading per row, even next to columns with names of quantities."""
-    found = find(["time", "quantity", "value", "temperature"])
-    assert (found.quantity, found.value, found.wide) == ("quantity", "value", ())
+    named = find(["time", "quantity", "value", "temperature"])
+    assert (named.quantity, named.value, named.wide) == ("quantity", "value", ())
 
 
 def test_column_names_a_quantity():
@@ -121,8 +121,8 @@ def test_column_names_a_quantity():
 
 def test_columns_name_the_long_form():
     """--column works for every role."""
-    found = find(["t", "d", "what", "val"], sensor=False, time="t", sensor_id="d", quantity="what", value="val")
-    assert found == layout.Layout("t", "d", "what", "val")
+    named = find(["t", "d", "what", "val"], sensor=False, time="t", sensor_id="d", quantity="what", value="val")
+    assert named == layout.Layout("t", "d", "what", "val")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
     """The header is row 1, and malformed rows have a number too."""
     path = tmp_path / "a.csv"
     path.write_text('time,x\n2024-01-01,1\nbad\n"2024-01-02",2\na,b,c\n2024-01-03,3\nend')
-    found = list(CsvFile(path).chunks(["time", "x"], 100))
-    assert [number for one in found for number in one.numbers.tolist()] == [2, 4, 6]
-    assert [row[:2] for one in found for row in one.malformed] == [(3, "bad"), (5, "a,b,c"), (7, "end")]
+    chunks = list(CsvFile(path).chunks(["time", "x"], 100))
+    assert [number for chunk in chunks for number in chunk.numbers.tolist()] == [2, 4, 6]
+    assert [row[:2] for chunk in chunks for row in chunk.malformed] == [(3, "bad"), (5, "a,b,c"), (7, "end")]
 
 
 def test_quoted_cells(tmp_path):
@@ -21,8 +21,8 @@ def test_quoted_cells(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b'\xef\xbb\xbf"time","x"\r\n"a,""b""\r\nc","1"\r\n')
     file = CsvFile(path)
-    [found] = file.chunks(file.columns, 100)
-    assert [column.to_pylist() for _, column in found.columns] == [[b'a,"b"\r\nc'], [b"1"]]
+    [chunk] = file.chunks(file.columns, 100)
+    assert [column.to_pylist() for _, column in chunk.columns] == [[b'a,"b"\r\nc'], [b"1"]]
 
 
 def test_unclosed_quotation_mark(tmp_path):

@@ -76,7 +76,7 @@ def test_unit_of_another_member() -> None:
     quantities = {"t": {"unit": "Cel"}, "h": {"unit": "%"}}
     assert values(decode({"t": 21.5, "h": 40, "unit": "°C"}, quantities)) == [21.5, 40]
     decoded = decode({"t": 70.7, "h": 40, "unit": "°F"}, quantities)
-    assert (values(decoded), [one.reason for one in decoded.rejections]) == ([40], [Reason.WRONG_UNIT])
+    assert (values(decoded), [rejection.reason for rejection in decoded.rejections]) == ([40], [Reason.WRONG_UNIT])
 
 
 def test_no_unit() -> None:
@@ -87,6 +87,6 @@ def test_no_unit() -> None:
 def test_fast_path() -> None:
     """Messages of one quantity with a time take a fast path, which leaves units to the general one."""
     items = [{"t": 70.7, "u": "°F", "timestamp": "2026-03-01T12:00:00Z"}] * 3
-    assert [one.readings for one in decode(items, CEL, time="/timestamp").rejections] == [3]
+    assert [rejection.readings for rejection in decode(items, CEL, time="/timestamp").rejections] == [3]
     items = [{"t": 21.5, "uptime": 5, "timestamp": f"2026-03-01T12:00:0{second}Z"} for second in range(3)]
     assert values(decode(items, CEL, time="/timestamp")) == [21.5] * 3

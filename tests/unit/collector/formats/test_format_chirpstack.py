@@ -32,9 +32,9 @@ def up(**members) -> dict:
 
 def test_status():
     """Margin in dB and battery in percent, at the server's time to the microsecond."""
-    found = PLAIN.reader().read(sample("chirpstack_status"), Topic())
-    assert sent(found) == [(EUI, "margin", 10, "dB"), (EUI, "batteryLevel", 88.3, "%")]
-    assert [one.time for one in found] == [1658136906_927172] * 2
+    measurements = PLAIN.reader().read(sample("chirpstack_status"), Topic())
+    assert sent(measurements) == [(EUI, "margin", 10, "dB"), (EUI, "batteryLevel", 88.3, "%")]
+    assert [measurement.time for measurement in measurements] == [1658136906_927172] * 2
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_status_without_values(members, expected):
 def test_up():
     """The members of the decoded object are quantities, joined by slashes."""
     decoded = {"temperatureSensor": {"1": 25}, "on": True, "state": "open", "list": [1.5, None]}
-    found = read(PLAIN, f"{DEVICE}/up", up(object=decoded))
-    assert sent(found) == [
+    measurements = read(PLAIN, f"{DEVICE}/up", up(object=decoded))
+    assert sent(measurements) == [
         (EUI, "temperatureSensor/1", 25, None),
         (EUI, "on", True, None),
         (EUI, "state", "open", None),
         (EUI, "list/0", 1.5, None),
     ]
-    assert {one.time for one in found} == {1658136855_775023}
+    assert {measurement.time for measurement in measurements} == {1658136855_775023}
 
 
 def test_options():
@@ -84,12 +84,12 @@ def test_version_3(members, device):
     rx = [{"gatewayID": "AwMDAwMDAwM=", "time": None, "rssi": -48, "loRaSNR": 9},
           {"gatewayID": "AwMDAwMDAwQ=", "time": "2019-11-08T13:59:25.048445Z", "rssi": -50}]  # fmt: skip
     event = {"applicationID": "123", "deviceName": "garden-sensor", "rxInfo": rx, **members}
-    found = read(ChirpstackFormat(radio=True), "application/123/device/0202020202020202/event/up", event)
-    assert sent(found) == [
+    measurements = read(ChirpstackFormat(radio=True), "application/123/device/0202020202020202/event/up", event)
+    assert sent(measurements) == [
         (device, "t", 1, None), (device, "rxInfo/0/rssi", -48, None), (device, "rxInfo/0/snr", 9, "dB"),
         (device, "rxInfo/1/rssi", -50, None),
     ]  # fmt: skip
-    assert found[0].time == 1573221565_048445
+    assert measurements[0].time == 1573221565_048445
 
 
 def test_version_3_published():
@@ -128,8 +128,8 @@ def test_malformed(payload):
 
 def test_bad_time():
     """An unreadable time is a problem of each value; no other time is used."""
-    found = read(PLAIN, f"{DEVICE}/up", up(time="now", object={"t": 1}))
-    assert found[0].problem.reason is Reason.UNREADABLE_TIME
+    measurements = read(PLAIN, f"{DEVICE}/up", up(time="now", object={"t": 1}))
+    assert measurements[0].problem.reason is Reason.UNREADABLE_TIME
 
 
 MEMBERS = ["deviceInfo", "devEui", "devEUI", "deviceName", "object", "objectJSON", "time", "publishedAt", "rxInfo",

@@ -44,15 +44,15 @@ def decoder(form: dict, devices: tuple[str, ...] = ("p0",), **more) -> Decoder:
     return Decoder(sensors_file.parse(json.dumps(document).encode()), IDS)
 
 
-def decode(found: Decoder, payload: object, **more) -> Decoded:
+def decode(fields_decoder: Decoder, payload: object, **more) -> Decoded:
     """Decode a payload, given as bytes or as a JSON value."""
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return found.decode(Message(TOPIC, raw, NOW, **more))
+    return fields_decoder.decode(Message(TOPIC, raw, NOW, **more))
 
 
-def good(found: Decoder, payload: object) -> list:
+def good(fields_decoder: Decoder, payload: object) -> list:
     """Return the readings of a payload without errors."""
-    readings, rejections, *_ = decode(found, payload)
+    readings, rejections, *_ = decode(fields_decoder, payload)
     assert rejections == []
     return readings
 
@@ -74,9 +74,12 @@ def test_states_and_units():
         "temperature": {"unit": "Cel", "sent_unit": "[degF]", "interval_seconds": 1},
         "humidity": {"unit": "1", "states": {"dry": 0, "wet": 1}, "interval_seconds": 1},
     }
-    found = decoder({}, quantities=quantities)
-    assert good(found, {"timestamp": TIME, "temperature": 70.7, "humidity": "Wet"}) == [(1, AT, 21.5), (2, AT, 1.0)]
-    decoded = decode(found, {"timestamp": TIME, "temperature": 1e290, "humidity": "damp"})
+    fields_decoder = decoder({}, quantities=quantities)
+    assert good(fields_decoder, {"timestamp": TIME, "temperature": 70.7, "humidity": "Wet"}) == [
+        (1, AT, 21.5),
+        (2, AT, 1.0),
+    ]
+    decoded = decode(fields_decoder, {"timestamp": TIME, "temperature": 1e290, "humidity": "damp"})
     assert reasons(decoded) == {Reason.TOO_LARGE: 1, Reason.WRONG_TYPE: 1}
 
 
@@ -115,18 +118,18 @@ def test_rejections_are_summed():
 
 def test_nested():
     """Readings, times and values are found by pointers, at any depth and with any names."""
-    found = decoder(
+    fields_decoder = decoder(
         {"readings": "/data/0/list", "time": "/meta/a~1b"}, pointers={"temperature": "/values/0", "humidity": "/h~0"}
     )
     item = {"meta": {"a/b": TIME}, "values": [21.5], "h~": 50}
-    assert good(found, {"data": [{"list": [item]}]}) == [(1, AT, 21.5), (2, AT, 50.0)]
+    assert good(fields_decoder, {"data": [{"list": [item]}]}) == [(1, AT, 21.5), (2, AT, 50.0)]
 
 
 def test_time_beside_the_list():
     """A time next to the list applies to the objects of the list that have none."""
-    found = decoder({"readings": "/list"})
+    fields_decoder = decoder({"readings": "/list"})
     own = {"timestamp": "2026-03-01T11:59:31Z", "temperature": 2}
-    assert good(found, {"timestamp": TIME, "list": [{"temperature": 1}, own]}) == [
+    assert good(fields_decoder, {"timestamp": TIME, "list": [{"temperature": 1}, own]}) == [
         (1, AT, 1.0),
         (1, AT + SECOND, 2.0),
     ]
@@ -141,20 +144,20 @@ def test_nothing_at_the_readings_pointer():
 
 def test_shared_topic():
     """Sensors that share a topic are distinguished by device, in the object or next to the list."""
-    found = decoder({"readings": "/list"}, ("p0", "p1"))
+    fields_decoder = decoder({"readings": "/list"}, ("p0", "p1"))
     items = [{"device_id": "p1", "temperature": 1}, {"temperature": 2}]
-    assert good(found, {"timestamp": TIME, "device_id": "p0", "list": items}) == [(11, AT, 1.0), (1, AT, 2.0)]
+    assert good(fields_decoder, {"timestamp": TIME, "device_id": "p0", "list": items}) == [(11, AT, 1.0), (1, AT, 2.0)]
 
 
 @pytest.mark.parametrize("device", ["p2", 5, True, None, ["p0"], {"p0": 1}, ""])
 def test_unknown_device(device):
     """On a shared topic an object with an unknown device is rejected; the other objects of the list are read."""
-    found = decoder({}, ("p0", "p1"))
+    fields_decoder = decoder({}, ("p0", "p1"))
     items = [
         {"device_id": device, "timestamp": TIME, "temperature": 1},
         {"device_id": "p0", "timestamp": TIME, "temperature": 2},
     ]
-    decoded = decode(found, items)
+    decoded = decode(fields_decoder, items)
     assert decoded.readings == [(1, AT, 2.0)]
     assert reasons(decoded) == {Reason.UNKNOWN_SENSOR: 1}
 
@@ -167,10 +170,10 @@ def test_missing_device():
 
 def test_devices_that_are_numbers():
     """A device name that is a number matches the sensor whose device is the number's text."""
-    found = decoder({}, device="17")
+    fields_decoder = decoder({}, device="17")
     both = decoder({}, ("p0",), device="17")
     document = {"timestamp": TIME, "device_id": 17, "temperature": 1}
-    assert good(found, document) == good(both, document) == [(1, AT, 1.0)]
+    assert good(fields_decoder, document) == good(both, document) == [(1, AT, 1.0)]
 
 
 def test_device_is_ignored_on_a_topic_of_one_sensor():
@@ -182,10 +185,10 @@ def test_device_is_ignored_on_a_topic_of_one_sensor():
 @pytest.mark.parametrize("value", [dict.fromkeys(map(str, range(20_000)), 1), [1] * 20_000])
 def test_shared_members_are_not_copied_per_object(shared, value):
     """A large value in place of the shared device or time does not cost its size for each object."""
-    found = decoder({"readings": "/list"}, ("p0", "p1"))
+    fields_decoder = decoder({"readings": "/list"}, ("p0", "p1"))
     document = {"timestamp": TIME, "device_id": "p0", shared: value, "list": [{"temperature": 1}] * 20_000}
     begun = time.process_time()
-    decoded = decode(found, document)
+    decoded = decode(fields_decoder, document)
     assert sum(reasons(decoded).values()) == 20_000
     assert time.process_time() - begun < 5  # a tenth of a second; looked through each time it is a minute
 
@@ -256,13 +259,13 @@ def test_bad_epochs(unit, literal, reason):
 
 def test_zone_of_a_sensor():
     """Times without a zone are in the sensor's zone, including summer time; others have their own."""
-    found = decoder({}, timezone="Europe/Athens")
+    fields_decoder = decoder({}, timezone="Europe/Athens")
     for text, expected in {
         "2026-03-01T13:59:30": datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC),
         "2025-07-01T13:59:30": datetime(2025, 7, 1, 10, 59, 30, tzinfo=UTC),
         "2026-03-01T11:59:30Z": datetime(2026, 3, 1, 11, 59, 30, tzinfo=UTC),
     }.items():
-        ((_, at, _),) = good(found, {"timestamp": text, "temperature": 1})
+        ((_, at, _),) = good(fields_decoder, {"timestamp": text, "temperature": 1})
         assert at == expected.timestamp() * SECOND
 
 
@@ -280,13 +283,13 @@ def test_retained_without_a_time():
 
 def test_bounds_of_time():
     """The sensor's first instant and the last one accepted are readings; a microsecond beyond is rejected."""
-    found = decoder({"time_unit": "us"}, since="2020-01-01T00:00:00Z")
+    fields_decoder = decoder({"time_unit": "us"}, since="2020-01-01T00:00:00Z")
     first, last = 1_577_836_800 * SECOND, NOW + 300 * SECOND
-    assert [at for _, at, _ in good(found, [{"timestamp": at, "temperature": 1} for at in (first, last)])] == [
+    assert [at for _, at, _ in good(fields_decoder, [{"timestamp": at, "temperature": 1} for at in (first, last)])] == [
         first,
         last,
     ]
-    decoded = decode(found, [{"timestamp": at, "temperature": 1} for at in (first - 1, last + 1)])
+    decoded = decode(fields_decoder, [{"timestamp": at, "temperature": 1} for at in (first - 1, last + 1)])
     assert reasons(decoded) == {Reason.TIME_TOO_OLD: 1, Reason.TIME_IN_FUTURE: 1}
 
 
@@ -311,9 +314,9 @@ def test_bounds_of_time():
 )
 def test_numbers_at_the_edge(literal, value):
     """Integers with an exact double are accepted, whatever their size, and so are all finite floats."""
-    ((_, _, found),) = good(PROBES, wide(temperature=literal))
-    assert type(found) is float
-    assert found.hex() == value.hex()
+    ((_, _, number),) = good(PROBES, wide(temperature=literal))
+    assert type(number) is float
+    assert number.hex() == value.hex()
 
 
 def test_a_large_float_next_to_a_large_integer():
@@ -372,16 +375,16 @@ def test_strange_topics_of_known_sensors(topic):
         )
     )
     document["sensors"] = [{"sensor_id": "p0", "type": "probe", "site": "s", "area": "a", "topic": topic}]
-    found = Decoder(sensors_file.parse(json.dumps(document).encode()), IDS)
-    assert found.decode(Message(topic, wide(temperature=1), NOW)).readings == [(1, AT, 1.0)]
+    fields_decoder = Decoder(sensors_file.parse(json.dumps(document).encode()), IDS)
+    assert fields_decoder.decode(Message(topic, wide(temperature=1), NOW)).readings == [(1, AT, 1.0)]
 
 
 def test_defects_are_quarantined():
     """A defect in our code quarantines the message with the error, and the stream continues."""
-    found = Decoder(probes(), IDS)
-    found._by_topic[TOPIC] = lambda message: message.no_such_member
+    fields_decoder = Decoder(probes(), IDS)
+    fields_decoder._by_topic[TOPIC] = lambda message: message.no_such_member
     with pytest.raises(UndecodableError) as caught:
-        decode(found, {"temperature": 1})
+        decode(fields_decoder, {"temperature": 1})
     assert caught.value.rejection.reason is Reason.DEFECT
     assert "AttributeError" in caught.value.rejection.detail
 
@@ -415,9 +418,9 @@ TREES = st.recursive(
 
 def check(payload: bytes) -> None:
     """Assert the properties that hold for any payload."""
-    for found in (PROBES, WIDE_SHARED, EPOCHS):
+    for fields_decoder in (PROBES, WIDE_SHARED, EPOCHS):
         try:
-            readings, rejections, *_ = found.decode(Message(TOPIC, payload, NOW))
+            readings, rejections, *_ = fields_decoder.decode(Message(TOPIC, payload, NOW))
         except NoReadingError:
             continue
         except UndecodableError as error:
@@ -474,11 +477,11 @@ def test_both_parsers_agree(payload):
 
 def test_a_message_beyond_the_limit_is_not_decoded():
     """A message larger than the setting allows is quarantined without being parsed."""
-    found = sensors_file.parse(
+    parsed = sensors_file.parse(
         b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
         b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
     )
-    decoder = Decoder(found, {("s", "x"): 1}, max_message_bytes=100)
+    decoder = Decoder(parsed, {("s", "x"): 1}, max_message_bytes=100)
     with pytest.raises(UndecodableError) as caught:
         decoder.decode(Message("a", b"[" + b" " * 99 + b"]", 0))
     assert caught.value.rejection.reason == "too_large"
@@ -507,11 +510,11 @@ _ITEM = st.one_of(
 @given(st.lists(_ITEM, max_size=8) | _ITEM)
 def test_fast_path_equals_the_general_path(document):
     """The fast path for plain items has the same readings and rejections as the general path."""
-    found = sensors_file.parse(
+    parsed = sensors_file.parse(
         b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
         b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
     )
-    (sensor,) = found.sensors
+    (sensor,) = parsed.sensors
     message = Message("a", json.dumps(document).encode(), int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6))
     results = []
     for fast in (True, False):

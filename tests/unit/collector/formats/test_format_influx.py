@@ -19,16 +19,18 @@ def lines(text: str, form: InfluxFormat = PLAIN) -> list:
 
 def test_types():
     """Floats, integers, unsigned integers, booleans in all spellings and texts are values, with the line's time."""
-    found = lines(
+    measurements = lines(
         "m,tag=x f=12.5,g=-1e3,h=.5,i=3i,j=-7i,u=18446744073709551615u,"
         't=T,e=true,c=TRUE,n=f,o=False,s="a b" 1465839830100400200'
     )
-    assert values(found) == {
+    assert values(measurements) == {
         "f": 12.5, "g": -1000.0, "h": 0.5, "i": 3, "j": -7, "u": 18446744073709551615, "t": True, "e": True, "c": True,
         "n": False, "o": False, "s": "a b",
     }  # fmt: skip
-    assert type(values(found)["t"]) is bool
-    assert {(one.time, one.device, one.unit, one.problem) for one in found} == {(TIME, "", None, None)}
+    assert type(values(measurements)["t"]) is bool
+    assert {
+        (measurement.time, measurement.device, measurement.unit, measurement.problem) for measurement in measurements
+    } == {(TIME, "", None, None)}
 
 
 def test_without_time():
@@ -49,15 +51,15 @@ def test_precision(precision, raw):
 def test_device_and_measurement():
     """A tag may name the device, and the measurement may be part of the quantity."""
     form = InfluxFormat(device_tag="host", quantity="measurement/field")
-    found = lines("cpu,host=a,cpu=cpu0 usage=1\nmem,cpu=x,host=b used=2\nswap,cpu=x in=3", form)
-    assert sent(found) == [("a", "cpu/usage", 1, None), ("b", "mem/used", 2, None), ("", "swap/in", 3, None)]
+    measurements = lines("cpu,host=a,cpu=cpu0 usage=1\nmem,cpu=x,host=b used=2\nswap,cpu=x in=3", form)
+    assert sent(measurements) == [("a", "cpu/usage", 1, None), ("b", "mem/used", 2, None), ("", "swap/in", 3, None)]
 
 
 def test_escapes():
     """A backslash escapes comma, space and equals sign, and quotes in texts; elsewhere it is literal."""
     form = InfluxFormat(device_tag="t ag", quantity="measurement/field")
-    found = lines(r'my\ m\,x,t\ ag=a\=b\ \,c fi\ e\=l\,d="say \"hi\" \\ C:\temp, x=1",p\q=2', form)
-    assert sent(found) == [
+    measurements = lines(r'my\ m\,x,t\ ag=a\=b\ \,c fi\ e\=l\,d="say \"hi\" \\ C:\temp, x=1",p\q=2', form)
+    assert sent(measurements) == [
         ("a=b ,c", "my m,x/fi e=l,d", 'say "hi" \\ C:\\temp, x=1', None),
         ("a=b ,c", r"my m,x/p\q", 2, None),
     ]
@@ -65,8 +67,8 @@ def test_escapes():
 
 def test_lines():
     """Comments, blank lines, spaces before a line and both line ends are skipped; texts may contain line breaks."""
-    found = lines('# a "comment\n\n  m a=1\r\nm s="two\nlines",b=2 \n#end\nm c=3')
-    assert values(found) == {"a": 1, "s": "two\nlines", "b": 2, "c": 3}
+    measurements = lines('# a "comment\n\n  m a=1\r\nm s="two\nlines",b=2 \n#end\nm c=3')
+    assert values(measurements) == {"a": 1, "s": "two\nlines", "b": 2, "c": 3}
 
 
 def test_utf8():
@@ -102,7 +104,7 @@ def test_one_bad_field(raw, reason):
 
 def test_bad_time():
     """An invalid time is a problem of the line's values."""
-    assert [one.problem.reason for one in lines("m f=1,g=2 yesterday")] == [Reason.UNREADABLE_TIME] * 2
+    assert [measurement.problem.reason for measurement in lines("m f=1,g=2 yesterday")] == [Reason.UNREADABLE_TIME] * 2
 
 
 @pytest.mark.parametrize("payload", [b"", b"\n\n", b"# nothing\n", b"   "])

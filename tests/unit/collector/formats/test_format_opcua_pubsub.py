@@ -19,21 +19,23 @@ AT = 1_647_608_120_931_309
 """TIME, cut to microseconds."""
 
 
-def plain(found):
+def plain(measurements):
     """Return device, quantity, value and time of each measurement."""
-    return [(one.device, one.quantity, one.value, one.time) for one in found]
+    return [
+        (measurement.device, measurement.quantity, measurement.value, measurement.time) for measurement in measurements
+    ]
 
 
 def test_sample():
     """A delta frame has its good values at their source's times; a status without a value is no reading."""
-    found = FORM.reader().read(sample("opcua_pubsub_json_deltaframe", "opc/data"), Topic())
-    assert plain(found) == [
+    measurements = FORM.reader().read(sample("opcua_pubsub_json_deltaframe", "opc/data"), Topic())
+    assert plain(measurements) == [
         ("1000", "AlternatingBoolean", True, 1_647_608_120_931_309),
         ("1000", "StepUp", 23305, 1_647_608_121_331_353),
         ("1000", "RandomSignedInt32", 1076635612, 1_647_608_121_341_916),
         ("1000", "RandomUnsignedInt32", 1461169798, 1_647_608_121_341_972),
     ]
-    assert {one.problem for one in found} == {None}
+    assert {measurement.problem for measurement in measurements} == {None}
 
 
 def network(payload, **members):
@@ -48,9 +50,9 @@ def network(payload, **members):
 
 def test_batch():
     """A list may have several network messages, each with several data sets."""
-    one = network({"a": {"Value": 1, "SourceTimestamp": TIME}})
-    one["Messages"] += network({"b": {"Value": 2}}, DataSetWriterName="line")["Messages"]
-    assert plain(read(FORM, "t", [one, network({"c": 3})])) == [
+    network_message = network({"a": {"Value": 1, "SourceTimestamp": TIME}})
+    network_message["Messages"] += network({"b": {"Value": 2}}, DataSetWriterName="line")["Messages"]
+    assert plain(read(FORM, "t", [network_message, network({"c": 3})])) == [
         ("7", "a", 1, AT),
         ("line", "b", 2, None),
         ("7", "c", 3, None),
@@ -76,7 +78,9 @@ def test_envelopes(payload, device):
 @pytest.mark.parametrize(("device", "expected"), [("writer", "7"), ("publisher", "plc"), (None, "")])
 def test_device(device, expected):
     """The option device chooses the member that names the sensor."""
-    assert [one.device for one in read(OpcuaPubsubFormat(device=device), "t", network({"a": 1}))] == [expected]
+    assert [measurement.device for measurement in read(OpcuaPubsubFormat(device=device), "t", network({"a": 1}))] == [
+        expected
+    ]
 
 
 TIMES = [
@@ -91,8 +95,8 @@ TIMES = [
 @pytest.mark.parametrize(("members", "time"), TIMES)
 def test_time(members, time):
     """The source's time is used, else the server's, else the data set's; the standard's null time is no time."""
-    (found,) = read(FORM, "t", network({"a": {"Value": 1, **members}}, Timestamp="2026-07-01T10:00:00Z"))
-    assert (found.time, found.problem) == (time, None)
+    (measurement,) = read(FORM, "t", network({"a": {"Value": 1, **members}}, Timestamp="2026-07-01T10:00:00Z"))
+    assert (measurement.time, measurement.problem) == (time, None)
 
 
 @pytest.mark.parametrize(
@@ -127,19 +131,19 @@ STATUSES = [
 @pytest.mark.parametrize("member", ["StatusCode", "Status"])
 def test_quality(member, status, detail):
     """A value with bad or uncertain status is rejected, and the detail names the status."""
-    (found,) = read(FORM, "t", network({"a": {"Value": 1, member: status}}))
+    (measurement,) = read(FORM, "t", network({"a": {"Value": 1, member: status}}))
     if detail is None:
-        assert found.problem is None
+        assert measurement.problem is None
     else:
-        assert found.problem.reason is Reason.BAD_QUALITY
-        assert detail in found.problem.detail
+        assert measurement.problem.reason is Reason.BAD_QUALITY
+        assert detail in measurement.problem.detail
 
 
 def test_uncertain():
     """With uncertain: keep, uncertain values are readings; bad ones are not."""
     form = OpcuaPubsubFormat(uncertain="keep")
     payload = network({"a": {"Value": 1, "StatusCode": UNCERTAIN}, "b": {"Value": 2, "StatusCode": BAD}})
-    assert [one.problem is None for one in read(form, "t", payload)] == [True, False]
+    assert [measurement.problem is None for measurement in read(form, "t", payload)] == [True, False]
 
 
 FIELDS = [
@@ -166,9 +170,9 @@ def test_fields(field, expected):
 
 def test_not_finite():
     """NaN and the infinities are text in the message and become numbers that the rule rejects."""
-    found = values(read(FORM, "t", network({"a": {"Value": "NaN"}, "b": {"Value": "-Infinity"}})))
-    assert math.isnan(found["a"])
-    assert found["b"] == -math.inf
+    number_of = values(read(FORM, "t", network({"a": {"Value": "NaN"}, "b": {"Value": "-Infinity"}})))
+    assert math.isnan(number_of["a"])
+    assert number_of["b"] == -math.inf
 
 
 SAMPLE = {

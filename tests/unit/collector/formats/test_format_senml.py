@@ -25,23 +25,23 @@ UNITS = [
 """The registry's units and secondary units but for dBm and NTU, which UCUM has no code for."""
 
 
-def records(*found: dict) -> list:
+def records(*entries: dict) -> list:
     """Return the measurements in a pack of these records."""
-    return read(PLAIN, "a", list(found))
+    return read(PLAIN, "a", list(entries))
 
 
 def test_single_datapoint():
     """A device URN is the device; a quantity without a name is named by its unit."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex1", "a"), Topic())
-    assert sent(found) == [(OW, "Cel", 23.1, "Cel")]
-    assert found[0].time is None
+    measurements = PLAIN.reader().read(sample("senml_rfc8428_ex1", "a"), Topic())
+    assert sent(measurements) == [(OW, "Cel", 23.1, "Cel")]
+    assert measurements[0].time is None
 
 
 def test_base_name_time_and_unit():
     """Names, units and times combine record and base; a record's unit overrides the base unit."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex3", "a"), Topic())
+    measurements = PLAIN.reader().read(sample("senml_rfc8428_ex3", "a"), Topic())
     device = "urn:dev:ow:10e2073a0108006"
-    assert sent(found) == [
+    assert sent(measurements) == [
         (device, "voltage", 120.1, "V"),
         (device, "current", 1.2, "A"),
         (device, "current", 1.3, "A"),
@@ -50,7 +50,7 @@ def test_base_name_time_and_unit():
         (device, "current", 1.6, "A"),
         (device, "current", 1.7, "A"),
     ]
-    assert [one.time for one in found] == [
+    assert [measurement.time for measurement in measurements] == [
         1276020076_001000, 1276020071_001000, 1276020072_001000, 1276020073_001000, 1276020074_001000,
         1276020075_001000, 1276020076_001000,
     ]  # fmt: skip
@@ -58,22 +58,27 @@ def test_base_name_time_and_unit():
 
 def test_several_quantities_of_one_name():
     """Records without names are named by their units: humidity, longitude, latitude, battery."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex5", "a"), Topic())
+    measurements = PLAIN.reader().read(sample("senml_rfc8428_ex5", "a"), Topic())
     begun = 1320067464
-    assert [(one.quantity, one.value, one.unit, one.time // SECOND - begun) for one in found] == [
+    seconds = [measurement.time // SECOND - begun for measurement in measurements]
+    assert [(*row[1:], second) for row, second in zip(sent(measurements), seconds, strict=True)] == [
         ("%RH", 20.0, "%", 0), ("lon", 24.30621, "deg", 0), ("lat", 60.07965, "deg", 0),
         ("%RH", 20.3, "%", 60), ("lon", 24.30622, "deg", 60), ("lat", 60.07965, "deg", 60),
         ("%RH", 20.7, "%", 120), ("lon", 24.30623, "deg", 120), ("lat", 60.07966, "deg", 120),
         ("%EL", 98.0, "%", 150),
         ("%RH", 21.2, "%", 180), ("lon", 24.30628, "deg", 180), ("lat", 60.07967, "deg", 180),
     ]  # fmt: skip
-    assert {one.device for one in found} == {OW}
+    assert {measurement.device for measurement in measurements} == {OW}
 
 
 def test_data_types():
     """Numbers, texts and booleans are values; base64 data is not."""
-    found = PLAIN.reader().read(sample("senml_rfc8428_ex7", "a"), Topic())
-    assert sent(found) == [(OW, "temp", 23.1, "Cel"), (OW, "label", "Machine Room", None), (OW, "open", False, None)]
+    measurements = PLAIN.reader().read(sample("senml_rfc8428_ex7", "a"), Topic())
+    assert sent(measurements) == [
+        (OW, "temp", 23.1, "Cel"),
+        (OW, "label", "Machine Room", None),
+        (OW, "open", False, None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,12 +109,12 @@ def test_separator():
 
 def test_base_value_and_sum():
     """Base value and base sum are added; a sum is a separate quantity, in the unit times seconds."""
-    found = records(
+    measurements = records(
         {"bn": "d:", "n": "p", "bu": "W", "bv": 20, "v": 3, "bs": 100, "s": 7.5},
         {"n": "q", "s": 1},
         {"n": "p", "v": -1},
     )
-    assert sent(found) == [
+    assert sent(measurements) == [
         ("d", "p", 23, "W"), ("d", "p/sum", 107.5, "W.s"), ("d", "q/sum", 101, "W.s"), ("d", "p", 19, "W"),
     ]  # fmt: skip
 
@@ -134,15 +139,15 @@ def test_times(base, time, expected):
 def test_retained():
     """A relative time is unknown in a retained message."""
     message = Message("a", b'[{"n":"x","v":1,"t":-5},{"n":"y","v":1,"t":1276020076}]', ARRIVED, retained=True)
-    assert [one.time for one in PLAIN.reader().read(message, Topic())] == [None, 1276020076 * SECOND]
+    assert [measurement.time for measurement in PLAIN.reader().read(message, Topic())] == [None, 1276020076 * SECOND]
 
 
 def test_later_bases_replace_earlier_ones():
     """A base applies until another one replaces it."""
-    found = records(
+    measurements = records(
         {"bn": "a:", "bu": "V", "n": "x", "v": 1}, {"bn": "b:", "n": "x", "v": 2}, {"bu": "A", "n": "x", "v": 3}
     )
-    assert sent(found) == [("a", "x", 1, "V"), ("b", "x", 2, "V"), ("b", "x", 3, "A")]
+    assert sent(measurements) == [("a", "x", 1, "V"), ("b", "x", 2, "V"), ("b", "x", 3, "A")]
 
 
 def test_a_record_without_its_list():

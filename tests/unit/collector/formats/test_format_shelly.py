@@ -34,23 +34,23 @@ STATUS = {
 @pytest.mark.parametrize("name", STATUS)
 def test_status(name):
     """A component's status names its quantities by the component in its topic, and has no time."""
-    found = BOTH.reader().read(sample(name), Topic())
-    assert sent(found) == STATUS[name]
-    assert {(one.time, one.problem) for one in found} == {(None, None)}
+    measurements = BOTH.reader().read(sample(name), Topic())
+    assert sent(measurements) == STATUS[name]
+    assert {(measurement.time, measurement.problem) for measurement in measurements} == {(None, None)}
 
 
 def test_partial():
     """A notification has only the changed members, with its time, and the quantities of the component's status."""
-    found = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), Topic())
-    assert sent(found) == [("", "switch:0/id", 0, None), ("", "switch:0/voltage", 232.7, None)]
-    assert {one.time for one in found} == {1_661_517_385_440_000}
+    measurements = BOTH.reader().read(sample("shelly_gen2_notifystatus_partial"), Topic())
+    assert sent(measurements) == [("", "switch:0/id", 0, None), ("", "switch:0/voltage", 232.7, None)]
+    assert {measurement.time for measurement in measurements} == {1_661_517_385_440_000}
 
 
 def test_full_status():
     """A full notification has every component; empty ones have no reading."""
-    found = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), Topic())
-    assert {one.time for one in found} == {1_736_604_018_380_000}
-    assert values(found) == {
+    measurements = BOTH.reader().read(sample("shelly_gen2_notifyfullstatus"), Topic())
+    assert {measurement.time for measurement in measurements} == {1_736_604_018_380_000}
+    assert values(measurements) == {
         "cloud/connected": True,
         "input:0/id": 0,
         "input:0/state": False,
@@ -93,15 +93,15 @@ def test_empty_status():
 def test_generation_1_value():
     """A bare value of generation 1 is the quantity that its topic names below the device."""
     message = sample("shelly_gen1_em3_voltage")
-    found = BOTH.reader().read(message, Topic({"sensor": "shellyem3", "#": "emeter/0/voltage"}))
-    assert sent(found) == [("", "emeter/0/voltage", 230.35, None)]
+    measurements = BOTH.reader().read(message, Topic({"sensor": "shellyem3", "#": "emeter/0/voltage"}))
+    assert sent(measurements) == [("", "emeter/0/voltage", 230.35, None)]
 
 
 def test_generation_1_info():
     """The info of a device whose clock was never set has the time of arrival."""
-    found = BOTH.reader().read(sample("shelly_gen1_info"), Topic())
-    assert {(one.time, one.problem) for one in found} == {(None, None)}
-    held = values(found)
+    measurements = BOTH.reader().read(sample("shelly_gen1_info"), Topic())
+    assert {(measurement.time, measurement.problem) for measurement in measurements} == {(None, None)}
+    held = values(measurements)
     assert held["relays/0/ison"] is False
     assert held["meters/0/power"] == 0.0
     assert held["wifi_sta/rssi"] == -59
@@ -111,8 +111,8 @@ def test_generation_1_info():
 
 def test_generation_1_info_time():
     """Once the clock is set, the info's unixtime is the time of the readings."""
-    (found,) = read(BOTH, "shellies/a/info", {"unixtime": 1_782_900_000, "uptime": 5})
-    assert (found.quantity, found.time) == ("uptime", 1_782_900_000_000_000)
+    (measurement,) = read(BOTH, "shellies/a/info", {"unixtime": 1_782_900_000, "uptime": 5})
+    assert (measurement.quantity, measurement.time) == ("uptime", 1_782_900_000_000_000)
 
 
 def test_invalid_meter():
@@ -149,20 +149,24 @@ def test_null():
         "method": "NotifyStatus",
         "params": {"ts": None, "switch:0": None, "temperature:0": {"tC": None, "id": 0}},
     }
-    found = read(BOTH, "a/events/rpc", payload)
-    assert [(one.quantity, one.time) for one in found] == [("temperature:0/id", None)]
+    measurements = read(BOTH, "a/events/rpc", payload)
+    assert [(measurement.quantity, measurement.time) for measurement in measurements] == [("temperature:0/id", None)]
 
 
 def test_clock_not_set():
     """A device whose clock is not set counts from its start: the time of arrival is used."""
-    (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": 12.5, "wifi": {"rssi": -60}}})
-    assert (found.time, found.problem) == (None, None)
+    (measurement,) = read(
+        BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": 12.5, "wifi": {"rssi": -60}}}
+    )
+    assert (measurement.time, measurement.problem) == (None, None)
 
 
 def test_unreadable_time():
     """An invalid time is a problem of the readings."""
-    (found,) = read(BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": "now", "wifi": {"rssi": -60}}})
-    assert found.problem is not None
+    (measurement,) = read(
+        BOTH, "a/events/rpc", {"method": "NotifyStatus", "params": {"ts": "now", "wifi": {"rssi": -60}}}
+    )
+    assert measurement.problem is not None
 
 
 def test_only():

@@ -33,19 +33,21 @@ from collector.message import Message, NoReadingError, Reason, UndecodableError
 
 def test_sample_ndata():
     """A metric with a name and a type needs no birth; a Float has the precision of 32 bits."""
-    found = read(*sparkplug_sample("ndata"))
+    measurements = read(*sparkplug_sample("ndata"))
     expected = struct.unpack("<f", struct.pack("<f", 12.3))[0]
-    assert sent(found) == [("Sparkplug B Devices/Raspberry Pi", "Supply Voltage", expected, None)]
-    assert found[0].time == AT * 1000
+    assert sent(measurements) == [("Sparkplug B Devices/Raspberry Pi", "Supply Voltage", expected, None)]
+    assert measurements[0].time == AT * 1000
 
 
 def test_sample_dbirth():
     """A birth has the present values of all metrics: thirteen inputs and outputs that are off, and a text."""
-    found = read(*sparkplug_sample("dbirth"))
+    measurements = read(*sparkplug_sample("dbirth"))
     off = ["Inputs/A", "Inputs/B", "Inputs/C", "Inputs/D", "Inputs/Button", "Outputs/E", "Outputs/F", "Outputs/G",
            "Outputs/H", "Outputs/LEDs/Green", "Outputs/LEDs/Red", "Outputs/LEDs/Yellow", "Outputs/Buzzer"]  # fmt: skip
-    assert values(found) == {**dict.fromkeys(off, False), "Properties/Hardware Make": "Pibrella"}
-    assert {(one.device, one.time) for one in found} == {("Sparkplug B Devices/Raspberry Pi/Pibrella", AT * 1000)}
+    assert values(measurements) == {**dict.fromkeys(off, False), "Properties/Hardware Make": "Pibrella"}
+    assert {(measurement.device, measurement.time) for measurement in measurements} == {
+        ("Sparkplug B Devices/Raspberry Pi/Pibrella", AT * 1000)
+    }
 
 
 def test_sample_ddeath():
@@ -62,24 +64,24 @@ def test_births():
         (DEVICE, "Flow", 1.5, "m3/h"),
         (DEVICE, "Level", -70000, None),
     ]
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_data_by_alias():
     """An alias refers to the name, type and unit in the birth; 0 is a valid alias."""
     plant = Plant().born()
-    found = plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 2.5, "timestamp": AT + 5},
+    measurements = plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 2.5, "timestamp": AT + 5},
                                  {"alias": 8, "field": "int_value", "value": -5}], 2)  # fmt: skip
-    assert sent(found) == [(DEVICE, "Flow", 2.5, "m3/h"), (DEVICE, "Level", -5, None)]
-    assert [one.time for one in found] == [(AT + 5) * 1000, AT * 1000]
+    assert sent(measurements) == [(DEVICE, "Flow", 2.5, "m3/h"), (DEVICE, "Level", -5, None)]
+    assert [measurement.time for measurement in measurements] == [(AT + 5) * 1000, AT * 1000]
     assert sent(plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": -9}], 3)) == [(NODE, "Load", -9, "%")]
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_data_by_name_without_type():
     """A metric with a name alone has the type of its birth."""
-    found = Plant().born().send("DDATA", [{"name": "Level", "field": "int_value", "value": -5}], 2)
-    assert values(found) == {"Level": -5}
+    measurements = Plant().born().send("DDATA", [{"name": "Level", "field": "int_value", "value": -5}], 2)
+    assert values(measurements) == {"Level": -5}
 
 
 def test_a_later_birth_replaces_aliases():
@@ -116,8 +118,8 @@ def test_a_later_birth_replaces_aliases():
 )
 def test_types(datatype, field, raw, value):
     """Signed integers are two's complement in unsigned fields, in the width of the type or the field."""
-    (found,) = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw}])
-    assert (found.value, type(found.value), found.problem) == (value, type(value), None)
+    (measurement,) = Plant().send("NDATA", [{"name": "x", "dataType": datatype, "field": field, "value": raw}])
+    assert (measurement.value, type(measurement.value), measurement.problem) == (value, type(value), None)
 
 
 @pytest.mark.parametrize(
@@ -166,18 +168,23 @@ METRICS = st.lists(
 def test_plain_metrics(born, data, by_alias):
     """A metric without properties is read by the fast path with the same result."""
     if by_alias:
-        data = [{name: one[name] for name in one if name != "name"} for one in data]
+        data = [{name: metric[name] for name in metric if name != "name"} for metric in data]
     outcomes = []
     for properties in ({}, {"properties": {"x": 1}}):
         plant = Plant()
         outcomes.append(seen := [])
         for verb, metrics, seq in (("NBIRTH", born, 0), ("NDATA", data, 1)):
             try:
-                found = plant.send(verb, [one | properties for one in metrics], seq)
-                seen.append([(one[:5], one.problem and one.problem.detail) for one in found])
+                measurements = plant.send(verb, [metric | properties for metric in metrics], seq)
+                seen.append(
+                    [
+                        (measurement[:5], measurement.problem and measurement.problem.detail)
+                        for measurement in measurements
+                    ]
+                )
             except (NoReadingError, UndecodableError) as error:
                 seen.append(repr(error))
-        seen.append(plant.asked())
+        seen.append(plant.rebirth_requests())
     assert outcomes[0] == outcomes[1]
 
 
@@ -210,7 +217,7 @@ def test_historical():
         {"alias": 7, "field": "float_value", "value": float(n), "timestamp": AT - n, "is_historical": True}
         for n in (1, 2)
     ]
-    assert [(one.value, one.time) for one in plant.send("DDATA", metrics, 2)] == [
+    assert [(measurement.value, measurement.time) for measurement in plant.send("DDATA", metrics, 2)] == [
         (1.0, (AT - 1) * 1000),
         (2.0, (AT - 2) * 1000),
     ]
@@ -238,7 +245,7 @@ def test_an_alias_the_birth_lacks():
                                        {"alias": 7, "field": "float_value", "value": 2.0}], 2)  # fmt: skip
     assert wrong.problem.reason is Reason.MISSING_BIRTH
     assert (good.quantity, good.value) == ("Flow", 2.0)
-    assert plant.asked() == 1
+    assert plant.rebirth_requests() == 1
 
 
 def test_a_bridge_in_front():
@@ -275,7 +282,7 @@ def test_commands(verb):
     """Commands have no reading and no effect on the session."""
     plant = Plant().born()
     plant.ignores(verb, [{"name": "x", "dataType": "Int8", "value": 1}])
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 @pytest.mark.parametrize(
@@ -306,8 +313,11 @@ def test_names_that_are_not_utf8():
             ]
         }
     )
-    found = read(ADDRESS.format("NDATA"), raw.replace(b"bad", b"b\xffd"))
-    assert [(one.quantity, one.problem.reason) for one in found] == [("", Reason.MALFORMED), ("x", Reason.WRONG_TYPE)]
+    measurements = read(ADDRESS.format("NDATA"), raw.replace(b"bad", b"b\xffd"))
+    assert [(measurement.quantity, measurement.problem.reason) for measurement in measurements] == [
+        ("", Reason.MALFORMED),
+        ("x", Reason.WRONG_TYPE),
+    ]
 
 
 def test_units():
@@ -340,13 +350,13 @@ MESSAGES = st.builds(
 )
 
 
-@given(found=st.lists(MESSAGES, max_size=8), names=names_of("a"))
-def test_anything(found, names):
+@given(sent_messages=st.lists(MESSAGES, max_size=8), names=names_of("a"))
+def test_anything(sent_messages, names):
     """For any messages in any order the reader returns measurements or raises one of the two errors of its contract."""
     reader = SparkplugFormat().reader()
-    for message in found:
+    for message in sent_messages:
         holds(SimpleNamespace(reader=lambda: reader), message, names)
     for birth in reader.nodes.pending():
         Nodes().prime(birth)
-    for one in reader.nodes.outbox:
-        assert requests_rebirth(one.payload)
+    for command in reader.nodes.outbox:
+        assert requests_rebirth(command.payload)

@@ -75,16 +75,16 @@ def test_samples(name):
 
 def test_custom_full_topic():
     """The prefix may be anywhere in the topic: a teleinfo meter's counters, texts and chip temperature."""
-    found = PLAIN.reader().read(sample("tasmota_teleinfo_custom_fulltopic"), Topic())
+    measurements = PLAIN.reader().read(sample("tasmota_teleinfo_custom_fulltopic"), Topic())
     assert {
-        name: value for name, value in values(found).items() if name in ("ENERGY/Total", "TIC/HCHP", "TIC/PTEC")
+        name: value for name, value in values(measurements).items() if name in ("ENERGY/Total", "TIC/HCHP", "TIC/PTEC")
     } == {
         "ENERGY/Total": 9098.245,
         "TIC/HCHP": 2275560,
         "TIC/PTEC": "HP..",
     }
-    assert ("", "ESP32/Temperature", 36.1, "Cel") in sent(found)
-    assert len(found) == 8 + 11 + 1
+    assert ("", "ESP32/Temperature", 36.1, "Cel") in sent(measurements)
+    assert len(measurements) == 8 + 11 + 1
 
 
 TIMES = [
@@ -107,15 +107,15 @@ TIMES = [
 @pytest.mark.parametrize(("form", "members", "time"), TIMES)
 def test_time(form, members, time):
     """Time is used with its offset, with Epoch, or in the option's zone; a clock that was never set is ignored."""
-    (found,) = read(form, "tele/a/SENSOR", {**members, "ANALOG": {"A0": 1}})
-    assert (found.time, found.problem) == (time, None)
+    (measurement,) = read(form, "tele/a/SENSOR", {**members, "ANALOG": {"A0": 1}})
+    assert (measurement.time, measurement.problem) == (time, None)
 
 
 def test_unreadable_time():
     """An unreadable Time is a problem of the readings where it should be used."""
-    (found,) = read(BERLIN, "tele/a/SENSOR", {"Time": "noon", "ANALOG": {"A0": 1}})
-    assert found.time is None
-    assert found.problem.reason is Reason.UNREADABLE_TIME
+    (measurement,) = read(BERLIN, "tele/a/SENSOR", {"Time": "noon", "ANALOG": {"A0": 1}})
+    assert measurement.time is None
+    assert measurement.problem.reason is Reason.UNREADABLE_TIME
 
 
 UNITS = [
@@ -136,7 +136,7 @@ UNITS = [
 @pytest.mark.parametrize(("payload", "expected"), UNITS)
 def test_units(payload, expected):
     """The message's units apply to their quantities, as UCUM codes, or as they are where none is known."""
-    assert {one.unit for one in read(PLAIN, "tele/a/SENSOR", payload)} == expected
+    assert {measurement.unit for measurement in read(PLAIN, "tele/a/SENSOR", payload)} == expected
 
 
 def test_unit_codes():
@@ -202,7 +202,7 @@ def test_zigbee(kind, payload, device):
 def test_zigbee_time():
     """With SetOption144 the message of a bridge has a time."""
     payload = {"Time": "2026-07-01T12:00:00+02:00", "ZbReceived": {"0x2916": {"Temperature": 26.3}}}
-    assert [one.time for one in read(PLAIN, "tele/bridge/SENSOR", payload)] == [1_782_900_000_000_000]
+    assert [measurement.time for measurement in read(PLAIN, "tele/bridge/SENSOR", payload)] == [1_782_900_000_000_000]
 
 
 def test_zigbee_without_prefix():
@@ -253,9 +253,9 @@ def test_malformed(topic, payload):
 
 def test_not_finite():
     """A sensor that reports nan affects its value only, not the message."""
-    found = values(read(PLAIN, "tele/a/SENSOR", b'{"A":{"Temperature":NaN,"Humidity":4}}'))
-    assert found["A/Humidity"] == 4
-    assert found["A/Temperature"] != found["A/Temperature"]
+    number_of = values(read(PLAIN, "tele/a/SENSOR", b'{"A":{"Temperature":NaN,"Humidity":4}}'))
+    assert number_of["A/Humidity"] == 4
+    assert number_of["A/Temperature"] != number_of["A/Temperature"]
 
 
 def test_unknown_zone():

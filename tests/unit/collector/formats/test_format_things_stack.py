@@ -47,9 +47,9 @@ def test_without_decoded_payload():
 
 def test_signals_without_decoded_payload():
     """Its signal strengths are still read with the option radio; without a time it has that of its arrival."""
-    found = ThingsStackFormat(radio=True).reader().read(sample("ttn_v3_uplink"), Topic())
-    assert sent(found) == [("dev1", "rx_metadata/0/rssi", -35, None), ("dev1", "rx_metadata/0/snr", 5, "dB")]
-    assert found[0].time is None
+    measurements = ThingsStackFormat(radio=True).reader().read(sample("ttn_v3_uplink"), Topic())
+    assert sent(measurements) == [("dev1", "rx_metadata/0/rssi", -35, None), ("dev1", "rx_metadata/0/snr", 5, "dB")]
+    assert measurements[0].time is None
 
 
 def test_printed_without_a_comma():
@@ -63,15 +63,15 @@ def test_the_example_with_its_comma():
     """With the comma it has two quantities of the device, at the time of the network server."""
     message = sample("ttn_v3_uplink_decoded_invalid_json")
     mended = message.payload.replace(b'}\n    "received_at"', b'},\n    "received_at"')
-    found = PLAIN.reader().read(message._replace(payload=mended), Topic())
-    assert sent(found) == [("dev1", "temperature", 1.0, None), ("dev1", "luminosity", 0.64, None)]
-    assert [one.time for one in found] == [NETWORK, NETWORK]
+    measurements = PLAIN.reader().read(message._replace(payload=mended), Topic())
+    assert sent(measurements) == [("dev1", "temperature", 1.0, None), ("dev1", "luminosity", 0.64, None)]
+    assert [measurement.time for measurement in measurements] == [NETWORK, NETWORK]
 
 
 @pytest.mark.parametrize(("option", "time"), [("network", NETWORK), ("application", APPLICATION), ("arrival", None)])
 def test_clocks(option, time):
     """The option time chooses the clock; gateways' clocks are never used."""
-    assert {one.time for one in read(ThingsStackFormat(time=option), UP, uplink())} == {time}
+    assert {measurement.time for measurement in read(ThingsStackFormat(time=option), UP, uplink())} == {time}
 
 
 def test_clock_of_the_application_server():
@@ -82,14 +82,14 @@ def test_clock_of_the_application_server():
 def test_nested():
     """Members of objects and lists are joined by slashes; null is skipped; warnings are no readings."""
     payload = {"env": {"t": [20.5, 21], "door": "open"}, "ok": False, "none": None}
-    found = read(PLAIN, UP, uplink(decoded_payload=payload, decoded_payload_warnings=["old firmware"]))
-    assert values(found) == {"env/t/0": 20.5, "env/t/1": 21, "env/door": "open", "ok": False}
+    measurements = read(PLAIN, UP, uplink(decoded_payload=payload, decoded_payload_warnings=["old firmware"]))
+    assert values(measurements) == {"env/t/0": 20.5, "env/t/1": 21, "env/door": "open", "ok": False}
 
 
 def test_radio():
     """Signal strengths are read with the option radio; missing ones, which may be 0, are not invented."""
-    found = sent(read(ThingsStackFormat(radio=True), UP, uplink()))
-    assert found[2:] == [
+    rows = sent(read(ThingsStackFormat(radio=True), UP, uplink()))
+    assert rows[2:] == [
         ("dev1", "rx_metadata/0/rssi", -35, None),
         ("dev1", "rx_metadata/0/channel_rssi", -35, None),
         ("dev1", "rx_metadata/0/snr", 5, "dB"),
@@ -103,12 +103,12 @@ def test_normalized():
         {"time": "2020-02-12T15:10:00Z", "air": {"temperature": 21.5, "location": "indoor"}},
         {"air": {"relativeHumidity": 40}, "battery": 3.3, "other": 1},
     ]
-    found = read(ThingsStackFormat(payload="normalized"), UP, uplink(normalized_payload=payload))
-    assert sent(found) == [
+    measurements = read(ThingsStackFormat(payload="normalized"), UP, uplink(normalized_payload=payload))
+    assert sent(measurements) == [
         ("dev1", "air/temperature", 21.5, "Cel"), ("dev1", "air/location", "indoor", None),
         ("dev1", "air/relativeHumidity", 40, "%"), ("dev1", "battery", 3.3, "V"), ("dev1", "other", 1, None),
     ]  # fmt: skip
-    assert [one.time for one in found] == [1581520200_000000] * 2 + [NETWORK] * 3
+    assert [measurement.time for measurement in measurements] == [1581520200_000000] * 2 + [NETWORK] * 3
 
 
 def test_simulated():
@@ -142,8 +142,8 @@ def test_malformed(payload):
 
 def test_bad_time():
     """An unreadable time is a problem of each value; no other time is used."""
-    found = read(PLAIN, UP, uplink(received_at="yesterday"))
-    assert [one.problem.reason for one in found] == [Reason.UNREADABLE_TIME] * 2
+    measurements = read(PLAIN, UP, uplink(received_at="yesterday"))
+    assert [measurement.problem.reason for measurement in measurements] == [Reason.UNREADABLE_TIME] * 2
 
 
 def test_units():

@@ -14,9 +14,11 @@ DEVICE, GATEWAY = "v1/devices/me/telemetry", "v1/gateway/telemetry"
 FIRST, SECOND = 1_483_228_800_000_000, 1_483_228_801_000_000
 
 
-def plain(found):
+def plain(measurements):
     """Return device, quantity, value and time of each measurement."""
-    return [(one.device, one.quantity, one.value, one.time) for one in found]
+    return [
+        (measurement.device, measurement.quantity, measurement.value, measurement.time) for measurement in measurements
+    ]
 
 
 def test_sample():
@@ -61,9 +63,13 @@ def test_telemetry(topic, payload, expected):
 def test_bad_record():
     """An invalid record affects itself only, not the others of its message."""
     payload = {"A": [5, {"ts": 1483228800000, "values": 7}, {"ts": 1483228800000, "values": {"t": 1}}], "B": None}
-    found = read(FORM, GATEWAY, payload)
-    assert [one.device for one in found if one.problem and one.problem.reason is Reason.MALFORMED] == ["A", "A", "B"]
-    assert plain(one for one in found if one.problem is None) == [("A", "t", 1, FIRST)]
+    measurements = read(FORM, GATEWAY, payload)
+    assert [
+        measurement.device
+        for measurement in measurements
+        if measurement.problem and measurement.problem.reason is Reason.MALFORMED
+    ] == ["A", "A", "B"]
+    assert plain(measurement for measurement in measurements if measurement.problem is None) == [("A", "t", 1, FIRST)]
 
 
 @pytest.mark.parametrize("ts", ["2017-01-01T00:00:00Z", True, [1]])

@@ -25,16 +25,16 @@ def through(pattern: str, name: str, form: ValueFormat = PLAIN) -> list[Measurem
 
 def value(payload: bytes, form: ValueFormat = PLAIN) -> float | bool | str:
     """Return the value in ``payload``."""
-    (found,) = read(form, "a/x/t", payload, {"sensor": "x", "quantity": "t"})
-    assert found.quantity == "t"
-    assert (found.time, found.device, found.problem) == (None, "", None)
-    return found.value
+    (measurement,) = read(form, "a/x/t", payload, {"sensor": "x", "quantity": "t"})
+    assert measurement.quantity == "t"
+    assert (measurement.time, measurement.device, measurement.problem) == (None, "", None)
+    return measurement.value
 
 
 def test_esphome():
     """A binary sensor of ESPHome sends ON, which the registry's states map to a number."""
-    found = through("esphome/{sensor}/binary_sensor/{quantity}/state", "esphome_binary_sensor_state")
-    assert found == [Measurement("sunlight", "ON")]
+    measurements = through("esphome/{sensor}/binary_sensor/{quantity}/state", "esphome_binary_sensor_state")
+    assert measurements == [Measurement("sunlight", "ON")]
 
 
 def test_esphome_status():
@@ -44,29 +44,29 @@ def test_esphome_status():
 
 def test_homie():
     """A property of Homie is its number; attributes of devices have no reading."""
-    found = through("homie/5/{sensor}/{node}/{quantity}", "homie5_property_temperature")
-    assert found == [Measurement("temperature", 21.5)]
+    measurements = through("homie/5/{sensor}/{node}/{quantity}", "homie5_property_temperature")
+    assert measurements == [Measurement("temperature", 21.5)]
     with pytest.raises(NoReadingError):
         through("/homie/5/{sensor}/{node}/{quantity}", "homie5_alert")
 
 
 def test_home_assistant():
     """A time on a separate topic is text, with or without quotes."""
-    found = through("homeassistant/{domain}/{sensor}/{quantity}", "ha_statestream_last_updated")
-    assert found == [Measurement("last_updated", "2017-10-01T23:20:30.920969+00:00")]
+    measurements = through("homeassistant/{domain}/{sensor}/{quantity}", "ha_statestream_last_updated")
+    assert measurements == [Measurement("last_updated", "2017-10-01T23:20:30.920969+00:00")]
 
 
 def test_hubitat():
     """An attribute of Hubitat is its number."""
-    found = through("hubitat/{hub}/{sensor}/attributes/{quantity}/value", "hubitat_attribute_value")
-    assert found == [Measurement("temperature", 20.0)]
+    measurements = through("hubitat/{hub}/{sensor}/attributes/{quantity}/value", "hubitat_attribute_value")
+    assert measurements == [Measurement("temperature", 20.0)]
 
 
 def test_shelly_with_channel():
     """The quantity may combine several placeholders."""
     form = ValueFormat(quantity="emeter/{channel}/{quantity}")
-    found = through("shellies/shellies/{sensor}/emeter/{channel}/{quantity}", "shelly_gen1_em3_voltage", form)
-    assert found == [Measurement("emeter/0/voltage", 230.35)]
+    measurements = through("shellies/shellies/{sensor}/emeter/{channel}/{quantity}", "shelly_gen1_em3_voltage", form)
+    assert measurements == [Measurement("emeter/0/voltage", 230.35)]
 
 
 def test_documents_are_no_values():
@@ -111,8 +111,8 @@ def test_values(payload, expected):
         with pytest.raises(NoReadingError):
             value(payload)
         return
-    found = value(payload)
-    assert (found, type(found)) == (expected, type(expected))
+    result = value(payload)
+    assert (result, type(result)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize("payload", [b"unavailable", b"Unknown", b"none", b"null", b"NULL", b'""', b"  ", b"N/A"])
@@ -149,8 +149,8 @@ def test_whole_numbers_keep_their_digits():
 def test_unit_suffix(payload, number, unit):
     """With unit_suffix a number may be followed by its unit."""
     form = ValueFormat(unit_suffix=True)
-    (found,) = read(form, "a/x/t", payload.encode(), {"quantity": "t"})
-    assert (found.value, found.unit) == (number, unit)
+    (measurement,) = read(form, "a/x/t", payload.encode(), {"quantity": "t"})
+    assert (measurement.value, measurement.unit) == (number, unit)
     assert value(b"21.5", form) == 21.5
     assert value(b"open", form) == "open"
 
@@ -167,7 +167,7 @@ def test_nothing_else_escapes(payload, topic, suffix):
     """For any payload the reader returns one measurement or raises one of the two errors of its contract."""
     reader = ValueFormat(unit_suffix=suffix, quantity="{a}/{quantity}").reader()
     try:
-        (found,) = reader.read(Message(topic, payload, ARRIVED), Topic({"quantity": "t"}))
+        (measurement,) = reader.read(Message(topic, payload, ARRIVED), Topic({"quantity": "t"}))
     except (UndecodableError, NoReadingError):
         return
-    assert found.quantity == "/t"
+    assert measurement.quantity == "/t"

@@ -29,9 +29,11 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples(name):
     """Each sample has its attributes, nested ones by their path, with the time of arrival."""
-    found = FORM.reader().read(sample(name), Topic({"sensor": "x"}))
-    assert values(found) == SAMPLES[name]
-    assert {(one.time, one.unit, one.device, one.problem) for one in found} == {(None, None, "", None)}
+    measurements = FORM.reader().read(sample(name), Topic({"sensor": "x"}))
+    assert values(measurements) == SAMPLES[name]
+    assert {
+        (measurement.time, measurement.unit, measurement.device, measurement.problem) for measurement in measurements
+    } == {(None, None, "", None)}
 
 
 @pytest.mark.parametrize("name", ["zigbee2mqtt_bridge_state", "zigbee2mqtt_device_interview_exposes_units"])
@@ -72,8 +74,8 @@ def test_partial_update():
 @pytest.mark.parametrize("last_seen", ["2026-07-01T10:00:00.000Z", "2026-07-01T12:00:00+02:00", 1_782_900_000_000])
 def test_last_seen(last_seen):
     """last_seen is the time of the readings in each of its three spellings, and is no reading itself."""
-    (found,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
-    assert (found.quantity, found.time, found.problem) == ("temperature", 1_782_900_000_000_000, None)
+    (measurement,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
+    assert (measurement.quantity, measurement.time, measurement.problem) == ("temperature", 1_782_900_000_000_000, None)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,16 @@ def test_last_seen(last_seen):
 )
 def test_unusable_last_seen(last_seen, reason):
     """An invalid last_seen is a problem of the readings."""
-    (found,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
-    assert found.problem.reason is reason
+    (measurement,) = read(FORM, "zigbee2mqtt/a", {"temperature": 1, "last_seen": last_seen})
+    assert measurement.problem.reason is reason
 
 
 def test_arrival():
     """With time: arrival, last_seen is ignored: switches and occupancy change without a message of the device."""
-    (found,) = read(Zigbee2mqttFormat(time="arrival"), "zigbee2mqtt/a", {"occupancy": False, "last_seen": "never"})
-    assert (found.quantity, found.time, found.problem) == ("occupancy", None, None)
+    (measurement,) = read(
+        Zigbee2mqttFormat(time="arrival"), "zigbee2mqtt/a", {"occupancy": False, "last_seen": "never"}
+    )
+    assert (measurement.quantity, measurement.time, measurement.problem) == ("occupancy", None, None)
 
 
 def test_device_information():

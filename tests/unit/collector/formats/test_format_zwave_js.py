@@ -79,13 +79,13 @@ def test_object_value():
 )
 def test_quantity(names, quantity):
     """Without # in the pattern the quantity is {quantity}, else the topic's last level."""
-    assert [one.quantity for one in read(FORM, TOPIC, 1, names)] == [quantity]
+    assert [measurement.quantity for measurement in read(FORM, TOPIC, 1, names)] == [quantity]
 
 
 def test_unreadable_time():
     """An invalid time is a problem of the reading."""
-    (found,) = read(FORM, TOPIC, {"time": "now", "value": 1}, NAMES)
-    assert found.problem is not None
+    (measurement,) = read(FORM, TOPIC, {"time": "now", "value": 1}, NAMES)
+    assert measurement.problem is not None
 
 
 def test_unit_codes():
@@ -120,8 +120,8 @@ def test_no_reading(topic, payload, names):
 
 def test_property_status():
     """A property named status is a reading like any other."""
-    found = read(FORM, "zwave/hall/lock/door/endpoint_0/status", 1, {"#": "door/endpoint_0/status"})
-    assert sent(found) == [("", "door/endpoint_0/status", 1, None)]
+    measurements = read(FORM, "zwave/hall/lock/door/endpoint_0/status", 1, {"#": "door/endpoint_0/status"})
+    assert sent(measurements) == [("", "door/endpoint_0/status", 1, None)]
 
 
 @pytest.mark.parametrize("payload", [b'{"time":16', b"\xff\xfe", b"a\x00b"])

@@ -87,7 +87,9 @@ def test_history_that_is_not_configured(form) -> None:
     """Earlier readings that no option reads are quarantined with the line to add, beside the current ones."""
     readings, decoded = collect(UPLINKS[form]({"t": 21, "log": HISTORY}), form, "x/up", "x/up")
     assert readings == {("d", "t"): [(21, 0)]}
-    assert [(one.reason, one.readings) for one in decoded.rejections] == [(Reason.UNKNOWN_QUANTITY, 2)]
+    assert [(rejection.reason, rejection.readings) for rejection in decoded.rejections] == [
+        (Reason.UNKNOWN_QUANTITY, 2)
+    ]
     assert '"history": {"list": "log"}' in decoded.rejections[0].detail
 
 
@@ -107,7 +109,7 @@ def test_history_of_fields() -> None:
     payload = {"id": "d", "timestamp": AGO, "t": 21, "log": [*HISTORY, {"t": 5}]}
     readings, decoded = collect(payload, {**FIELDS, "history": "/log"})
     assert readings == {("d", "t"): [(20, 600), (19, 1200), (21, 0)]}
-    assert [one.reason for one in decoded.rejections] == [Reason.MISSING_TIME]
+    assert [rejection.reason for rejection in decoded.rejections] == [Reason.MISSING_TIME]
 
 
 def test_history_of_fields_that_is_not_configured() -> None:
@@ -115,7 +117,9 @@ def test_history_of_fields_that_is_not_configured() -> None:
     payload = {"id": "d", "timestamp": AGO, "t": 21, "log": HISTORY}
     readings, decoded = collect(payload, FIELDS)
     assert readings == {("d", "t"): [(21, 0)]}
-    assert [(one.reason, one.readings) for one in decoded.rejections] == [(Reason.UNKNOWN_QUANTITY, 2)]
+    assert [(rejection.reason, rejection.readings) for rejection in decoded.rejections] == [
+        (Reason.UNKNOWN_QUANTITY, 2)
+    ]
     assert not collect(payload, {**FIELDS, "ignore": "log"})[1].rejections
 
 
@@ -126,7 +130,9 @@ def test_quantities_that_are_ignored() -> None:
     readings, decoded = collect([*items, {"d": "a", "fw_minor": 3}], form)
     assert readings == {("a", "t"): [(1, 0)]}
     assert decoded.ignored == {IgnoredReason.IGNORED_BY_REGISTRY: 3}
-    assert [(one.reason, one.readings) for one in decoded.rejections] == [(Reason.UNKNOWN_QUANTITY, 1)]
+    assert [(rejection.reason, rejection.readings) for rejection in decoded.rejections] == [
+        (Reason.UNKNOWN_QUANTITY, 1)
+    ]
 
 
 @pytest.mark.parametrize("topic", ["x/gw", "other/topic"])

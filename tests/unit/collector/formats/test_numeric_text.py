@@ -50,7 +50,7 @@ def test_whole_number(text, expected) -> None:
 def test_begins_like_a_number(text) -> None:
     """Text that begins like a number and is none is quarantined, never ignored."""
     decoded = decode(text)
-    assert [(one.reason, one.readings) for one in decoded.rejections] == [(Reason.WRONG_TYPE, 1)]
+    assert [(rejection.reason, rejection.readings) for rejection in decoded.rejections] == [(Reason.WRONG_TYPE, 1)]
     assert decoded.readings == [(2, NOW, 1.0)]
 
 
@@ -116,7 +116,7 @@ def test_setting_of_a_type() -> None:
 @pytest.mark.parametrize("text", ["nan", "-nan", "NAN", "inf", "-Infinity", "1.#INF", "1.#QNAN", "-1.#IND00"])
 def test_not_finite(text) -> None:
     """What C's printf writes for a number that is not finite is quarantined as such."""
-    assert [one.reason for one in decode(text).rejections] == [Reason.NOT_FINITE]
+    assert [rejection.reason for rejection in decode(text).rejections] == [Reason.NOT_FINITE]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_not_finite(text) -> None:
 )
 def test_ignored(text, reason) -> None:
     """Values that are no readings are counted by reason."""
-    found = decoder()
-    found.decode(Message("x/a", b'{"t": 1}', NOW))  # the first message of a sensor takes another path
+    sensor_decoder = decoder()
+    sensor_decoder.decode(Message("x/a", b'{"t": 1}', NOW))  # the first message of a sensor takes another path
     message = Message("x/a", json.dumps({"t": text, "u": 1}).encode(), NOW)
-    assert found.decode(message).ignored == {reason: 1}
+    assert sensor_decoder.decode(message).ignored == {reason: 1}
 
 
 def test_nothing_but_ignored() -> None:
@@ -159,7 +159,7 @@ def test_boolean() -> None:
 
 def test_large_integer() -> None:
     """An integer as text that no double holds is refused as the number is."""
-    assert [one.reason for one in decode(str(2**53 + 1)).rejections] == [Reason.NOT_EXACT]
+    assert [rejection.reason for rejection in decode(str(2**53 + 1)).rejections] == [Reason.NOT_EXACT]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**30), 10**30))
@@ -186,7 +186,7 @@ def test_literal_of_printf(literal) -> None:
     text = f'{{"t": {literal}, "u": 7, "s": "a: nan, \\" inf"}}'
     decoded = decoder().decode(Message("x/a", text.encode(), NOW))
     assert decoded.readings == [(2, NOW, 7.0)]
-    assert [(one.reason, one.readings) for one in decoded.rejections] == [(Reason.NOT_FINITE, 1)]
+    assert [(rejection.reason, rejection.readings) for rejection in decoded.rejections] == [(Reason.NOT_FINITE, 1)]
     assert json_payload.load(text.encode())["s"] == 'a: nan, " inf'
 
 

@@ -25,11 +25,11 @@ def test_data_without_birth():
     """Data by alias without a birth is quarantined as a whole, and a rebirth is requested at intervals."""
     plant = Plant()
     alias = [{"name": "x", "dataType": "Int8", "value": 1}, {"alias": 7, "field": "float_value", "value": 2.5}]
-    for after, asked in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
+    for after, requests in ((1, 1), (1, 0), (1, 0), (8, 1), (1, 0), (18, 0), (1, 1), (3600, 1), (9, 0)):
         with pytest.raises(UndecodableError) as caught:
             plant.send("DDATA", alias, after=after)
         assert caught.value.rejection.reason is Reason.MISSING_BIRTH
-        assert plant.asked() == asked, after
+        assert plant.rebirth_requests() == requests, after
 
 
 def test_sequence_wraps():
@@ -39,7 +39,7 @@ def test_sequence_wraps():
     plant.send("DBIRTH", DEVICE_BORN, 255)
     for seq in (0, 1, 2):
         plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], seq)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 @pytest.mark.parametrize("seq", [1, 3, 0, 255])
@@ -48,10 +48,10 @@ def test_gap(seq):
     plant = Plant().born()
     data = [{"alias": 7, "field": "float_value", "value": 1.0}]
     assert plant.send("DDATA", data, seq)
-    assert plant.asked() == 1
+    assert plant.rebirth_requests() == 1
     plant.now += 60 * SECOND
     assert plant.send("DDATA", data, (seq + 1) % 256)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_device_death_counts():
@@ -59,7 +59,7 @@ def test_device_death_counts():
     plant = Plant().born()
     plant.ignores("DDEATH", seq=2)
     plant.send("NDATA", [{"alias": 0, "field": "int_value", "value": 1}], 3)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_death():
@@ -67,7 +67,7 @@ def test_death():
     plant = Plant().born()
     plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 4}])
     assert plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 1
+    assert plant.rebirth_requests() == 1
 
 
 def test_death_of_an_earlier_session():
@@ -75,7 +75,7 @@ def test_death_of_an_earlier_session():
     plant = Plant().born()
     plant.ignores("NDEATH", [{"name": "bdSeq", "dataType": "Int64", "value": 3}])
     plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_device_birth_of_an_earlier_session():
@@ -85,21 +85,21 @@ def test_device_birth_of_an_earlier_session():
     with pytest.raises(UndecodableError) as caught:
         plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
     assert caught.value.rejection.reason is Reason.MISSING_BIRTH
-    assert plant.asked() == 1
+    assert plant.rebirth_requests() == 1
 
 
 def test_device_birth_before_node_birth():
     """A device's birth without its node's is read, and a rebirth is requested."""
     plant = Plant()
     assert plant.send("DBIRTH", DEVICE_BORN, 1)
-    assert plant.asked() == 1
+    assert plant.rebirth_requests() == 1
 
 
 def test_no_requests():
     """With rebirth: false the reader requests no rebirth."""
     plant = Plant(rebirth=False)
     plant.send("DBIRTH", DEVICE_BORN, 1)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_decoding_again():
@@ -112,7 +112,7 @@ def test_decoding_again():
     plant.send("DBIRTH", [{"name": "Other", "alias": 7, "dataType": "Float", "value": 1.0}], 1)
     assert plant.reader.read(message, Topic()) == first
     plant.send("DDATA", [{"alias": 7, "field": "float_value", "value": 1.0}], 2)
-    assert plant.asked() == 0
+    assert plant.rebirth_requests() == 0
 
 
 def test_replay():
@@ -132,18 +132,18 @@ def test_births_to_store():
     first = plant.reader.nodes.pending()
     plant.send("DBIRTH", DEVICE_BORN, 2)
     plant.reader.nodes.saved(first)
-    kept = plant.reader.nodes.pending()
-    assert [one.topic for one in first] == [ADDRESS.format("NBIRTH"), ADDRESS.format("DBIRTH") + "/pump"]
-    assert [one.topic for one in kept] == [ADDRESS.format("DBIRTH") + "/pump"]
-    plant.reader.nodes.saved(kept)
+    remaining = plant.reader.nodes.pending()
+    assert [birth.topic for birth in first] == [ADDRESS.format("NBIRTH"), ADDRESS.format("DBIRTH") + "/pump"]
+    assert [birth.topic for birth in remaining] == [ADDRESS.format("DBIRTH") + "/pump"]
+    plant.reader.nodes.saved(remaining)
     assert plant.reader.nodes.pending() == []
 
     later = Plant()
     later.now = plant.now
-    for birth in [first[0], kept[0]]:
+    for birth in [first[0], remaining[0]]:
         later.reader.nodes.prime(birth)
     assert values(later.send("DDATA", [{"alias": 7, "field": "float_value", "value": 3.0}], 9)) == {"Flow": 3.0}
-    assert later.asked() == 1
+    assert later.rebirth_requests() == 1
     assert later.reader.nodes.pending() == []
 
 
