@@ -9,6 +9,8 @@ as $$
 declare
     series_ids integer[];
     buckets timestamptz[];
+    level text;
+    width interval;
 begin
     select
         array_agg(touched.series_id),
@@ -24,18 +26,18 @@ begin
         return null;
     end if;
 
-    perform from telemetry.rollup_1m as kept
+    perform from telemetry.rollup_1m as stored
     inner join unnest(series_ids, buckets) as touched (series_id, bucket)
-        on kept.series_id = touched.series_id and kept.bucket = touched.bucket
-    order by kept.series_id, kept.bucket
-    for update of kept;
+        on stored.series_id = touched.series_id and stored.bucket = touched.bucket
+    order by stored.series_id, stored.bucket
+    for update of stored;
 
-    update telemetry.rollup_1m as kept set
-        minimum = fresh.minimum,
-        maximum = fresh.maximum,
-        first_value = fresh.first_value,
-        last_value = fresh.last_value,
-        sum_value = fresh.sum_value
+    update telemetry.rollup_1m as stored set
+        minimum = computed.minimum,
+        maximum = computed.maximum,
+        first_value = computed.first_value,
+        last_value = computed.last_value,
+        sum_value = computed.sum_value
     from (
         select
             touched.series_id,
@@ -52,92 +54,64 @@ begin
                 and reading.time >= touched.bucket
                 and reading.time < touched.bucket + interval '1 minute'
         group by 1, 2
-    ) as fresh
-    where kept.series_id = fresh.series_id and kept.bucket = fresh.bucket;
+    ) as computed
+    where stored.series_id = computed.series_id and stored.bucket = computed.bucket;
 
-    select
-        array_agg(touched.series_id),
-        array_agg(touched.bucket)
-    into series_ids, buckets
-    from (
-        select distinct
-            minutes.series_id,
-            date_bin(interval '1 hour', minutes.bucket, timestamptz '2000-01-01 00:00:00+00') as bucket
-        from unnest(series_ids, buckets) as minutes (series_id, bucket)
-    ) as touched;
-
-    perform from telemetry.rollup_1h as kept
-    inner join unnest(series_ids, buckets) as touched (series_id, bucket)
-        on kept.series_id = touched.series_id and kept.bucket = touched.bucket
-    order by kept.series_id, kept.bucket
-    for update of kept;
-
-    update telemetry.rollup_1h as kept set
-        minimum = fresh.minimum,
-        maximum = fresh.maximum,
-        first_value = fresh.first_value,
-        last_value = fresh.last_value,
-        sum_value = fresh.sum_value
-    from (
+    foreach level in array array['1h', '1d'] loop
+        width := case level when '1h' then interval '1 hour' else interval '24 hours' end;
         select
-            touched.series_id,
-            touched.bucket,
-            min(minute.minimum) as minimum,
-            max(minute.maximum) as maximum,
-            (array_agg(minute.first_value order by minute.bucket))[1] as first_value,
-            (array_agg(minute.last_value order by minute.bucket desc))[1] as last_value,
-            sum(minute.sum_value) as sum_value
-        from unnest(series_ids, buckets) as touched (series_id, bucket)
-        inner join telemetry.rollup_1m as minute
-            on
-                touched.series_id = minute.series_id
-                and minute.bucket >= touched.bucket
-                and minute.bucket < touched.bucket + interval '1 hour'
-        group by 1, 2
-    ) as fresh
-    where kept.series_id = fresh.series_id and kept.bucket = fresh.bucket;
+            array_agg(touched.series_id),
+            array_agg(touched.bucket)
+        into series_ids, buckets
+        from (
+            select distinct
+                below.series_id,
+                date_bin(width, below.bucket, timestamptz '2000-01-01 00:00:00+00') as bucket
+            from unnest(series_ids, buckets) as below (series_id, bucket)
+        ) as touched;
 
-    select
-        array_agg(touched.series_id),
-        array_agg(touched.bucket)
-    into series_ids, buckets
-    from (
-        select distinct
-            hours.series_id,
-            date_bin(interval '24 hours', hours.bucket, timestamptz '2000-01-01 00:00:00+00') as bucket
-        from unnest(series_ids, buckets) as hours (series_id, bucket)
-    ) as touched;
+        execute format(
+            $query$
+                select from telemetry.rollup_%s as stored
+                inner join unnest($1, $2) as touched (series_id, bucket)
+                    on stored.series_id = touched.series_id and stored.bucket = touched.bucket
+                order by stored.series_id, stored.bucket
+                for update of stored
+            $query$,
+            level
+        ) using series_ids, buckets;
 
-    perform from telemetry.rollup_1d as kept
-    inner join unnest(series_ids, buckets) as touched (series_id, bucket)
-        on kept.series_id = touched.series_id and kept.bucket = touched.bucket
-    order by kept.series_id, kept.bucket
-    for update of kept;
-
-    update telemetry.rollup_1d as kept set
-        minimum = fresh.minimum,
-        maximum = fresh.maximum,
-        first_value = fresh.first_value,
-        last_value = fresh.last_value,
-        sum_value = fresh.sum_value
-    from (
-        select
-            touched.series_id,
-            touched.bucket,
-            min(hour.minimum) as minimum,
-            max(hour.maximum) as maximum,
-            (array_agg(hour.first_value order by hour.bucket))[1] as first_value,
-            (array_agg(hour.last_value order by hour.bucket desc))[1] as last_value,
-            sum(hour.sum_value) as sum_value
-        from unnest(series_ids, buckets) as touched (series_id, bucket)
-        inner join telemetry.rollup_1h as hour
-            on
-                touched.series_id = hour.series_id
-                and hour.bucket >= touched.bucket
-                and hour.bucket < touched.bucket + interval '24 hours'
-        group by 1, 2
-    ) as fresh
-    where kept.series_id = fresh.series_id and kept.bucket = fresh.bucket;
+        execute format(
+            $query$
+                update telemetry.rollup_%s as stored set
+                    minimum = computed.minimum,
+                    maximum = computed.maximum,
+                    first_value = computed.first_value,
+                    last_value = computed.last_value,
+                    sum_value = computed.sum_value
+                from (
+                    select
+                        touched.series_id,
+                        touched.bucket,
+                        min(below.minimum) as minimum,
+                        max(below.maximum) as maximum,
+                        (array_agg(below.first_value order by below.bucket))[1] as first_value,
+                        (array_agg(below.last_value order by below.bucket desc))[1] as last_value,
+                        sum(below.sum_value) as sum_value
+                    from unnest($1, $2) as touched (series_id, bucket)
+                    inner join telemetry.rollup_%s as below
+                        on
+                            touched.series_id = below.series_id
+                            and below.bucket >= touched.bucket
+                            and below.bucket < touched.bucket + $3
+                    group by 1, 2
+                ) as computed
+                where stored.series_id = computed.series_id and stored.bucket = computed.bucket
+            $query$,
+            level,
+            case level when '1h' then '1m' else '1h' end
+        ) using series_ids, buckets, width;
+    end loop;
 
     return null;
 end
