@@ -48,7 +48,7 @@ class Registry:
     ignore: tuple[str, ...] = ()
     """Topic filters whose messages are counted as ignored."""
     doubts: tuple[Mistake, ...] = ()
-    """What is valid and almost certainly not meant."""
+    """Valid entries that are almost certainly not intended."""
 
     def ignoring_filter(self, topic: str) -> str | None:
         """Return the first filter of ``ignore`` that matches ``topic``; None: its messages are not ignored."""

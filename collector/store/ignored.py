@@ -20,13 +20,13 @@ _HOUR = "select date_trunc('hour', now(), 'UTC')"
 _KNOWN = "select distinct topic from telemetry.ignored where bucket = %s"
 # Sorted, so that writers don't deadlock.
 _RECORD = """
-insert into telemetry.ignored as kept (bucket, source, topic, reason, messages, value_count)
+insert into telemetry.ignored as counted (bucket, source, topic, reason, messages, value_count)
 select %s, %s, topic, reason, messages, value_count
 from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) as new (topic, reason, messages, value_count)
 order by topic, reason
 on conflict (bucket, source, topic, reason) do update set
-    messages = kept.messages + excluded.messages,
-    value_count = kept.value_count + excluded.value_count
+    messages = counted.messages + excluded.messages,
+    value_count = counted.value_count + excluded.value_count
 """
 
 

@@ -1,7 +1,9 @@
 """Late hours: the past hours of series that a batch adds readings to, recorded for incremental computations.
 
 An hourly computation then processes only the newest hours and those recorded in ``telemetry.late_hour``, which is
-written in the transaction that stores the readings. See docs/decisions/0007-incremental-marts.md.
+written in the transaction that stores the readings. All rows of a batch count, duplicates too: a redelivered message or
+a file loaded twice records its past hours again, and the next computation repeats them with the same result. See
+docs/decisions/0007-incremental-marts.md.
 """
 
 import struct
@@ -28,13 +30,13 @@ _TIME_AND_SERIES = struct.Struct(f">6xq4xi{ROW.size - 22}x")
 # The database's clock decides which hours are late: a build takes its start from the same clock. Sorted, so that
 # writers don't deadlock. An hour recorded less than a minute ago is not updated: a load has hundreds of batches for it.
 _RECORD = """
-insert into telemetry.late_hour as kept (series_id, bucket, noted_at)
+insert into telemetry.late_hour as recorded (series_id, bucket, noted_at)
 select series_id, to_timestamp(hour * 3600.0), clock_timestamp()
 from unnest(%s::integer[], %s::bigint[]) as late (series_id, hour)
 where to_timestamp(hour * 3600.0) < date_trunc('hour', clock_timestamp() - interval '2 hours', 'UTC')
 order by series_id, hour
 on conflict (series_id, bucket) do update set noted_at = excluded.noted_at
-where kept.noted_at < excluded.noted_at - interval '1 minute'
+where recorded.noted_at < excluded.noted_at - interval '1 minute'
 """
 
 

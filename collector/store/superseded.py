@@ -23,7 +23,7 @@ select telemetry.replace_readings(
 )
 """
 _RECORD = """
-insert into telemetry.superseded as kept (series_id, time, value, replaced_by, source, received_at, replaced_at)
+insert into telemetry.superseded (series_id, time, value, replaced_by, source, received_at, replaced_at)
 select series_id, time, value, replaced_by, source, received_at, clock_timestamp()
 from unnest(%s::integer[], %s::timestamptz[], %s::double precision[], %s::double precision[], %s::text[],
     %s::timestamptz[]) as other (series_id, time, value, replaced_by, source, received_at)

@@ -41,7 +41,7 @@ begin
         raise serialization_failure
         using message = format('%s of %s readings have another value', cardinality(times) - total, cardinality(times));
     end if;
-    insert into telemetry.superseded as kept (series_id, time, value, replaced_by, source, received_at, replaced_at)
+    insert into telemetry.superseded (series_id, time, value, replaced_by, source, received_at, replaced_at)
     select
         given.series_id,
         given.time,
