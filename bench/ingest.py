@@ -56,16 +56,7 @@ def copy_ceiling(bench: Rig, begin: datetime, rows: int) -> float:
     ]
     with bench.connect() as connection:
         connection.execute("drop schema if exists ceiling cascade")
-        connection.execute("create schema ceiling")
-        connection.execute(
-            "create table ceiling.reading (time timestamptz not null, series_id integer not null, "
-            "value double precision not null, received_at timestamptz not null, primary key (series_id, time))"
-        )
-        if bench.server.edition == "timescaledb":
-            connection.execute(
-                "select public.create_hypertable('ceiling.reading', public.by_range('time', interval '1 day'), "
-                "create_default_indexes => false)"
-            )
+        bench.create_ceiling(connection)
         started = time.perf_counter()
         for body in bodies:
             with connection.cursor().copy("copy ceiling.reading from stdin (format binary)") as copy:

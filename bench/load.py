@@ -63,20 +63,6 @@ def bodies(start: int, stop: int) -> Iterator[bytes]:
         yield packed.tobytes()
 
 
-def create_ceiling(bench: Rig, connection: psycopg.Connection[Any]) -> None:
-    """Create the table for the plain COPY."""
-    connection.execute("create schema ceiling")
-    connection.execute(
-        "create table ceiling.reading (time timestamptz not null, series_id integer not null, "
-        "value double precision not null, received_at timestamptz not null, primary key (series_id, time))"
-    )
-    if bench.server.edition == "timescaledb":
-        connection.execute(
-            "select public.create_hypertable('ceiling.reading', public.by_range('time', interval '1 day'), "
-            "create_default_indexes => false)"
-        )
-
-
 def copy(connection: psycopg.Connection[Any], start: int, stop: int) -> float:
     """Return the seconds that COPY takes for these rows, without the time to generate them."""
     taken = 0.0
@@ -108,7 +94,7 @@ def measure(bench: Rig, rows: int) -> dict[str, Any]:
     path = bench.directory / "readings.parquet"
     write_file(path, rows)
     with bench.connect() as connection:
-        create_ceiling(bench, connection)
+        bench.create_ceiling(connection)
         copied = copy(connection, 0, rows // 2)
         loaded, peak, output = load(bench, path)
         copied += copy(connection, rows // 2, rows)

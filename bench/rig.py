@@ -91,6 +91,19 @@ class Rig:
             autocommit=True,
         )
 
+    def create_ceiling(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the schema ``ceiling`` with a table like telemetry.reading, for a plain COPY."""
+        connection.execute("create schema ceiling")
+        connection.execute(
+            "create table ceiling.reading (time timestamptz not null, series_id integer not null, "
+            "value double precision not null, received_at timestamptz not null, primary key (series_id, time))"
+        )
+        if self.server.edition == "timescaledb":
+            connection.execute(
+                "select public.create_hypertable('ceiling.reading', public.by_range('time', interval '1 day'), "
+                "create_default_indexes => false)"
+            )
+
     @contextmanager
     def collector(self, **settings: str) -> Iterator[subprocess.Popen[str]]:
         """Run ``collector run`` until the block ends; enters it when the collector has subscribed."""
