@@ -18,7 +18,8 @@ from collector.commands.program import Program, run_until_signal
 from collector.commands.registry_watch import RegistryWatch
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
-from collector.sources.kafka import QOS, RECEIVED, RETAINED, KafkaErrorHandler, KafkaRefusedError, wait_for_topic
+from collector.sources.kafka import KafkaErrorHandler, KafkaRefusedError, wait_for_topic
+from collector.sources.kafka_record import QOS, RECEIVED, RETAINED
 from collector.sources.mqtt import MqttSource
 from core import logs
 from core.settings import MqttSettings

@@ -5,7 +5,6 @@ and docs/decisions/0005-kafka-offsets-and-pauses.md for the reasons of this desi
 """
 
 import logging
-import re
 import threading
 import time
 from collections import deque
@@ -20,14 +19,11 @@ from confluent_kafka import Message as Record
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
 from collector.sources.base import Sink
+from collector.sources.kafka_record import message_of, offset_of, partition_of
 from core.backoff import Backoff
 from core.errors import WarehouseError
 
 log = structlog.get_logger()
-
-RETAINED = "retained"
-QOS = "qos"
-RECEIVED = "received"
 
 _REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -53,13 +49,6 @@ _PAUSE_AFTER_SECONDS = 1.0
 takes less time. Far below ``max.poll.interval.ms`` (5 minutes)."""
 _LONGEST_REVOCATION = 60.0
 _LAST_COMMIT_SECONDS = 3.0
-_OFFSET_BITS = 48
-_OFFSETS = (1 << _OFFSET_BITS) - 1
-_ARRIVAL = re.compile(rb"[0-9]{1,17}")
-"""Microseconds since 1970. Python refuses to convert thousands of digits to an integer."""
-_EARLIEST = 946_684_800_000_000
-"""2000-01-01, in microseconds since 1970: clocks that were never set start at 1970, and no message is older."""
-_DAY = 86_400_000_000
 
 
 class KafkaRefusedError(WarehouseError):
@@ -124,49 +113,6 @@ def wait_for_topic(
         client.poll(0)  # serves error_cb
         stopping.wait(backoff.advance())
     return False
-
-
-def message_of(record: Record, topic_header: str) -> Message:
-    """Return ``record`` as a message, the same each time it is read.
-
-    ``delivery`` is its position: the partition in the bits above the 48th, the offset in those below.
-    """
-    headers: dict[str, Any] = dict(record.headers() or ())
-    topic = headers.get(topic_header)
-    if topic is None:
-        topic = record.key()
-    arrival = headers.get(RECEIVED)
-    received = int(arrival) if arrival is not None and _ARRIVAL.fullmatch(arrival) else 0
-    qos = headers.get(QOS)
-    return Message(
-        _text(topic),
-        record.value() or b"",
-        received if _is_plausible(received) else _arrival(record),
-        headers.get(RETAINED) == b"1",
-        (record.partition() or 0) << _OFFSET_BITS | (record.offset() or 0),
-        int(qos) if qos in {b"0", b"1", b"2"} else 1,
-    )
-
-
-def _text(raw: str | bytes | None) -> str:
-    return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw or ""
-
-
-def _is_plausible(arrival: int) -> bool:
-    """Return whether a message may have arrived then; readings without a time get the arrival as theirs.
-
-    Up to a day ahead of this machine's clock is accepted: only nonsense from other machines is replaced.
-    """
-    return _EARLIEST <= arrival <= time.time_ns() // 1_000 + _DAY
-
-
-def _arrival(record: Record) -> int:
-    """Return the record's Kafka timestamp, in microseconds since 1970."""
-    _, milliseconds = record.timestamp()
-    if not _is_plausible(milliseconds * 1_000):
-        return time.time_ns() // 1_000
-    # Kafka counts milliseconds: two records of one millisecond must not collide where this is the time of a reading.
-    return milliseconds * 1_000 + (record.offset() or 0) % 1_000
 
 
 @dataclass
@@ -308,10 +254,10 @@ class KafkaSource:
         self._woken.clear()
         while self._durable:
             # The last offset of each partition is enough: batches are written in the order of reading.
-            last = {message.delivery >> _OFFSET_BITS: message.delivery for message in self._durable.popleft()}
+            last = {partition_of(message.delivery): message.delivery for message in self._durable.popleft()}
             for partition, delivery in last.items():
                 if partition in self._partitions:
-                    self._partitions[partition].written = (delivery & _OFFSETS) + 1
+                    self._partitions[partition].written = offset_of(delivery) + 1
 
     def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait while ``condition()``, up to ``seconds``, and keep recording which offsets are durable."""

@@ -7,7 +7,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from collector.settings import CollectorSettings, KafkaSettings
-from collector.sources.kafka import KafkaErrorHandler, KafkaRefusedError, KafkaSource, message_of
+from collector.sources.kafka import KafkaErrorHandler, KafkaRefusedError, KafkaSource
+from collector.sources.kafka_record import message_of
 
 HEADER = "mqtt-topic"
 CREATE_TIME = 1
