@@ -212,7 +212,7 @@ def code(spelling: str) -> str | None:
 
 def check(unit: str) -> str:
     """Return ``unit`` if it is a UCUM code; raises ``ValueError`` that names the correct code where it is known."""
-    if unit in _COMMON or unit in _SPELLINGS:
+    if unit in _COMMON or unit in _SPELLINGS or unit in _DOUBTFUL:
         return unit
     correct = code(unit) if unit.strip() else "1"
     if correct is None and _parses(unit):

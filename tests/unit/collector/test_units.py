@@ -101,7 +101,8 @@ def test_missing_conversions_are_cached(monkeypatch):
     [("C", "temperature"), ("F", "t"), ("m", "uptime"), ("B", "heap"), ("h", "humidity"), ("P", "pressure")],
 )
 def test_doubtful_units(unit: str, quantity: str) -> None:
-    """Legal codes that are almost certainly not meant are named with their meaning."""
+    """Legal codes that are almost certainly not meant are accepted, and named with their meaning."""
+    assert units.check(unit) == unit
     assert str(units.doubt(unit, quantity)).startswith(f"{unit} is ")
 
 

@@ -1,5 +1,6 @@
 """Settings from the environment and ``.env``: all mistakes together, no password in any message."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -124,6 +125,26 @@ def test_check_of_the_repository():
     result = check(Path(__file__).parents[3])
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("sensors.json and settings are good:")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "warning"),
+    [
+        ("temperature", "C", "C is coulomb; degree Celsius is Cel"),
+        ("temperature", "F", "F is farad; degree Fahrenheit is [degF]"),
+        ("uptime", "m", "m is metre; a minute is min"),
+        ("heap", "B", "B is bel; a byte is By"),
+    ],
+)
+def test_check_warns_of_units_that_are_hardly_intended(tmp_path, quantity, unit, warning):
+    """``collector check`` prints a line for a legal code that is almost certainly not intended, and exits with 0."""
+    document = json.loads(registry_text("a", sensors=1))
+    document["types"]["thermometer"]["quantities"] = {quantity: {"unit": unit, "interval_seconds": 1}}
+    (tmp_path / "sensors.json").write_text(json.dumps(document))
+    result = check(tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    place = f"/types/thermometer/quantities/{quantity}/unit"
+    assert result.stdout.splitlines()[0] == f"Warning: {place}: {warning} (found '{unit}')"
 
 
 @pytest.mark.parametrize(
