@@ -46,7 +46,7 @@ def encode(content: dict) -> bytes:
     """Return the encoded payload of ``content``, which has the form of the examples in the specification.
 
     A metric may omit ``dataType`` or ``alias``; ``field`` names the field of the value where it is not that of the
-    type; ``properties`` maps keys to text or a number; ``null`` is is_null.
+    type; ``properties`` maps keys to text, a number, or (datatype, field, number); ``null`` is is_null.
     """
     payload = Payload(**{name: content[name] for name in ("timestamp", "seq", "uuid", "body") if name in content})
     for entry in content.get("metrics", ()):
@@ -56,13 +56,18 @@ def encode(content: dict) -> bytes:
             metric.datatype = TYPES[entry["dataType"].lower()]
         for key, property_value in entry.get("properties", {}).items():
             metric.properties.keys.append(key)
-            kind, field = (12, "string_value") if isinstance(property_value, str) else (3, "int_value")
-            metric.properties.values.add(**{"type": kind, field: property_value})
+            kind, field, raw = property_value if isinstance(property_value, tuple) else typed(property_value)
+            metric.properties.values.add(**{"type": kind, field: raw})
         if "value" in entry:
             field, value = entry.get("field") or FIELDS[entry["dataType"]], entry["value"]
             bits = {"int_value": 32, "long_value": 64}.get(field)
             setattr(metric, field, value if bits is None else value % (1 << bits))  # two's complement
     return payload.SerializeToString()
+
+
+def typed(property_value: str | int) -> tuple[int, str, str | int]:
+    """Return datatype, field and value of a property: a String or an Int32."""
+    return (12, "string_value", property_value) if isinstance(property_value, str) else (3, "int_value", property_value)
 
 
 def sparkplug_sample(name: str) -> tuple[str, bytes]:

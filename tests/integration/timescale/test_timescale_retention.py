@@ -53,6 +53,21 @@ def test_means_survive_their_readings(database, monkeypatch):
         assert means(database, level) == expected(readings + late, width)
 
 
+def test_replaced_values_are_dropped_with_their_readings(database, monkeypatch):
+    """Retention deletes the replaced values of dropped days from telemetry.superseded, and no others."""
+    keep(monkeypatch, "7")
+    with database.connect() as connection:
+        copy(connection, [(MIDNIGHT - timedelta(days=day), 1, 2.0) for day in (2, 7, 9, 30)])
+        connection.execute(
+            "insert into telemetry.superseded (series_id, time, value, replaced_by, source, received_at) "
+            "select series_id, time, 1.0, value, 'mqtt', received_at from telemetry.reading"
+        )
+    apply_retention(database)
+    with database.connect() as connection:
+        rows = connection.execute("select time from telemetry.superseded order by time").fetchall()
+    assert [time for (time,) in rows] == [MIDNIGHT - timedelta(days=7), MIDNIGHT - timedelta(days=2)]
+
+
 def test_all_times_are_accepted_without_retention(database):
     """Without a retention there is no earliest accepted time, and no reading is dropped."""
     with database.connect() as connection:

@@ -89,6 +89,31 @@ def test_retained_without_time_is_no_reading(database, broker, collectors, publi
         until(lambda: counts(connection)["stored"] == 2)
 
 
+def test_the_later_publish_of_an_instant_replaces_the_earlier(database, broker, collectors, publisher, unique):
+    """Of two publishes with one last_seen the later stands: in the reading, the means and the balanced accounts."""
+    document = json.loads(collectors.registry.read_bytes())
+    document["types"]["thermometer"]["format"] = "zigbee2mqtt"
+    collectors.registry.write_text(json.dumps(document))
+    collectors.start(broker.environment())
+    states = [(0, 20.0), (0, 21.5), (1, 30.0), (1, 30.0)]
+    with database.connect() as connection:
+        for number, (second, temperature) in enumerate(states, 1):
+            body = {"last_seen": (NOW + timedelta(seconds=second)).isoformat(), "temperature": temperature}
+            publisher.send([(number, f"{unique}/t0", json.dumps(body).encode())])
+            until(lambda number=number: counts(connection)["messages"] == number)
+        outcomes = {name: counts(connection)[name] for name in ("stored", "duplicate", "replaced")}
+        assert outcomes == {"stored": 2, "duplicate": 1, "replaced": 1}
+        assert counts(connection)["balanced"]
+        assert connection.execute("select value from telemetry.reading order by time").fetchall() == [(21.5,), (30.0,)]
+        superseded = connection.execute("select value, replaced_by, source from telemetry.superseded").fetchall()
+        assert superseded == [(20.0, 21.5, "mqtt")]
+    database.refresh()
+    with database.connect() as connection:
+        for level in ("1m", "1h", "1d"):
+            means = connection.execute(f"select minimum, maximum, mean from telemetry.reading_{level}").fetchall()
+            assert means == [(21.5, 30.0, 25.75)]
+
+
 def test_follows_the_registry(database, broker, collectors, publisher, unique):
     """A sensor added to the file while the collector runs is collected; a mistake in the file changes nothing."""
     running = collectors.start(broker.environment())

@@ -202,9 +202,10 @@ def test_left_out():
 
 
 @pytest.mark.parametrize("quality", [0, 500])
-def test_quality(quality):
-    """A value of bad or stale quality is rejected; one of good quality is not."""
-    metrics = [{"name": name, "dataType": "Int8", "value": 1, "properties": {"Quality": code}}
+@pytest.mark.parametrize(("datatype", "field"), [(3, "int_value"), (4, "long_value"), (8, "long_value")])
+def test_quality(quality, datatype, field):
+    """A value of bad or stale quality is rejected, a good one is not; the property is an Int32, Int64 or UInt64."""
+    metrics = [{"name": name, "dataType": "Int8", "value": 1, "properties": {"Quality": (datatype, field, code)}}
                for name, code in (("x", quality), ("y", 192))]  # fmt: skip
     wrong, good = Plant().send("NDATA", metrics)
     assert (wrong.problem.reason, good.problem) == (Reason.BAD_QUALITY, None)
