@@ -13,7 +13,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.history import HistoryOptions, take_history
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
-from collector.formats.name_patterns import Names, drop, matcher
+from collector.formats.name_patterns import Names, drop, matcher, take_objects
 from collector.formats.times import Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
@@ -35,6 +35,11 @@ class ChirpstackFormat(FormatOptions):
     radio: bool = Field(False, description="Also read signal strengths, as rxInfo/0/rssi and rxInfo/0/snr.")
     history: HistoryOptions | None = Field(None, description="Where the decoded object has earlier readings.")
     ignore: Names = Field((), description="Members of the decoded object (with * and ?) that are not read.")
+    device_keys: Names = Field(
+        (),
+        description="Names (with * and ?) of members of the decoded object that are devices, as of a meter gateway; "
+        "nested members are joined by slashes.",
+    )
 
     def reader(self) -> Reader:
         """Return a reader for events."""
@@ -49,6 +54,7 @@ class ChirpstackReader:
         self._radio = options.radio
         self._history = options.history
         self._ignore = matcher(options.ignore)
+        self._device_keys = matcher(options.device_keys)
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -67,9 +73,13 @@ class ChirpstackReader:
             return [Measurement(name, value, time, unit, device, problem) for name, value, unit in _status(document)]
         decoded = _decoded(document)
         drop(decoded, self._ignore)
-        earlier = take_history(decoded, self._history, device)
-        values = self._uplink(document, decoded, is_empty=not earlier)
-        return earlier + [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
+        measurements: list[Measurement] = []
+        for member, part in take_objects(decoded, self._device_keys):
+            measurements += take_history(part, self._history, member)
+            measurements += json_tree.measurements(part, "", (time, problem), member)
+        measurements += take_history(decoded, self._history, device)
+        values = self._uplink(document, decoded, is_empty=not measurements)
+        return measurements + [Measurement(name, value, time, unit, device, problem) for name, value, unit in values]
 
     def _uplink(self, document: dict[str, Any], decoded: dict[str, Any], *, is_empty: bool) -> Values:
         values: Values = [(name, value, None) for name, value in json_tree.leaves(decoded)]

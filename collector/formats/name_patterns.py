@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from collector.formats.json_tree import LONGEST_PREFIX
+
 
 def _tuple(raw: Any) -> Any:
     """Return a list of JSON as a tuple, since options are keys of a mapping; a text is a list of one name."""
@@ -22,6 +24,25 @@ def drop(members: dict[str, Any], names: re.Pattern[str] | None) -> None:
     """Delete the members that ``names`` matches."""
     for name in () if names is None else [name for name in members if names.fullmatch(name)]:
         del members[name]
+
+
+def take_objects(
+    members: dict[str, Any], names: re.Pattern[str] | None, prefix: str = ""
+) -> list[tuple[str, dict[str, Any]]]:
+    """Take the objects that ``names`` matches out of ``members``; return each with the last step of its name.
+
+    Names of nested members are joined by slashes. ``prefix`` is put before each name; it ends in a slash.
+    """
+    taken: list[tuple[str, dict[str, Any]]] = []
+    if names is None or len(prefix) > LONGEST_PREFIX:
+        return taken
+    for name, member in list(members.items()):
+        if type(member) is dict:
+            if names.fullmatch(prefix + name):
+                taken.append((name, members.pop(name)))
+            else:
+                taken += take_objects(member, names, f"{prefix}{name}/")
+    return taken
 
 
 def matcher(names: tuple[str, ...]) -> re.Pattern[str] | None:

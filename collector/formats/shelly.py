@@ -6,6 +6,7 @@ component on ``<prefix>/status/<component>``. Both have the same quantities: ``s
 (https://shelly-api-docs.shelly.cloud/gen1/) has one bare value per topic, and the JSON document ``info``.
 """
 
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
+from collector.formats.name_patterns import Names, matcher, take_objects
 from collector.formats.times import ARRIVAL, Moment, arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
@@ -35,17 +37,21 @@ class ShellyFormat(FormatOptions):
         description="From generation 2 on each change is published on events/rpc and on status/…: which of them to "
         "read. Default: both; then subscribe to one of them only.",
     )
+    device_keys: Names = Field(
+        (), description="Names (with * and ?) of components that are devices, as a Bluetooth gateway's bthomesensor:*."
+    )
 
     def reader(self) -> "ShellyReader":
         """Return a reader for messages of this format."""
-        return ShellyReader(self.only)
+        return ShellyReader(self.only, matcher(self.device_keys))
 
 
 class ShellyReader:
     """Reads Shelly's messages; ``only``: component status (``status``), notifications (``rpc``) or both (None)."""
 
-    def __init__(self, only: str | None) -> None:
+    def __init__(self, only: str | None, device_keys: re.Pattern[str] | None) -> None:
         self._only = only
+        self._device_keys = device_keys
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
@@ -57,13 +63,15 @@ class ShellyReader:
         above, last = levels[-2:]
         if last == "rpc" and above == "events":
             self._check("rpc")
-            return _notification(json_tree.load_object(message.payload))
+            return _notification(json_tree.load_object(message.payload), self._device_keys)
         if last in _SILENT or above in _SILENT:
             raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "presence, a command or an event")
         if above == "status":
             self._check("status")
             status = _component(message.payload)
-            return [Tree(status, f"{last}/", _own_time(status, ARRIVAL), units=_UNITS)]
+            is_device = self._device_keys is not None and self._device_keys.fullmatch(last)
+            prefix, device = ("", last) if is_device else (f"{last}/", "")
+            return [Tree(status, prefix, _own_time(status, ARRIVAL), device, _UNITS)]
         return [_generation_1(message.payload, last, topic.names.get("#"))]
 
     def _check(self, kind: str) -> None:
@@ -71,7 +79,7 @@ class ShellyReader:
             raise NoReadingError(IgnoredReason.IGNORED_BY_REGISTRY, f"the format's option only is {self._only!r}")
 
 
-def _notification(frame: dict[str, Any]) -> list[Tree]:
+def _notification(frame: dict[str, Any], device_keys: re.Pattern[str] | None) -> list[Tree]:
     method, params = frame.get("method"), frame.get("params")
     if method not in ("NotifyStatus", "NotifyFullStatus", "NotifyEvent"):
         raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "a request or a reply")
@@ -81,6 +89,10 @@ def _notification(frame: dict[str, Any]) -> list[Tree]:
     if method == "NotifyEvent":
         return _events(params.get("events"), when)
     trees = [
+        Tree(component, "", _own_time(component, when), name, _UNITS)
+        for name, component in take_objects(params, device_keys)
+    ]
+    trees += [
         Tree(params.pop(name), f"{name}/", own, units=_UNITS)
         for name, component in list(params.items())
         if type(component) is dict and (own := _own_time(component, when)) is not when

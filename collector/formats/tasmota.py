@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
-from collector.formats.name_patterns import Names, matcher
+from collector.formats.name_patterns import Names, matcher, take_objects
 from collector.formats.times import ARRIVAL, Moment, arrival_of, arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
@@ -57,7 +57,9 @@ class TasmotaFormat(FormatOptions):
     )
 
     device_keys: Names = Field(
-        (), description="Names (with * and ?) of members that are devices, as a Bluetooth gateway's MJ_HT_V1-*."
+        (),
+        description="Names (with * and ?) of members that are devices, as a Bluetooth gateway's MJ_HT_V1-*; nested "
+        "members are joined by slashes.",
     )
 
     def reader(self) -> "TasmotaReader":
@@ -137,8 +139,7 @@ def _devices(part: dict[str, Any], when: Moment, device_keys: re.Pattern[str]) -
     """Take the members that are devices out of ``part``; their units are those of the message."""
     units = _units(dict(part))
     key = _unit_member if units else None
-    names = [name for name, value in part.items() if type(value) is dict and device_keys.fullmatch(name)]
-    return [Tree(part.pop(name), "", when, name, units, key) for name in names]
+    return [Tree(members, "", when, name, units, key) for name, members in take_objects(part, device_keys)]
 
 
 def _tree(members: dict[str, Any], when: Moment, device: str) -> Tree:

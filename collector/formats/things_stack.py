@@ -11,7 +11,7 @@ from pydantic import Field
 from collector.formats import json_tree
 from collector.formats.history import HistoryOptions, take_history
 from collector.formats.measurement import FormatOptions, Measurement, Reader, Topic
-from collector.formats.name_patterns import Names, drop, matcher
+from collector.formats.name_patterns import Names, drop, matcher, take_objects
 from collector.formats.times import ARRIVAL, Moment, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError, UnusableError, quoted
 
@@ -62,6 +62,11 @@ class ThingsStackFormat(FormatOptions):
     radio: bool = Field(False, description="Also read signal strengths, as rx_metadata/0/rssi, rx_metadata/0/snr, …")
     history: HistoryOptions | None = Field(None, description="Where the decoded payload has earlier readings.")
     ignore: Names = Field((), description="Members of the decoded payload (with * and ?) that are not read.")
+    device_keys: Names = Field(
+        (),
+        description="Names (with * and ?) of members of the decoded payload that are devices, as of a meter gateway; "
+        "nested members are joined by slashes.",
+    )
 
     def reader(self) -> Reader:
         """Return a reader for messages of this format."""
@@ -77,6 +82,7 @@ class ThingsStackReader:
         self._radio = options.radio
         self._history = options.history
         self._ignore = matcher(options.ignore)
+        self._device_keys = matcher(options.device_keys)
 
     def read(self, message: Message, topic: Topic) -> list[Measurement]:  # noqa: ARG002 - the contract
         """Return the measurements; raises :class:`UndecodableError` or :class:`NoReadingError`."""
@@ -97,10 +103,9 @@ class ThingsStackReader:
             measurements += _normalized(uplink.get("normalized_payload"), device, time, problem)
         elif type(payload := uplink.get("decoded_payload")) is dict:
             drop(payload, self._ignore)
-            measurements += take_history(payload, self._history, device)
-            measurements += [
-                Measurement(name, value, time, None, device, problem) for name, value in json_tree.leaves(payload)
-            ]
+            for part_device, part in (*take_objects(payload, self._device_keys), (device, payload)):
+                measurements += take_history(part, self._history, part_device)
+                measurements += json_tree.measurements(part, "", (time, problem), part_device)
         if self._radio:
             measurements += [
                 Measurement(name, value, time, unit, device, problem) for name, value, unit in _radio(uplink)

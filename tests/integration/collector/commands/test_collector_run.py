@@ -90,7 +90,7 @@ def test_retained_without_time_is_no_reading(database, broker, collectors, publi
 
 
 def test_the_later_publish_of_an_instant_replaces_the_earlier(database, broker, collectors, publisher, unique):
-    """Of two publishes with one last_seen the later stands: in the reading, the means and the balanced accounts."""
+    """The later of two publishes with one last_seen stands: in the reading, the means and the balanced accounts."""
     document = json.loads(collectors.registry.read_bytes())
     document["types"]["thermometer"]["format"] = "zigbee2mqtt"
     collectors.registry.write_text(json.dumps(document))

@@ -63,6 +63,30 @@ def test_devices_of_a_bluetooth_gateway() -> None:
     assert readings == {("MJ_HT_V1-1", "t"): [(pytest.approx(21.5), 0)]}
 
 
+def test_nested_devices() -> None:
+    """A pattern with slashes names devices below the first level of a message."""
+    payload = {"Time": "2026-03-01T11:00:00", "BLE": {"ATC1": {"t": 1}, "n": {"t": 2}}, "ATC9": {"t": 3}}
+    readings, _ = collect(payload, {"name": "tasmota", "device_keys": "BLE/ATC*"}, "tele/gw/SENSOR", "tele/+/SENSOR")
+    assert readings == {("ATC1", "t"): [(1, 0)]}
+
+
+def test_components_that_are_devices() -> None:
+    """Shelly's components of Bluetooth sensors are devices, each with its own time, in notifications and status."""
+    form = {"name": "shelly", "device_keys": "bthomesensor:*"}
+    quantities = {"t": {"unit": "Cel", "source": "value", "interval_seconds": 60}}
+    sensors = {"bthomesensor:200": {"last_updated_ts": AGO - 9, "value": 5}, "bthomesensor:201": {"value": 6}}
+    params = {"ts": AGO - 1, **sensors, "temperature:0": {"tC": 7}, "value": 8}
+    payload = {"src": "g", "method": "NotifyFullStatus", "params": params}
+    readings, _ = collect(payload, form, "g/events/rpc", "+/events/rpc", quantities)
+    assert {name: values for name, values in readings.items() if name[0].startswith("bthome")} == {
+        ("bthomesensor:200", "t"): [(5, 9)],
+        ("bthomesensor:201", "t"): [(6, 1)],
+    }
+    status = sensors["bthomesensor:200"]
+    readings, _ = collect(status, form, "g/status/bthomesensor:200", "+/status/+", quantities)
+    assert readings == {("bthomesensor:200", "t"): [(5, 9)]}
+
+
 HISTORY = [{"timestamp": AGO - 600, "t": 20}, {"timestamp": AGO - 1200, "t": "19"}]
 UPLINKS = {
     "things_stack": lambda decoded: {
@@ -79,6 +103,16 @@ def test_history_in_an_uplink(form) -> None:
     payload = UPLINKS[form]({"t": 21, "history": HISTORY})
     readings, decoded = collect(payload, {"name": form, "history": {"list": "history"}}, "x/up", "x/up")
     assert readings == {("d", "t"): [(20, 600), (19, 1200), (21, 0)]}
+    assert not decoded.rejections
+
+
+@pytest.mark.parametrize("form", UPLINKS)
+def test_devices_in_an_uplink(form) -> None:
+    """Members of a decoded payload may be devices, which may have earlier readings."""
+    payload = UPLINKS[form]({"t": 1, "meters": {"m1": {"t": 2, "history": HISTORY[:1]}, "m2": {"t": 3}}})
+    options = {"name": form, "device_keys": ["meters/*"], "history": {"list": "history"}}
+    readings, decoded = collect(payload, options, "x/up", "x/up")
+    assert readings == {("d", "t"): [(1, 0)], ("m1", "t"): [(20, 600), (2, 0)], ("m2", "t"): [(3, 0)]}
     assert not decoded.rejections
 
 
