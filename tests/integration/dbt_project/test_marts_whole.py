@@ -44,8 +44,10 @@ on conflict do nothing
 """
 # Rows of the collector and of a quality scan.
 ACCOUNTS = """
-insert into telemetry.intake (bucket, source, collector, messages, quarantined_messages)
-values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 'one', 1, 1);
+insert into telemetry.intake (bucket, source, collector, messages, ignored, quarantined_messages)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 'one', 2, 1, 1);
+insert into telemetry.ignored (bucket, source, topic, reason, messages, value_count)
+values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', 'unmapped_text', 1, 2);
 insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
 values (date_trunc('hour', now()) - interval '2 hours', 'mqtt', 't/9', '1', false, 'unknown_sensor', 'unknown', 0)
 """
