@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[4] / "bench"))
+sys.path.append(str(Path(__file__).parents[4] / "bench"))
 
 from fuzz import ARRIVED, registry_of, samples
 from value_mutations import ValueMutations
