@@ -116,7 +116,7 @@ def free_port(preferred: int | None = None) -> int:
     raise BrokerError(f"no free port on {HOST}: stop programs that listen on many ports")
 
 
-_reserved: dict[int, socket.socket] = {}
+_reserved: set[int] = set()
 
 
 def _reserve(port: int) -> None:
@@ -133,7 +133,8 @@ def _reserve(port: int) -> None:
     except OSError:
         reservation.close()
         raise
-    _reserved[port] = reservation
+    _reserved.add(port)
+    reservation.detach()  # the system closes it; Python would warn about an unclosed socket at exit
 
 
 def answers(host: str, port: int, username: str, password: str, timeout: float = 2.0) -> bool:
