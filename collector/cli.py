@@ -136,6 +136,10 @@ def load_(
     encoding: Annotated[
         str | None, option("--encoding", help="Encoding: windows-1252; default: UTF-8, or UTF-16 by its mark.")
     ] = None,
+    arrival_unknown: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        option("--arrival-unknown", help="Of archives, only messages that are in quarantine as arrival_unknown."),
+    ] = False,
 ) -> None:
     """Load files of readings; loading a file again changes nothing. Rows that are no readings go to quarantine.
 
@@ -164,6 +168,7 @@ def load_(
                 missing=tuple(missing or ()),
                 units=tuple(unit or ()),
             ),
+            arrival_unknown=arrival_unknown,
         )
     )
 
@@ -190,9 +195,13 @@ def quarantine_show(row_id: Annotated[int, typer.Argument(metavar="ID", help="Th
 @quarantine_app.command("replay")
 def quarantine_replay(
     reason: Annotated[Reason | None, option("--reason", help="Only messages with this reason.")] = None,
+    at_arrival: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        option("--at-arrival", help="Store readings of unknown arrival with the time at which they were collected."),
+    ] = False,
 ) -> None:
     """Decode open messages again with the current registry; those that become readings are stored, once."""
-    quarantine.replay(reason)
+    quarantine.replay(reason, at_arrival=at_arrival)
 
 
 @quarantine_app.command("discard")

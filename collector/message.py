@@ -20,6 +20,13 @@ class Message(NamedTuple):
     """MQTT quality of service of the delivery."""
     redelivered: bool = False
     """Set by the broker on messages that it sent before (MQTT's DUP flag)."""
+    waited: int = 0
+    """Microseconds that it may have waited at the broker, if longer than COLLECTOR_ARRIVAL_LIMIT_SECONDS, else 0."""
+
+    @property
+    def measured(self) -> int | None:
+        """The time of readings that have none, which is that of the arrival; None: it is unknown."""
+        return None if self.retained or self.waited else self.received
 
 
 Reading = tuple[int, int, float]
@@ -48,6 +55,7 @@ class Reason(StrEnum):
     TIME_WITHOUT_ZONE = "time_without_zone"
     AMBIGUOUS_TIME = "ambiguous_time"
     NONEXISTENT_TIME = "nonexistent_time"
+    ARRIVAL_UNKNOWN = "arrival_unknown"
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
     CONFLICTING_VALUE = "conflicting_value"

@@ -128,6 +128,13 @@ class CollectorSettings(RegistrySettings):
         le=315_576_000,
         description="Maximum seconds that a reading's time may be ahead of its arrival.",
     )
+    arrival_limit_seconds: float = Field(
+        30,
+        ge=0,
+        le=3600,
+        description="Readings without their own time are quarantined if they may have waited longer than this at "
+        "the broker; 0: they are stored with the time of their arrival.",
+    )
     max_message_megabytes: int = Field(4, ge=1, le=256, description="Larger messages are quarantined undecoded.")
     max_batch_messages: int = Field(20_000, ge=1, description="Maximum messages per transaction.")
     max_batch_megabytes: int = Field(32, ge=1, description="Maximum payload and row data per transaction.")

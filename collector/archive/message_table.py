@@ -36,9 +36,11 @@ _ENCODINGS = {"received": "DELTA_BINARY_PACKED", "payload": "DELTA_BYTE_ARRAY"}
 def to_batch(messages: Sequence[Message]) -> "pa.RecordBatch":
     """Return ``messages`` with the columns of :data:`SCHEMA`.
 
-    A topic that is not UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as in the quarantine.
+    A message whose arrival is unknown is written as a retained one, so that the time in ``received`` is not taken for
+    that of its readings. A topic that is not UTF-8, which MQTT forbids and brokers refuse, is written with escapes, as
+    in the quarantine.
     """
-    topics, payloads, received, retained, _, qos, _ = zip(*messages, strict=True)
+    topics, payloads, received, retained, _, qos, _, waited = zip(*messages, strict=True)
     try:
         texts = pa.array(topics, pa.string())
     except UnicodeEncodeError:
@@ -49,7 +51,7 @@ def to_batch(messages: Sequence[Message]) -> "pa.RecordBatch":
             texts,
             pa.array(payloads, pa.binary()),
             pa.array(qos, pa.int8()),
-            pa.array(retained, pa.bool_()),
+            pa.array([flag or time > 0 for flag, time in zip(retained, waited, strict=True)], pa.bool_()),
         ],
         schema=SCHEMA,
     )

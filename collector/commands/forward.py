@@ -19,7 +19,7 @@ from collector.commands.registry_watch import RegistryWatch
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
 from collector.sources.kafka import KafkaErrorHandler, KafkaRefusedError, wait_for_topic
-from collector.sources.kafka_record import QOS, RECEIVED, RETAINED
+from collector.sources.kafka_record import QOS, RECEIVED, RETAINED, WAITED
 from collector.sources.mqtt import MqttSource
 from core import logs
 from core.settings import MqttSettings
@@ -107,6 +107,7 @@ class KafkaSink:
                     (QOS, b"%d" % message.qos),
                     (RETAINED, b"%d" % message.retained),
                     (RECEIVED, b"%d" % message.received),
+                    *([(WAITED, b"%d" % message.waited)] if message.waited else []),
                 ],
                 timestamp=message.received // 1_000,
                 on_delivery=partial(self._on_delivery, message),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from collector.commands.decoder_builder import DecoderBuilder
@@ -29,6 +30,7 @@ from collector.settings import CollectorSettings
 from collector.store.batch import Accounts, Batch, Decode
 from collector.store.birth_store import BirthStore
 from collector.store.parallel_writers import ParallelWriters
+from collector.store.quarantine import match_arrivals, settle_arrivals
 from collector.store.writer import Writer
 from core import database, logs, progress
 from core.errors import SettingError
@@ -52,9 +54,15 @@ class FileBatches:
 
 
 def run(
-    paths: Sequence[Path], form: Form | None, chosen: Options, settings: CollectorSettings, registry: Registry
+    paths: Sequence[Path],
+    form: Form | None,
+    chosen: Options,
+    settings: CollectorSettings,
+    registry: Registry,
+    *,
+    arrival_unknown: bool = False,
 ) -> int:
-    """Load ``paths``; return the exit status.
+    """Load ``paths``; return the exit status. ``arrival_unknown``: of archives only messages quarantined for that.
 
     It is 0 if all rows were stored, duplicates or without a value, 2 if some are in quarantine, and 1 if nothing of a
     file was stored or a file was not read to its end. Messages of archives do not affect it. Raises
@@ -70,7 +78,7 @@ def run(
     with ExitStack() as stack:
         row_writers = [Writer("file", settings.client_id) for _ in range(settings.load_connections)]
         births = BirthStore()
-        message_writers = [Writer("archive", settings.client_id, births=births)]
+        message_writers = [Writer("archive", settings.client_id, births=births, also=settle_arrivals)]
         for writer in (*row_writers, *message_writers):
             stack.callback(writer.close)
         with database.wrapped_errors("writing the registry (has `timescale migrate` been run?)"):
@@ -86,7 +94,14 @@ def run(
         jobs = [
             (
                 path,
-                partial(_open_archives, archived, DecoderBuilder(settings, births), registry, message_writers[0]),
+                partial(
+                    _open_archives,
+                    archived,
+                    DecoderBuilder(settings, births),
+                    registry,
+                    message_writers[0],
+                    arrival_unknown=arrival_unknown,
+                ),
                 message_writers,
             )
             if path in archived
@@ -120,17 +135,31 @@ def exit_status(total: Accounts) -> int:
     return 2 if total.quarantined_messages + total.quarantined_readings else 0
 
 
-def _open_archives(paths: Sequence[Path], builder: DecoderBuilder, registry: Registry, writer: Writer) -> FileBatches:
-    """Return the archived messages, decoded as live messages are; raises :class:`FileError`."""
+def _open_archives(
+    paths: Sequence[Path], builder: DecoderBuilder, registry: Registry, writer: Writer, *, arrival_unknown: bool
+) -> FileBatches:
+    """Return the archived messages, decoded as live messages are; raises :class:`FileError`.
+
+    ``arrival_unknown``: only those that are in quarantine for that reason.
+    """
     archive = Archive(paths)
     with database.wrapped_errors("writing the registry"):
         decode = builder.build(writer.connection(), registry).decode
+    messages = _of_unknown_arrival(archive.messages()) if arrival_unknown else archive.messages()
     return FileBatches(
-        _for_one_writer(message_batches(archive.messages(), decode, READINGS_PER_BATCH)),
+        _for_one_writer(message_batches(messages, decode, READINGS_PER_BATCH)),
         decode,
         archive.done,
         archive.close,
     )
+
+
+def _of_unknown_arrival(messages: Iterator[Message]) -> Iterator[Message]:
+    """Yield those of ``messages`` that are in quarantine because their arrival is unknown."""
+    with database.connect() as connection:
+        while archived := list(islice(messages, READINGS_PER_BATCH)):
+            positions = match_arrivals(connection, archived)
+            yield from (message for position, message in enumerate(archived) if position in positions)
 
 
 def _for_one_writer(batches: Iterator[Batch]) -> Iterator[tuple[int, Batch]]:
@@ -288,10 +317,11 @@ def load(
     time_unit: options.TimeUnit | None,
     delimiter: str | None,
     text: options.TextOptions | None = None,
+    arrival_unknown: bool = False,
     settings: CollectorSettings | None = None,
 ) -> int:
     """Check the options, then :func:`run`; raises :class:`~core.errors.SettingError` before any change."""
     settings = settings or load_settings(CollectorSettings)
     registry = sensors_file.load(settings.registry)
     chosen = options.parse(registry, sensor, columns, timezone, time_unit, delimiter, text)
-    return run(paths, form, chosen, settings, registry)
+    return run(paths, form, chosen, settings, registry, arrival_unknown=arrival_unknown)

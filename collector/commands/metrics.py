@@ -47,6 +47,15 @@ class Gauges:
         self.gauge(f"{program}_connected", "1 while the source receives messages, else 0.", connected)
         self.gauge(f"{program}_connections", "Number of connections since the start.", connections)
 
+    def add_arrival(self, program: str, is_known: Callable[[], bool], uncertain_seconds: Callable[[], float]) -> None:
+        """Add the gauges of the time that messages may wait at the MQTT broker."""
+        self.gauge(f"{program}_arrival_known", "1 while the waiting time at the broker is bounded, else 0.", is_known)
+        self.gauge(
+            f"{program}_arrival_uncertain_seconds",
+            "How long a message that arrives now may have waited at the broker; 0 while that is not known.",
+            uncertain_seconds,
+        )
+
 
 class Metrics(Gauges):
     """Gauges, counters and histograms of one program, ``collector`` or ``archive``; from any thread.

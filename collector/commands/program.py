@@ -47,6 +47,8 @@ class Program(ABC):
         self._summary_seconds = settings.summary_seconds
         self._ended = threading.Event()
         metrics.add_source(self.name, lambda: source.connections, lambda: source.connected)
+        if (arrival := source.arrival) is not None:
+            metrics.add_arrival(self.name, lambda: arrival.is_known, lambda: arrival.uncertain_seconds)
         self._endpoint = HealthEndpoint(metrics, self.waiting_for, settings.metrics_address, metrics_port, port_setting)
 
     @abstractmethod

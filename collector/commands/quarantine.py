@@ -41,7 +41,7 @@ def print_row(row_id: int) -> None:
         print(payload.hex(" "))
 
 
-def replay(reason: Reason | None) -> None:
+def replay(reason: Reason | None, *, at_arrival: bool = False) -> None:
     """Decode open messages again, with the current registry, and print the counts."""
     collector = load(CollectorSettings)
     registry = sensors_file.load(collector.registry)
@@ -50,10 +50,15 @@ def replay(reason: Reason | None) -> None:
     total = quarantine.ReplayResult()
     with database.wrapped_errors("replaying the quarantine"):
         decoder = DecoderBuilder(collector, births).build(writer.connection(), registry)
-        for result in quarantine.replay(writer, decoder.decode, reason):
+        for result in quarantine.replay(writer, decoder.decode, reason, at_arrival=at_arrival):
             total.add(result)
     writer.close()
     print(f"{total.messages} messages replayed, {total.readings} readings stored, {total.unchanged} messages unchanged")
+    if total.arrival_unknown:
+        print(
+            f"{total.arrival_unknown} messages of unknown arrival: `collector load` the archive of that time, which "
+            "has their arrival; or --at-arrival stores them with the time at which they were collected"
+        )
 
 
 def discard(row_ids: Sequence[int], reason: Reason | None) -> None:

@@ -195,5 +195,5 @@ def _time(raw: Any, base: Any, message: Message) -> int | None:
     time = (epoch(base, "s") if base != 0 else 0) + (epoch(raw, "s") if raw != 0 else 0)
     if time >= _RELATIVE:
         return time
-    # A retained message was sent at an unknown time, so that "five seconds ago" is unknown too.
-    return None if time == 0 or message.retained else message.received + time
+    # A message that waited was sent at an unknown time, so that "five seconds ago" is unknown too.
+    return None if time == 0 or message.measured is None else message.measured + time

@@ -129,15 +129,18 @@ def _resolved(instant: datetime, raw: Any, zone: ZoneInfo | None, received: int 
 
 
 UNKNOWN_ARRIVAL = -(2**63)
-"""For messages that the broker stored: their arrival does not resolve a local time that occurs twice."""
+"""For messages that waited at the broker: their arrival does not resolve a local time that occurs twice."""
 
 _AHEAD = 300_000_000
 """Microseconds that a device's clock may be ahead of the arrival."""
 
+_RESOLVABLE = 3_600_000_000 - _AHEAD
+"""A message that waited no longer than this does not arrive so late that it could be of the hour's second pass."""
+
 
 def arrival_of(message: Message) -> int:
     """Return the arrival that resolves local times of ``message``, in microseconds since 1970."""
-    return UNKNOWN_ARRIVAL if message.retained else message.received
+    return UNKNOWN_ARRIVAL if message.retained or message.waited > _RESOLVABLE else message.received
 
 
 def _local(instant: datetime, raw: Any, received: int) -> int:

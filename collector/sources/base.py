@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from collector.message import Message
+from collector.sources.arrival import Arrival
 
 
 class Sink(Protocol):
@@ -37,6 +38,10 @@ class Source(Protocol):
     """The registry's MQTT topic filters; replaced when the registry changes."""
     connections: int
     """Number of connections since the start."""
+
+    @property
+    def arrival(self) -> Arrival | None:
+        """How long messages may have waited at the broker; None: the source has the time of their arrival."""
 
     @property
     def connected(self) -> bool:

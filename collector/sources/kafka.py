@@ -18,6 +18,7 @@ from confluent_kafka import Message as Record
 
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
+from collector.sources.arrival import Arrival
 from collector.sources.base import Sink
 from collector.sources.kafka_record import message_of, offset_of, partition_of
 from core.backoff import Backoff
@@ -136,6 +137,7 @@ class KafkaSource:
     ) -> None:
         self.topic_filters: tuple[str, ...] = ()
         """Unused: MQTT topic filters have no meaning for a Kafka topic."""
+        self.arrival: Arrival | None = None
         self.connections = 0
         """Number of partition assignments."""
         self._kafka = kafka

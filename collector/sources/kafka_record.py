@@ -11,6 +11,7 @@ from collector.message import Message
 RETAINED = "retained"
 QOS = "qos"
 RECEIVED = "received"
+WAITED = "waited"
 
 _OFFSET_BITS = 48
 _OFFSETS = (1 << _OFFSET_BITS) - 1
@@ -32,7 +33,7 @@ def message_of(record: Record, topic_header: str) -> Message:
         topic = record.key()
     arrival = headers.get(RECEIVED)
     received = int(arrival) if arrival is not None and _ARRIVAL.fullmatch(arrival) else 0
-    qos = headers.get(QOS)
+    qos, waited = headers.get(QOS), headers.get(WAITED)
     return Message(
         _text(topic),
         record.value() or b"",
@@ -40,6 +41,7 @@ def message_of(record: Record, topic_header: str) -> Message:
         headers.get(RETAINED) == b"1",
         (record.partition() or 0) << _OFFSET_BITS | (record.offset() or 0),
         int(qos) if qos in {b"0", b"1", b"2"} else 1,
+        waited=int(waited) if waited is not None and _ARRIVAL.fullmatch(waited) else 0,
     )
 
 

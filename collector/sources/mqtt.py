@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from collector.formats.sparkplug.nodes import Publication
 from collector.message import Message
 from collector.settings import CollectorSettings
+from collector.sources.arrival import Arrival
 from collector.sources.base import Sink
 from collector.sources.mqtt_bulk_client import BulkClient
 from collector.sources.mqtt_takeover import SessionTakeover, ShareGroup
@@ -61,6 +62,9 @@ class MqttSource:
         self.connections = 0
         self.connected = False
         """Whether the broker has accepted the subscriptions of the current connection."""
+        self.arrival = Arrival(settings.client_id, settings.arrival_limit_seconds)
+        self._arrival_subscription: int | None = None
+        """The pending subscription to the probes."""
         self._mqtt = mqtt
         self._settings = settings
         self._host = host or SparkplugHost()
@@ -132,7 +136,7 @@ class MqttSource:
         return clean
 
     def _new_client(self, sink: Sink) -> BulkClient:
-        client = BulkClient(self._settings.client_id, sink.add)
+        client = BulkClient(self._settings.client_id, sink.add, self.arrival)
         mqtt = self._mqtt
         mqtt.configure(client)
         client.connect_timeout = 10.0
@@ -151,17 +155,19 @@ class MqttSource:
             self._acknowledge(client)
             self._follow_topic_filters(client)
             self._serve_group(sink)
+            self._send_probe(client)
             self._select([client, self._takeover.client] if self._takeover else [client], sink)
 
     def _select(self, clients: Sequence[BulkClient], sink: Sink) -> None:
-        """Wait up to a second until a socket of ``clients`` is readable or writable, and serve those that are."""
+        """Wait, up to a second, until a socket of ``clients`` is readable or writable, and serve those that are."""
         paused = sink.is_full
         socks = {client: sock for client in clients if (sock := client.socket()) is not None}
         pending = {client for client, sock in socks.items() if isinstance(sock, ssl.SSLSocket) and sock.pending() > 0}
         reading: list[Any] = [self._wake_read] if paused else [self._wake_read, *socks.values()]
         writing = [sock for client, sock in socks.items() if client.want_write()]
+        pause = 0 if pending and not paused else self.arrival.longest_pause
         try:
-            readable, writable, _ = select.select(reading, writing, [], 0 if pending and not paused else 1.0)
+            readable, writable, _ = select.select(reading, writing, [], pause)
         except (OSError, ValueError):  # a socket was closed meanwhile
             readable, writable, pending = [], [], set()
         if self._wake_read in readable:
@@ -175,6 +181,7 @@ class MqttSource:
                 client.loop_write()
             if paused:
                 client.keep_alive_while_paused()
+            client.check_probes(paused=paused)
             client.loop_misc()
 
     def _serve_group(self, sink: Sink) -> None:
@@ -200,6 +207,8 @@ class MqttSource:
         else:
             self._takeover.check_finished()
         filters = {self._session_filter(topic) for topic in self._subscribed} | self._obsolete_filters
+        if self.arrival.is_enabled:
+            filters.add(self.arrival.topic)
         self._group.send_heartbeat(filters, self._takeover.name if self._takeover else None)
 
     @staticmethod
@@ -209,6 +218,11 @@ class MqttSource:
             if publication is not None:
                 with suppress(ValueError):  # a topic that MQTT forbids, made of a device's
                     client.publish(publication.topic, publication.payload, publication.qos, publication.retain)
+
+    def _send_probe(self, client: BulkClient) -> None:
+        """Publish the next probe if its time has come, once the broker has accepted its subscription."""
+        if self.connected and self._arrival_subscription is None and (probe := self.arrival.next_probe()):
+            client.publish(self.arrival.topic, *probe)
 
     def _acknowledge(self, client: BulkClient) -> None:
         while self._committed:
@@ -252,9 +266,21 @@ class MqttSource:
             client_id=self._settings.client_id,
             session="resumed" if flags.session_present else "new",
         )
+        self.arrival.connected(new_session=not flags.session_present)
+        if self.arrival.is_enabled:
+            # Separately: a broker that refuses this one may not refuse the others.
+            self._arrival_subscription = client.subscribe(self.arrival.topic, 1)[1]
+        elif flags.session_present:
+            client.unsubscribe(self.arrival.topic)
         self._subscribe(client)
 
-    def _on_subscribe(self, client: Client, _: Any, __: int, codes: list[ReasonCode], ___: Any) -> None:
+    def _on_subscribe(self, client: Client, _: Any, request: int, codes: list[ReasonCode], __: Any) -> None:
+        if request == self._arrival_subscription:
+            if any(code.is_failure for code in codes):
+                self.arrival.refused()
+            else:
+                self._arrival_subscription = None
+            return
         if any(code.is_failure for code in codes):
             log.error("broker refuses a subscription; check its access rules", filters=list(self._subscribed))
             return
@@ -268,6 +294,7 @@ class MqttSource:
 
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
         self.connected = False
+        self.arrival.disconnected()
         if code.is_failure and not self._stopping.is_set():
             log.warning("connection to broker lost", reason=str(code))
 

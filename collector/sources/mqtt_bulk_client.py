@@ -9,7 +9,7 @@ before, with connection, session, keep-alive, TLS and subscriptions. The packet 
 import itertools
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from paho.mqtt.client import PUBACK, Client, MQTTv311
@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 
 from collector.message import Message
+from collector.sources.arrival import PREFIX, Arrival
 
 RECEIVE_BYTES = 256 * 1024
 _PUBLISH = 0x30
@@ -47,14 +48,18 @@ class BulkClient(Client):
     """An MQTT 3.1.1 client with a persistent session; messages go to ``deliver`` and wait for :meth:`acknowledge`.
 
     A message's ``delivery`` is its packet identifier together with a connection number that is unique in this process:
-    on the next connection, a broker may use the identifier for another message.
+    on the next connection, a broker may use the identifier for another message. ``arrival`` tells how long messages may
+    have waited, and takes the probes.
     """
 
-    def __init__(self, client_id: str, deliver: Callable[[Message], None]) -> None:
+    def __init__(self, client_id: str, deliver: Callable[[Message], None], arrival: Arrival | None = None) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2, client_id, clean_session=False, protocol=MQTTv311, manual_ack=True
         )
         self._deliver = deliver
+        self._arrival = arrival or Arrival(client_id, 0)
+        self._last_delivery = 0
+        self._last_acknowledged = 0
         self._chunks: list[bytes] = []
         self._received_bytes = 0
         self._needed_bytes = 2
@@ -66,6 +71,7 @@ class BulkClient(Client):
         """Connect, or connect again; a partly read packet of the old connection is dropped."""
         self._chunks, self._received_bytes, self._needed_bytes = [], 0, 2
         self._connection_bits = next(_CONNECTIONS) << 16
+        self._last_delivery = self._last_acknowledged = 0
         return super().reconnect()
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's signature
@@ -94,12 +100,13 @@ class BulkClient(Client):
         self._chunks, self._received_bytes = ([rest] if rest else []), len(rest)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:
+    def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:  # noqa: C901 - one loop: it runs for every packet
         """Handle the complete packets in ``buffer``; return their number of bytes, and paho's result."""
         # Every message gets its own microsecond of arrival, also within one read and after the clock was set back: two
         # readings whose time is that of their arrival must not collide.
         received = max(time.time_ns() // 1000, self._received + 1)
         deliver, topics, connection_bits = self._deliver, self._topics, self._connection_bits
+        waited = self._arrival.waited()
         position, end = 0, len(buffer)
         self._needed_bytes = 2
         while end - position >= 2:  # noqa: PLR2004 - command and the first byte of the length
@@ -126,10 +133,18 @@ class BulkClient(Client):
                     raise ValueError("topic is longer than its packet")
                 topic = topics.get(raw)
                 if topic is None:
+                    if raw.startswith(PREFIX):
+                        self._take_probe(raw, buffer[payload:stop], mid)
+                        waited = self._arrival.waited()
+                        position = stop
+                        continue
                     topic = self._topic(raw)
+                if mid:
+                    self._last_delivery = mid
                 self._received = received
                 again = command & 8 == 8  # noqa: PLR2004 - the DUP flag
-                deliver(Message(topic, buffer[payload:stop], received, command & 1 == 1, mid, command >> 1 & 3, again))
+                retained, qos = command & 1 == 1, command >> 1 & 3
+                deliver(Message(topic, buffer[payload:stop], received, retained, mid, qos, again, waited))
                 received += 1
             else:
                 result = self._control(command, buffer[body:stop])
@@ -161,16 +176,32 @@ class BulkClient(Client):
         self._in_packet = packet
         return self._packet_handle()
 
+    def _take_probe(self, topic: bytes, payload: bytes, delivery: int) -> None:
+        is_pending = self._last_delivery != self._last_acknowledged
+        last = self._last_delivery if is_pending else None
+        self._send_acknowledgements(self._arrival.returned(topic, payload, delivery, last))
+
     def acknowledge(self, deliveries: Iterable[int]) -> int:
         """Send a PUBACK for each of ``deliveries``, in one write; return their number. Only from the loop's thread.
 
         Those of another connection are skipped: the broker sends the messages again, or they are another client's.
         """
         current = self._connection_bits
-        acks = [_PUBACK | delivery & 0xFFFF for delivery in deliveries if delivery & ~0xFFFF == current]
-        if acks:
+        own = [delivery for delivery in deliveries if delivery & ~0xFFFF == current]
+        if own:
+            self._last_acknowledged = own[-1]
+            self._send_acknowledgements([*own, *self._arrival.acknowledged(own)])
+        return len(own)
+
+    def check_probes(self, *, paused: bool) -> None:
+        """Acknowledge probes that may keep the broker from sending; see :meth:`Arrival.overdue`."""
+        is_idle = not paused and self._last_delivery == self._last_acknowledged
+        self._send_acknowledgements(self._arrival.overdue(is_idle=is_idle))
+
+    def _send_acknowledgements(self, deliveries: Sequence[int]) -> None:
+        if deliveries:
+            acks = [_PUBACK | delivery & 0xFFFF for delivery in deliveries]
             self._packet_queue(PUBACK, struct.pack(f">{len(acks)}I", *acks), 0, 1)
-        return len(acks)
 
     def keep_alive_while_paused(self) -> None:
         """Keep the connection although reading is paused: call before ``loop_misc``."""

@@ -23,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.message import Message
 from collector.settings import CollectorSettings
+from collector.sources.arrival import Arrival
 from collector.sources.mqtt_bulk_client import BulkClient
 from core.settings import MqttSettings
 
@@ -202,7 +203,7 @@ class SessionTakeover:
         self._messages_at_request: int | None = None
         """Number of messages received when the pending request was sent; None: no request is pending."""
         self._last_message = time.monotonic()
-        self.client = BulkClient(self.name, self._deliver)
+        self.client = BulkClient(self.name, self._deliver, Arrival(self.name, settings.arrival_limit_seconds))
         mqtt.configure(self.client)
         self.client.connect_timeout = 3.0
         self.client.on_connect = self._on_connect

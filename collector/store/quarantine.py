@@ -1,5 +1,6 @@
 """The quarantine: list, show, discard, and replay messages after the registry was corrected."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ import psycopg
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import UnregisteredError
 from collector.store.batch import Batch, Decode
+from collector.store.ignored import storable_text
+from collector.store.superseded import instant
 from collector.store.writer import Writer
 from core import database
 from core.errors import WarehouseError
@@ -29,8 +32,8 @@ where {_OPEN} and (%(reason)s::text is null or reason = %(reason)s)
 order by id desc limit %(limit)s
 """  # noqa: S608
 _SHOW = """
-select id, received_at, quarantined_at, source, topic, reason, detail, readings, retained, replayed_at, discarded_at,
-    repeats, last_received_at, payload
+select id, received_at, quarantined_at, source, topic, reason, detail, readings, retained, waited, replayed_at,
+    discarded_at, repeats, last_received_at, payload
 from telemetry.quarantine where id = %s
 """
 _DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
@@ -53,17 +56,28 @@ with selected as (
     order by id limit {_MESSAGES_PER_TRANSACTION}
 )
 
-select selected.id, r.topic, r.received_at, r.payload, r.retained,
+select selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited,
     array_agg(r.id order by r.id), array_agg(r.reason order by r.id),
     array_agg(r.readings / (r.repeats + 1) order by r.id)
 from selected
 inner join telemetry.quarantine as r using (received_at, source, topic, payload)
 where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
-group by selected.id, r.topic, r.received_at, r.payload, r.retained
+group by selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited
 order by selected.id
 """  # noqa: S608
 # Only one replay at a time: two would both find a message open.
 _LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.quarantine'))"
+# The key is that of the index quarantine_arrival_unknown.
+_SELECT_ARRIVAL_UNKNOWN = f"""
+select id, md5(topic || encode(payload, 'hex')), received_at, waited
+from telemetry.quarantine
+where reason = 'arrival_unknown' and {_OPEN} and md5(topic || encode(payload, 'hex')) = any(%(keys)s)
+    and received_at >= %(first)s and received_at - waited <= %(last)s
+order by received_at, id
+"""  # noqa: S608
+_ANY_ARRIVAL_UNKNOWN = f"select exists (select from telemetry.quarantine where reason = 'arrival_unknown' and {_OPEN})"  # noqa: S608
+_CLOCKS = timedelta(seconds=1)
+"""Difference that the clocks of archiver and collector may have, and their messages on the way."""
 _MARK_REPLAYED = "update telemetry.quarantine set replayed_at = now() where id = any(%s)"
 
 
@@ -81,12 +95,15 @@ class ReplayResult:
     """Messages that would be quarantined for the same reasons again; they stay open."""
     readings: int = 0
     """Readings that were stored, or replaced others."""
+    arrival_unknown: int = 0
+    """Of the unchanged messages those whose arrival is unknown."""
 
     def add(self, other: "ReplayResult") -> None:
         """Add the counts of ``other``."""
         self.messages += other.messages
         self.unchanged += other.unchanged
         self.readings += other.readings
+        self.arrival_unknown += other.arrival_unknown
 
 
 @dataclass
@@ -136,8 +153,13 @@ def discard_reason(connection: database.Connection, reason: Reason) -> int:
     return connection.execute(_DISCARD_REASON, (reason,)).rowcount
 
 
-def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iterator[ReplayResult]:
+def replay(
+    writer: Writer, decode: Decode, reason: Reason | None = None, *, at_arrival: bool = False
+) -> Iterator[ReplayResult]:
     """Decode open messages (for ``reason``, or all) again; yield the counts of each transaction.
+
+    Readings without their own time stay in quarantine if their arrival is unknown; ``at_arrival`` stores them with
+    the time of their arrival.
 
     If more of a message now becomes readings, it is written like a new one and its old rows are marked as replayed, in
     one transaction: so it is replayed once, and counts as one more message, of source ``replay``. Other messages stay
@@ -154,8 +176,50 @@ def replay(writer: Writer, decode: Decode, reason: Reason | None = None) -> Iter
             if not rows:
                 return
             after = rows[-1][0]
-            result = _replay(writer, connection, [_open_message(*row[1:]) for row in rows], decode)
+            result = _replay(
+                writer, connection, [_open_message(*row[1:], at_arrival=at_arrival) for row in rows], decode
+            )
         yield result
+
+
+def settle_arrivals(connection: database.Connection, archived: Sequence[Message]) -> None:
+    """Mark the rows that :func:`match_arrivals` assigns as replayed, in the transaction that stores ``archived``."""
+    if assigned := match_arrivals(connection, archived):
+        connection.execute(_MARK_REPLAYED, (list(assigned.values()),))
+
+
+def match_arrivals(connection: database.Connection, archived: Sequence[Message]) -> dict[int, int]:
+    """Return the open row of unknown arrival of each message in ``archived`` that has one, by its position.
+
+    A row's message has the same topic and payload, and arrived in the time during which the row's may have waited; no
+    row has two messages. Messages that are equal are assigned from the latest to the earliest: those before an outage
+    were stored at once. ``archived`` is in the order of arrival.
+    """
+    if not archived or not connection.execute(_ANY_ARRIVAL_UNKNOWN).fetchall()[0][0]:
+        return {}
+    keys = [_arrival_key(message) for message in archived]
+    first, last = (instant(message.received) for message in (archived[0], archived[-1]))
+    bounds = {"keys": list(set(keys)), "first": first - _CLOCKS, "last": last + _CLOCKS}
+    rows: dict[str, list[tuple[int, datetime, timedelta]]] = {}
+    for row_id, key, received_at, waited in connection.execute(_SELECT_ARRIVAL_UNKNOWN, bounds):
+        rows.setdefault(key, []).append((row_id, received_at, waited))
+    assigned = {}
+    for position in range(len(archived) - 1, -1, -1):
+        message, open_rows = archived[position], rows.get(keys[position])
+        if open_rows is None or message.measured is None:
+            continue
+        arrival = instant(message.received)
+        for row in reversed(open_rows):
+            if row[1] - row[2] - _CLOCKS <= arrival <= row[1] + _CLOCKS:
+                assigned[position] = row[0]
+                open_rows.remove(row)
+                break
+    return assigned
+
+
+def _arrival_key(message: Message) -> str:
+    text = storable_text(message.topic).encode() + message.payload.hex().encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
 def _open_message(
@@ -163,12 +227,18 @@ def _open_message(
     received_at: datetime,
     payload: bytes,
     retained: bool,  # noqa: FBT001 - a column
+    waited: timedelta,
     rows: list[int],
     reasons: list[str],
     readings: list[int],
+    *,
+    at_arrival: bool,
 ) -> _OpenMessage:
     received = (received_at - _EPOCH) // timedelta(microseconds=1)
-    return _OpenMessage(Message(topic, payload, received, retained), rows, set(reasons), sum(readings))
+    message = Message(
+        topic, payload, received, retained, waited=0 if at_arrival else waited // timedelta(microseconds=1)
+    )
+    return _OpenMessage(message, rows, set(reasons), sum(readings))
 
 
 def _replay(
@@ -184,6 +254,7 @@ def _replay(
             improved.append(message)
         else:
             result.unchanged += 1
+            result.arrival_unknown += Reason.ARRIVAL_UNKNOWN in message.reasons
     if improved:
         accounts = writer.write(Batch.of((message.message for message in improved), decode), decode)
         connection.execute(_MARK_REPLAYED, ([row for message in improved for row in message.rows],))

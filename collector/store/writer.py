@@ -14,7 +14,7 @@ import structlog
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from collector.message import Reason, Rejection
+from collector.message import Message, Reason, Rejection
 from collector.registry import sync
 from collector.store import ignored, late_hours, repeated, superseded
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined
@@ -52,9 +52,9 @@ where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time
 """
 _QUARANTINE = """
 insert into telemetry.quarantine (
-    received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at
+    received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at, waited
 )
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _COUNTS = tuple(vars(Accounts()))
 _INTAKE = f"""
@@ -85,7 +85,8 @@ class Writer:
 
     ``source`` and ``collector`` are columns of ``telemetry.intake``: the way the readings came (mqtt, kafka, file,
     archive, replay) and the process that brought them. ``births`` holds the Sparkplug births that the decoder has read;
-    new ones are written with every batch. For one thread at a time.
+    new ones are written with every batch. ``also`` is called in the transaction of every batch, with its messages. For
+    one thread at a time.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Writer:
         connect: Callable[[], database.Connection] = database.connect,
         *,
         births: BirthStore | None = None,
+        also: Callable[[database.Connection, Sequence[Message]], None] = lambda *_: None,
     ) -> None:
         self._source = source
         self._collector = collector
@@ -104,6 +106,7 @@ class Writer:
         self._merging = False
         """Whether batches go through the staging table, because recent ones held readings that were stored already."""
         self._births = births or BirthStore()
+        self._also = also
         self._begun = time.time_ns() // 1000
         self._ignored_topics = ignored.Topics()
         self._ignored: Counter[str] = Counter()
@@ -213,6 +216,7 @@ class Writer:
         if not accounts.balanced:
             raise UnbalancedError(f"the accounts of a batch do not balance; nothing of it was stored: {accounts}")
         self._births.save(connection)
+        self._also(connection, batch.messages)
         with connection.cursor() as cursor:
             if quarantined:
                 rows = repeated.merge(cursor, self._source, quarantined)
@@ -271,6 +275,7 @@ def _row(source: str, row: repeated.Row) -> Sequence[Any]:
         rejection.readings,
         row.repeats,
         None if row.last_received is None else superseded.instant(row.last_received),
+        timedelta(microseconds=message.waited),
     )
 
 

@@ -90,6 +90,8 @@ comment on column telemetry.quarantine.source is 'Source of the message: mqtt, k
 comment on column telemetry.quarantine.topic is 'Topic of the message; null if the source has none.';
 comment on column telemetry.quarantine.payload is 'The message as received, byte by byte.';
 comment on column telemetry.quarantine.retained is 'Whether it was a retained message of the broker.';
+comment on column telemetry.quarantine.waited is
+'How long it may have waited at the broker, if longer than COLLECTOR_ARRIVAL_LIMIT_SECONDS; else 0.';
 comment on column telemetry.quarantine.reason is 'Reason, as a code such as unknown_sensor.';
 comment on column telemetry.quarantine.detail is 'Reason in detail, for people.';
 comment on column telemetry.quarantine.readings is

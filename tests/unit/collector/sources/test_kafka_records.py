@@ -23,14 +23,14 @@ def record(offset: int = 0, partition: int = 0, **more) -> Message:
 def test_message_of_a_record():
     """Key, value and time of a record become a message; its position is the delivery."""
     message = message_of(record(5, 3), HEADER)
-    assert message == ("a/b", b"1", 1_700_000_000_123_005, False, 3 << 48 | 5, 1, False)
+    assert message == ("a/b", b"1", 1_700_000_000_123_005, False, 3 << 48 | 5, 1, False, 0)
 
 
 def test_message_of_a_forwarded_record():
     """The headers that forward writes become fields of the message."""
-    headers = [("qos", b"0"), ("retained", b"1"), ("received", b"1700000000123456"), (HEADER, b"c/d")]
+    headers = [("qos", b"0"), ("retained", b"1"), ("received", b"1700000000123456"), ("waited", b"5"), (HEADER, b"c/d")]
     message = message_of(record(headers=headers), HEADER)
-    assert message == ("c/d", b"1", 1_700_000_000_123_456, True, 0, 0, False)
+    assert message == ("c/d", b"1", 1_700_000_000_123_456, True, 0, 0, False, 5)
 
 
 def test_another_header_for_the_topic():
