@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collector.message import Decoded, Message, NoReadingError, Reading, Rejection, UndecodableError
+from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 from collector.registry.discovery import Discovery, UnregisteredError
 from collector.store import ignored
 
@@ -144,7 +144,7 @@ class Batch:
         self.payload_bytes += len(message.payload) + len(message.topic)
         replaces = False
         try:
-            readings, rejections, values, replaces = decode(message)
+            readings, rejections, values, replaces = content(message, decode)
         except NoReadingError as error:
             accounts.ignored += 1
             ignored.count(self.ignored, message.topic, error.reason, error.ignored)
@@ -210,6 +210,26 @@ class Batch:
             origins = self._origins
             position = bisect_right(self._row_ends, index * ROW.size) if origins is None else origins[index]
             yield (series_id, time + POSTGRES_EPOCH, value), position
+
+
+def content(message: Message, decode: Decode) -> Decoded:
+    """Return the content of ``message``; readings at its arrival are rejected if it may have waited at the broker.
+
+    Arrivals are unique microseconds, so a reading of this time is one without its own. Raises what ``decode`` raises.
+    """
+    decoded = decode(message)
+    if not message.waited:
+        return decoded
+    known = [reading for reading in decoded.readings if reading[1] != message.received]
+    unknown = len(decoded.readings) - len(known)
+    if not unknown:
+        return decoded
+    detail = (
+        f"no time in the message, and it may have waited {message.waited / 1e6:.0f} s at the broker; load the archive "
+        "of that time, or replay with --at-arrival"
+    )
+    rejection = Rejection(Reason.ARRIVAL_UNKNOWN, detail, unknown)
+    return decoded._replace(readings=known, rejections=[*decoded.rejections, rejection])
 
 
 def rounded_arrival(received: int, time: int) -> int:

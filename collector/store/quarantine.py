@@ -10,7 +10,7 @@ import psycopg
 
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import UnregisteredError
-from collector.store.batch import Batch, Decode
+from collector.store.batch import Batch, Decode, content
 from collector.store.ignored import storable_text
 from collector.store.superseded import instant
 from collector.store.writer import Writer
@@ -276,7 +276,7 @@ def _try(writer: Writer, connection: database.Connection, message: _OpenMessage,
 def _is_improved(message: _OpenMessage, decode: Decode) -> bool:
     """Return whether decoding the message now rejects less of it than its rows hold."""
     try:
-        decoded = decode(message.message)
+        decoded = content(message.message, decode)
     except (NoReadingError, UnregisteredError):  # UnregisteredError: only registration is missing
         return True
     except UndecodableError:
