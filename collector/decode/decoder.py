@@ -62,14 +62,13 @@ class Decoder:
         """
         topic = message.topic
         decode = self._by_topic.get(topic) or self._by_pattern.get(topic) or self._open(topic)
-        if not message.payload:
+        size = len(message.payload)
+        if not size:
             # It deletes a retained message (MQTT 3.1.1, 3.3.1.3).
             raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload")
-        if len(message.payload) > self._max_message_bytes:
+        if size > self._max_message_bytes:
             # A decoded document takes many times the memory of its text.
-            raise UndecodableError(
-                Reason.TOO_LARGE, f"{len(message.payload)} bytes; see COLLECTOR_MAX_MESSAGE_MEGABYTES"
-            )
+            raise UndecodableError(Reason.TOO_LARGE, f"{size} bytes; see COLLECTOR_MAX_MESSAGE_MEGABYTES")
         try:
             return decode(message)
         except (UndecodableError, NoReadingError, UnregisteredError):

@@ -6,7 +6,16 @@ from typing import Any
 
 from collector.decode.reading_rule import EXACT, LEAST_EXACT, Series, column_readings, ignored_reason, microseconds
 from collector.formats.json_tree import SMALL, Place, Tree, TreeReader, members, places
-from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, Reader, Topic
+from collector.formats.measurement import (
+    Column,
+    FormatOptions,
+    ListedSensor,
+    Measured,
+    PlainReader,
+    Read,
+    Reader,
+    Topic,
+)
 from collector.message import (
     NONE_IGNORED,
     Decoded,
@@ -72,7 +81,7 @@ class SeriesDecoder:
         takes_words: bool | None = None,
     ) -> None:
         self._replaces = replaces
-        self._read = reader.read
+        self._read: Read = reader.read
         self._trees = reader.trees if isinstance(reader, TreeReader) and options.unlisted == "ignore" else None
         self._options = options
         self._takes_words = takes_words
@@ -86,8 +95,13 @@ class SeriesDecoder:
         self._sensors: dict[str | None, _SensorSeries] = {}
         names_itself = one_sensor and options.has_pointers and not options.has_device_keys
         only = self._listed_sensor("") if names_itself else None
-        only_member = None if only is None or "quantity" in names else only.only_member
-        self._topic = Topic(names, self._listed_sensor, only, only_member)
+        self._topic = Topic(names, self._listed_sensor, only)
+        self._single: Callable[[Any, Message], list[Reading] | None] = self._any_single
+        if isinstance(reader, PlainReader):
+            self._read = reader.plain(self._topic) or reader.read
+        if only is not None and len(only.quantities) == 1:
+            (series,) = self._sensors[""].series.values()
+            self._single = _single_of(series, max_future)
 
     def decode(self, message: Message) -> Decoded:
         """Return the content of ``message``.
@@ -96,9 +110,9 @@ class SeriesDecoder:
         """
         if self._trees is None or len(message.payload) > SMALL:
             measurements = self._read(message, self._topic)
-            kind = type(measurements)
-            if kind is not list:
-                plain = (self._single if kind is tuple else self._column)(measurements, message)
+            if type(measurements) is not list:
+                is_column = type(measurements) is Column
+                plain = (self._column if is_column else self._single)(measurements, message)
                 if plain is not None:
                     return _new(Decoded, (plain, [], NONE_IGNORED, self._replaces))
             readings: list[Reading] = []
@@ -118,24 +132,22 @@ class SeriesDecoder:
             raise NoReadingError(IgnoredReason.NO_LISTED_QUANTITY, "none of the sensor's quantities")
         return _new(Decoded, (readings, rejected, ignored or NONE_IGNORED, self._replaces))
 
-    def _column(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
+    def _column(self, measurements: Any, message: Message) -> list[Reading] | None:
         """Return the readings of a column, if the rule plainly accepts all of them."""
-        if not isinstance(measurements, Column):
-            return None
         sensor = self._sensors.get("")
         series = None if sensor is None else sensor.series.get(measurements.quantity)
         latest = message.received + self._max_future
         return None if series is None else column_readings(measurements, series, latest)
 
-    def _single(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
+    def _any_single(self, measurements: Sequence[Measured], message: Message) -> list[Reading] | None:
         """Return the reading of a message with one measurement, as many devices send it, if the rule accepts it."""
         if len(measurements) != 1:
             return None
-        ((quantity, raw, time, unit, device, problem),) = measurements
+        quantity, raw, time, unit, device, problem = measurements[0]
         sensor = self._sensors.get(device)
-        series = None if sensor is None else sensor.series.get(quantity)
-        if series is None or problem is not None:
+        if sensor is None or problem is not None or quantity not in sensor.series:
             return None
+        series = sensor.series[quantity]
         if time is None:
             if message.retained:
                 return None
@@ -270,6 +282,23 @@ class SeriesDecoder:
         listed = self._sensor(device).listed
         assert listed is not None, "a format without pointers"
         return listed
+
+
+def _single_of(series: Series, max_future: int) -> Callable[[Any, Message], list[Reading] | None]:
+    """Return what :meth:`SeriesDecoder._any_single` does for the plain numbers of the topic's only ``series``."""
+    series_id, since, plain_units = series.series_id, series.since, series.plain_units
+
+    def single(measurements: Any, message: Message) -> list[Reading] | None:
+        ((_, raw, time, unit, _, _),) = measurements
+        if since <= time <= message.received + max_future and LEAST_EXACT <= raw <= EXACT and unit in plain_units:
+            kind = type(raw)
+            if kind is float:
+                return [(series_id, time, raw)]
+            if kind is int:
+                return [(series_id, time, float(raw))]
+        return None
+
+    return single
 
 
 def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per value

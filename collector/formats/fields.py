@@ -1,10 +1,8 @@
 """Format ``fields``: JSON objects whose members are found by JSON Pointers (see :class:`FieldsFormat`)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from math import hypot
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from orjson import JSONDecodeError, loads
@@ -13,11 +11,19 @@ from pydantic import AfterValidator, Field
 from collector.formats import json_payload
 from collector.formats.field_units import UnitFinder
 from collector.formats.history import history_problem
-from collector.formats.json_payload import LEAST_ROUNDED, MISSING, PADDING, ROUNDED, Pointer
-from collector.formats.measurement import Column, FormatOptions, ListedSensor, Measured, OnlyMember, Policy, Topic
+from collector.formats.json_payload import MISSING, PADDING, ROUNDED, Pointer
+from collector.formats.measurement import (
+    FormatOptions,
+    ListedSensor,
+    Measured,
+    Policy,
+    Read,
+    Topic,
+)
 from collector.formats.name_patterns import Names, matcher
 from collector.formats.numeric_text import AVAILABILITY
-from collector.formats.times import ARRIVAL, EPOCH, LONGEST_TIME, Moment, arrival_of, moment, since_1970
+from collector.formats.plain_objects import Members, plain_reader
+from collector.formats.times import ARRIVAL, Moment, arrival_of, moment
 from collector.message import (
     LARGEST,
     IgnoredError,
@@ -33,6 +39,7 @@ from collector.message import (
 _DEVICE_TYPES = (str, int, float)
 _parse_time = datetime.fromisoformat
 _NO_NAMES: frozenset[str] = frozenset()
+_BRACKET = ord("[")
 _NOT_PLAIN = (KeyError, TypeError, ValueError, OverflowError)
 """A missing member, no object, no text, no time, a time without a zone, an integer too large for a double."""
 
@@ -116,90 +123,22 @@ class FieldsFormat(FormatOptions):
         return FieldsReader(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Members:
-    """The pointers of a format whose objects are plain: each names a member, and times are ISO 8601 text.
-
-    Fast path for the messages of a sensor with one quantity. It returns None for anything unusual; the reader then
-    handles the message object by object.
-    """
-
-    quantity: str | None
-    value: str
-    time: str
-    reads_units: bool
-
-    @classmethod
-    def of(cls, form: FieldsFormat) -> "_Members | None":
-        if form.time is None or form.time_unit != "iso8601" or form.time_format or form.device_keys or form.history:
-            return None
-        quantity = None if form.quantity is None else Pointer.compile(form.quantity).key
-        value, time = Pointer.compile(form.value).key, Pointer.compile(form.time).key
-        if value is None or time is None or (quantity is None and form.quantity is not None):
-            return None
-        return cls(quantity, value, time, form.unit is not None)
-
-    def measurements(self, items: Any, only_member: OnlyMember) -> Sequence[Measured] | None:
-        """Return the measurements in ``items``; ``only_member``: see :class:`ListedSensor`."""
-        name, member, unit_names = only_member
-        item = items
-        if type(item) is list:
-            if len(items) != 1:
-                return self._column(items, name, member, unit_names if self.reads_units else _NO_NAMES)
-            item = items[0]
-        try:
-            if self.reads_units and not unit_names.isdisjoint(item):
-                return None
-            if self.quantity in item:
-                if item[self.quantity] != name:
-                    return None
-                member = self.value
-            value, text = item[member], item[self.time]
-            span = _parse_time(text) - EPOCH
-            if not (len(text) <= LONGEST_TIME and LEAST_ROUNDED < value < ROUNDED):
-                return None
-        except _NOT_PLAIN:
-            return None
-        time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
-        return ((name, value, time, None, "", None),)
-
-    def _column(self, items: Sequence[Any], name: str, member: str, unit_names: frozenset[str]) -> Column | None:
-        quantity, time = self.quantity, self.time
-        try:
-            # The objects of a list have the same members; one with more would have another number of them.
-            first, last = (items[0], items[-1]) if items else ((), ())
-            if not (unit_names.isdisjoint(first) and unit_names.isdisjoint(last)):
-                return None
-            if sum(map(len, items)) != len(items) * len(first):
-                return None
-            names = [item[quantity] for item in items if quantity in item]
-            if names:
-                if len(names) < len(items) or set(names) != {name}:
-                    return None
-                member = self.value
-            values = [item[member] for item in items]
-            magnitude = hypot(*values)  # at least as large as the largest; infinite or NaN where a value is
-            texts = [item[time] for item in items]
-            instants = list(map(_parse_time, texts))
-            base = instants[0] if instants else EPOCH
-            first = since_1970(base - EPOCH)
-            # From the first and not from 1970: Python counts up to 2^30 in half the time.
-            times = [
-                first + (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
-                for instant in instants
-                for span in [instant - base]
-            ]
-        except _NOT_PLAIN:
-            return None
-        if not (values and magnitude < ROUNDED and max(map(len, texts)) <= LONGEST_TIME):
-            return None
-        return Column(name, values, times, magnitude)
+def _plain_members(form: FieldsFormat) -> Members | None:
+    """Return the members of plain objects; None: by the options of ``form`` no object is plain."""
+    texts = (form.value, form.device, form.quantity, form.unit, form.time)
+    value, *others = (None if text is None else Pointer.compile(text).key for text in texts)
+    is_nested = any(key is None and text is not None for key, text in zip(others, texts[1:], strict=True))
+    if value is None or is_nested or form.time_format or form.device_keys or form.history:
+        return None
+    device, quantity, unit, time = others
+    return Members(value, device, quantity, unit, time, form.time_unit, json_payload.steps(form.readings))
 
 
 class FieldsReader:
     """Reads JSON objects by the pointers of the options and of the topic's sensors."""
 
     def __init__(self, form: FieldsFormat) -> None:
+        self._plain_members = _plain_members(form)
         self._readings = json_payload.steps(form.readings)
         self._device = Pointer.compile(form.device or "")
         self._quantity = None if form.quantity is None else Pointer.compile(form.quantity)
@@ -211,23 +150,23 @@ class FieldsReader:
         self._device_keys = matcher(form.device_keys)
         self._history = None if form.history is None else Pointer.compile(form.history)
         self._ignore = matcher(form.ignore)
-        self._members = _Members.of(form)
         self._reads_units = form.unit is not None
+
+    def plain(self, topic: Topic) -> Read | None:
+        """Return a faster :meth:`read` for messages on ``topic``; None: there is none."""
+        if self._plain_members is None or "quantity" in topic.names:
+            return None
+        return plain_reader(self._plain_members, topic, self.read)
 
     def read(self, message: Message, topic: Topic) -> Sequence[Measured]:
         """Return the measurements in ``message``; see :class:`~collector.formats.measurement.Reader`."""
+        payload = message.payload
         try:
-            document = loads(message.payload)
+            document = loads(payload)
         except JSONDecodeError:
-            if message.payload.strip(PADDING).decode(errors="replace").lower() in AVAILABILITY:
+            if payload.strip(PADDING).decode(errors="replace").lower() in AVAILABILITY:
                 raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "a text about availability") from None
-            document = json_payload.load_exactly(message.payload)
-        only_member, members = topic.only_member, self._members
-        # Of lists there is one at most, that of the objects: others may be earlier readings.
-        if only_member is not None and members is not None and message.payload.count(b"[") < 2:  # noqa: PLR2004
-            plain = members.measurements(self._items(document) if self._readings else document, only_member)
-            if plain is not None:
-                return plain
+            document = json_payload.load_exactly(payload)
         if message.retained and self._time is None:
             raise NoReadingError(IgnoredReason.RETAINED_WITHOUT_TIME, "retained, and without a time")
         if document is None:
@@ -300,15 +239,17 @@ class FieldsReader:
             return [("", None, None, None, device, error.with_traceback(None))]
         time, problem = self._moment(item, document, sensor, received)
         measured: list[Measured] = []
+        is_wide = values[0][2] is not self._value.path
+        may_have_units = not (is_wide and sensor.unit_members is not None and sensor.unit_members.isdisjoint(item))
+        reads_units = may_have_units and (self._reads_units or sensor.unit_pointers)
         for name, raw, path in values:
             unit, wrong = None, problem
             if raw is MISSING:
                 raw, wrong = None, UnusableError(Reason.WRONG_TYPE, "no value")  # noqa: PLW2901
-            elif self._reads_units or sensor.unit_pointers:
-                is_narrow = path is self._value.path
-                alone = is_narrow or sum(other[:-1] == path[:-1] for _, _, other in values) == 1
+            elif reads_units:
+                alone = not is_wide or sum(other[:-1] == path[:-1] for _, _, other in values) == 1
                 try:
-                    unit = self._units.unit(item, document, (name, path), sensor, is_narrow=is_narrow, alone=alone)
+                    unit = self._units.unit(item, document, (name, path), sensor, is_narrow=not is_wide, alone=alone)
                 except UnusableError as error:
                     wrong = wrong or error.with_traceback(None)
             measured.append((name, raw, time, unit, device, wrong))

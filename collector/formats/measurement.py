@@ -6,7 +6,8 @@ series of a measurement, converts its unit and checks its time, by one rule for 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, overload
+from functools import cache
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, overload, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
@@ -77,6 +78,7 @@ _OWN = ("_unit", "_units", "Unit", "Units", "_uom")
 """What follows a value's own name in the name of its unit."""
 
 
+@cache
 def unit_names(member: str) -> frozenset[str]:
     """Return the names that a member with the unit of ``member`` may have."""
     return UNIT_NAMES | {member + end for end in _OWN}
@@ -100,6 +102,8 @@ class ListedSensor(NamedTuple):
     """Each quantity that has one with the pointer to its unit."""
     units: Mapping[str, tuple[str, ...]] = {}
     """Each quantity with the units of its values, as UCUM codes: that of the series, and that of the device."""
+    unit_members: frozenset[str] | None = None
+    """The members that may be units of the sensor's values in a wide object; None: units may be elsewhere too."""
 
     @classmethod
     def of(
@@ -120,7 +124,9 @@ class ListedSensor(NamedTuple):
             if pointer is None or pointer.key is None or unit_places
             else (name, pointer.key, unit_names(pointer.key))
         )
-        return cls(zone, compiled, frozenset(pointers), only_member, unit_places, units)
+        keys = [pointer.key for _, pointer in compiled]
+        unit_members = None if unit_places or None in keys else frozenset().union(*map(unit_names, filter(None, keys)))
+        return cls(zone, compiled, frozenset(pointers), only_member, unit_places, units, unit_members)
 
 
 def _no_sensor(_device: str) -> ListedSensor:
@@ -139,8 +145,10 @@ class Topic(NamedTuple):
     """
     only: ListedSensor | None = None
     """The sensor of all messages on this topic, where the topic alone determines it."""
-    only_member: OnlyMember | None = None
-    """:attr:`ListedSensor.only_member` of that sensor, where the topic names no quantity."""
+
+
+Read = Callable[[Message, Topic], Sequence[Measured]]
+"""See :meth:`Reader.read`."""
 
 
 class Reader(Protocol):
@@ -152,6 +160,15 @@ class Reader(Protocol):
         Raises :class:`~collector.message.UndecodableError` where the message can't be understood,
         :class:`~collector.message.NoReadingError` where it holds no measurement, and nothing else.
         """
+        ...
+
+
+@runtime_checkable
+class PlainReader(Reader, Protocol):
+    """A reader with a fast path for ordinary messages."""
+
+    def plain(self, topic: Topic) -> Read | None:
+        """Return a faster ``read`` for messages on ``topic``; None: there is none."""
         ...
 
 

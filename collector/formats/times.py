@@ -150,11 +150,12 @@ def _local(instant: datetime, raw: Any, received: int) -> int:
     the arrival; but whatever arrives more than the length of the hour later may be of either.
     """
     try:
-        first, second = (since_1970(instant.replace(fold=fold) - EPOCH) for fold in (0, 1))
+        first, later = since_1970(instant - EPOCH), instant.replace(fold=1)
+        if later.utcoffset() == instant.utcoffset():
+            return first
+        second = since_1970(later - EPOCH)
     except (OverflowError, ValueError):
         raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is out of the calendar") from None
-    if first == second:
-        return first
     if first > second:  # the offsets before and after the change are swapped for a time that was skipped
         raise UnusableError(
             Reason.NONEXISTENT_TIME, f"{quoted(raw)} does not exist in {instant.tzinfo}: clocks were set forward"

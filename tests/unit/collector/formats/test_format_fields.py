@@ -11,9 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.decode.decoder import Decoder
-from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
 from collector.formats import json_payload
-from collector.formats.fields import FieldsFormat
 from collector.message import Decoded, Message, NoReadingError, Reason, Rejection, UndecodableError, quoted
 from collector.registry import sensors_file
 
@@ -485,48 +483,3 @@ def test_a_message_beyond_the_limit_is_not_decoded():
     with pytest.raises(UndecodableError) as caught:
         decoder.decode(Message("a", b"[" + b" " * 99 + b"]", 0))
     assert caught.value.rejection.reason == "too_large"
-
-
-_MEMBER = st.one_of(
-    st.floats(), st.integers(-(2**70), 2**70), st.booleans(), st.none(), st.text(max_size=3), st.just([])
-)
-_ITEM = st.one_of(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "timestamp": st.one_of(
-                st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat), st.text(max_size=5), st.integers()
-            ),
-            "x": _MEMBER,
-            "value": _MEMBER,
-            "sensor": st.sampled_from(["x", "y", 1, None]),
-        },
-    ),
-    _MEMBER,
-)
-
-
-@settings(max_examples=300)
-@given(st.lists(_ITEM, max_size=8) | _ITEM)
-def test_fast_path_equals_the_general_path(document):
-    """The fast path for plain items has the same readings and rejections as the general path."""
-    parsed = sensors_file.parse(
-        b'{"subscribe":["a"],"types":{"t":{"quantities":{"x":{"unit":"1","interval_seconds":1}}}},'
-        b'"sensors":[{"sensor_id":"s","type":"t","site":"s","area":"a","topic":"a"}]}'
-    )
-    (sensor,) = parsed.sensors
-    message = Message("a", json.dumps(document).encode(), int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6))
-    results = []
-    for fast in (True, False):
-        reader = FieldsFormat().reader()
-        assert reader._members is not None
-        if not fast:
-            reader._members = None
-        find = sensor_by_device([sensor])
-        ids = {("s", "x"): 1}
-        decoder = SeriesDecoder(sensor.format, reader, find, ids, 0, {}, [sensor.quantities], one_sensor=True)
-        try:
-            results.append(repr(decoder.decode(message)))
-        except (UndecodableError, NoReadingError) as error:
-            results.append(repr(error))
-    assert results[0] == results[1]
