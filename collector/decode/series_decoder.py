@@ -196,7 +196,7 @@ class SeriesDecoder:
                     continue
                 reading = series.reading(raw, unit, sent, message.received, latest)
             except UnusableError as error:
-                rejections.add(error.reason, _prefix(quantity) + error.detail)
+                rejections.add(error.reason, _prefix(quantity, device) + error.detail)
             else:
                 if reading is None:
                     rejections.ignore(ignored_reason(raw))
@@ -222,7 +222,7 @@ class SeriesDecoder:
         sensor = self._sensor(device or "")
         if problem is not None:
             # Not raised: its traceback would hold this frame, which holds it, until garbage is collected.
-            rejections.add(problem.reason, _prefix(quantity) + problem.detail, problem.readings)
+            rejections.add(problem.reason, _prefix(quantity, device) + problem.detail, problem.readings)
             return None
         series = sensor.series.get(quantity)
         if series is None and self._is_strict:
@@ -244,7 +244,7 @@ class SeriesDecoder:
             return False
         places = sensor.places.get(prefix)
         if places is not None:
-            _decode_branch(branch.items(), places, units, key, time, readings, rejections)
+            _decode_branch(branch.items(), places, units, key, time, device, readings, rejections)
         return True
 
     def _sensor(self, device: str) -> _SensorSeries:
@@ -307,6 +307,7 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
     units: Mapping[str, str],
     key: Callable[[str], str | None] | None,
     time: int,
+    device: str | None,
     readings: list[Reading],
     rejections: Rejections,
 ) -> None:
@@ -319,7 +320,7 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
         if kind is dict or kind is list:
             if place.below is not None:
                 below = raw.items() if kind is dict else members(raw)
-                _decode_branch(below, place.below, units, key, time, readings, rejections)
+                _decode_branch(below, place.below, units, key, time, device, readings, rejections)
             elif series is not None:
                 rejections.ignore(ignored_reason(raw))
             continue
@@ -336,7 +337,7 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
         try:
             value = series.value(raw, unit)
         except UnusableError as error:
-            rejections.add(error.reason, _prefix(series.source) + error.detail)
+            rejections.add(error.reason, _prefix(series.source, device) + error.detail)
         else:
             if value is None:
                 rejections.ignore(ignored_reason(raw))
@@ -344,8 +345,10 @@ def _decode_branch(  # noqa: C901 - one loop with few calls: it runs once per va
                 readings.append((series.series_id, time, value))
 
 
-def _prefix(quantity: str) -> str:
-    return f"{quoted(quantity)[1:-1]}: " if quantity else ""
+def _prefix(quantity: str, device: str | None) -> str:
+    """Return the name of a value, for details: with its device where the payload names it."""
+    name = "/".join(filter(None, (device, quantity)))
+    return f"{quoted(name)[1:-1]}: " if name else ""
 
 
 def sensor_decoder(sensor: Sensor, series_ids: Mapping[tuple[str, str], int], max_future: int) -> SeriesDecoder:

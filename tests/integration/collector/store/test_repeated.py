@@ -1,14 +1,15 @@
 """Repeated not_finite values: one quarantine row per hour with a count, and accounts that balance."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from fix_bad_input import NOW, OTHER, TOPIC, probes, wide
+from fix_bad_input import NOW, OTHER, TOPIC, probes, probes_text, wide
 
 from collector.decode.decoder import Decoder
 from collector.message import Message
-from collector.registry import sync
+from collector.registry import sensors_file, sync
 from collector.store import quarantine
 from collector.store.batch import Batch
 from collector.store.writer import Writer
@@ -74,6 +75,30 @@ def test_others_have_rows_of_their_own(warehouse, other):
     """Another sensor, hour, value or reason is not counted with the first."""
     warehouse.write(nan(1), other)
     assert [(repeats, is_single) for _, repeats, is_single, _ in warehouse.rows()] == [(0, True), (0, True)]
+
+
+def test_devices_of_one_topic_have_rows_of_their_own(database):
+    """The values of each device of a gateway are counted in the row with a payload of that device."""
+    text = json.loads(probes_text())
+    for entry in text["sensors"]:
+        entry["topic"] = "plant/gateway"
+    registry = sensors_file.parse(json.dumps(text).encode())
+    with database.connect() as connection, closing(Writer("mqtt", "test")) as writer:
+        decode = Decoder(registry, sync.synchronise(connection, registry).series_ids).decode
+        messages = [
+            Message(
+                "plant/gateway",
+                b'{"device_id": "%s", "timestamp": "2026-03-01T11:59:00Z", "temperature": NaN}' % device,
+                BEGIN,
+            )
+            for device in (b"p0", b"p1", b"p0")
+        ]
+        writer.write(Batch.of(messages, decode), decode)
+        rows = connection.execute("select detail, repeats from telemetry.quarantine order by detail").fetchall()
+    assert rows == [
+        ("p0/temperature: nan is not a finite number", 1),
+        ("p1/temperature: nan is not a finite number", 0),
+    ]
 
 
 def test_a_settled_row_counts_no_more(warehouse):
