@@ -5,7 +5,8 @@ import socket
 import time
 from collections.abc import Iterator
 
-from local_services.broker import HOST, LocalBroker
+from local_services.broker import LocalBroker
+from local_services.ports import HOST
 
 
 class Connection:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_services.broker import HOST, free_port
 from local_services.child_process import ChildError, installed_program
+from local_services.ports import HOST, free_port
 
 PORT = 8088  # not 8080, which Airflow opens later
 

@@ -27,8 +27,9 @@ from psycopg import sql
 from core import database
 from core.errors import WarehouseError
 from local_services.airflow_settings import DAGS, ROLE, ROOT, USER, password_file, settings
-from local_services.broker import HOST, free_port, write_private
+from local_services.broker import write_private
 from local_services.child_process import Child, StoppedError, installed_program
+from local_services.ports import HOST, free_port
 
 POOLS = ROOT / "airflow" / "pools.json"
 DBT_PROJECT = ROOT / "dbt_project"

@@ -23,9 +23,7 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import sysconfig
 import time
 from dataclasses import dataclass
@@ -38,10 +36,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core.errors import WarehouseError
+from local_services.ports import HOST, free_port
 
 Kind = Literal["mosquitto", "nats"]
 
-HOST = "127.0.0.1"
 _SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
 
 
@@ -97,44 +95,6 @@ def installed() -> tuple[Kind, ...]:
     """Return the installed brokers, the preferred one first."""
     kinds: tuple[Kind, ...] = ("mosquitto", "nats")
     return tuple(kind for kind in kinds if executable(kind))
-
-
-def free_port(preferred: int | None = None) -> int:
-    """Return ``preferred`` if nothing listens on it on 127.0.0.1, else a free port.
-
-    Another process that asks gets another port while this one runs, although its server does not listen yet.
-    """
-    for port in (preferred, 0, 0, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            # As servers do: a connection in state TIME_WAIT does not block the port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port is not None:
-                probe.bind((HOST, port))
-                number = int(probe.getsockname()[1])
-                _reserve(number)
-                return number
-    raise BrokerError(f"no free port on {HOST}: stop programs that listen on many ports")
-
-
-_reserved: set[int] = set()
-
-
-def _reserve(port: int) -> None:
-    """Reserve ``port`` among the programs of this project until this process ends; raises OSError.
-
-    Two demonstrations that start at the same time would otherwise choose the same one. Linux only: the reservation is
-    a socket with an abstract name (unix(7)), which the system removes with the process.
-    """
-    if port in _reserved or sys.platform != "linux":
-        return
-    reservation = socket.socket(socket.AF_UNIX)
-    try:
-        reservation.bind(f"\0sensor-warehouse-port-{port}")
-    except OSError:
-        reservation.close()
-        raise
-    _reserved.add(port)
-    reservation.detach()  # the system closes it; Python would warn about an unclosed socket at exit
 
 
 def answers(host: str, port: int, username: str, password: str, timeout: float = 2.0) -> bool:

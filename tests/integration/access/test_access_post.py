@@ -16,7 +16,8 @@ from fix_http import PROGRAM, Access, login, problem
 
 from access.auth.tokens import TokenFile, issue
 from access.database import Database as Pool
-from local_services.broker import LocalBroker, free_port
+from local_services.broker import LocalBroker
+from local_services.ports import free_port
 
 TIME = "2026-03-01T12:00:0{}Z"
 

@@ -15,7 +15,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from fix_collector import until
 
-from local_services.broker import HOST, answers, executable, free_port, sqlite_plugin
+from local_services.broker import answers, executable, sqlite_plugin
+from local_services.ports import HOST, free_port
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "mosquitto"
 USERS = ("collector", "archiver", "access", "simulator", "forwarder", "devices")

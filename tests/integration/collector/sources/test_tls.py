@@ -11,7 +11,8 @@ import pytest
 from fix_certificates import make_authority, make_certificate
 from fix_collector import until
 
-from local_services.broker import HOST, LocalBroker, executable, free_port
+from local_services.broker import LocalBroker, executable
+from local_services.ports import HOST, free_port
 
 # These tests are about collector and broker: one edition of the database is enough.
 pytestmark = pytest.mark.parametrize("edition", ["postgresql"])

@@ -124,8 +124,8 @@ def test_older_probe_waits_for_the_messages_before_the_next(arrival, clock):
     """A probe stays in front of messages that are not committed yet."""
     probe(arrival, 1)
     clock.now += 10
-    kept = probe(arrival, 5, unacknowledged=4)
-    assert (kept, arrival.acknowledged([2, 3]), arrival.acknowledged([4])) == ([], [], [1])
+    released = probe(arrival, 5, unacknowledged=4)
+    assert (released, arrival.acknowledged([2, 3]), arrival.acknowledged([4])) == ([], [], [1])
 
 
 def test_at_most_two_probes_stay_unacknowledged(arrival, clock):

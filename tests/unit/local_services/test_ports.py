@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from local_services.broker import free_port
+from local_services.ports import free_port
 
-ASK = "import sys; from local_services.broker import free_port; print(free_port(int(sys.argv[1])))"
+ASK = "import sys; from local_services.ports import free_port; print(free_port(int(sys.argv[1])))"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ports are reserved on Linux only")
