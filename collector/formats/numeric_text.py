@@ -18,6 +18,8 @@ AVAILABILITY = NO_VALUE | {"offline", "online"}
 
 _LONGEST = 400
 """Characters; the longest double has fewer."""
+_LONGEST_BEFORE_UNIT = 32
+"""Characters of a number that a unit follows."""
 
 _DIGITS = r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+"
 _NUMBER = re.compile(rf"[+-]?{_DIGITS}")
@@ -52,13 +54,15 @@ def number(text: str, decimal: Decimal | None = None) -> float | None:
     text = text.strip(PADDING)
     if len(text) > _LONGEST and not _INTEGER.fullmatch(text):
         return None
+    if decimal is None and _NUMBER.fullmatch(text):  # most texts
+        return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
     if _NOT_FINITE.fullmatch(text):
         return _infinite(text)
     if decimal is not None and _LOCAL[decimal].fullmatch(text):
         text = re.sub(_GROUPS, "", text.replace("." if decimal == "," else ",", "")).replace(",", ".")
     elif decimal == "," and "." in text:
         return None  # 21.5 where the comma is the decimal mark: ambiguous
-    if not _NUMBER.fullmatch(text):
+    if decimal is None or not _NUMBER.fullmatch(text):
         return None
     return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
 
@@ -77,15 +81,13 @@ def number_and_unit(text: str, decimal: Decimal | None = None) -> tuple[float, s
     (20.6, '℃')
     """
     text = text.strip(PADDING)
-    # From the longest on: 5e3 is a number, and 5 eV has one.
-    for end in range(min(len(text) - 1, 32), 0, -1):
-        unit = text[end:].strip(PADDING)
-        if text[end - 1] in PADDING or unit[0] in _NO_UNIT:
-            continue
-        value = number(text[:end], decimal)
-        if value is not None and value - value == 0:
-            return value, unit
-    return None
+    patterns = (_NUMBER,) if decimal is None else (_LOCAL[decimal], _NUMBER)
+    end = max((match.end() for pattern in patterns if (match := pattern.match(text)) is not None), default=0)
+    unit = text[end:].strip(PADDING)
+    if not 0 < end <= _LONGEST_BEFORE_UNIT or not unit or unit[0] in _NO_UNIT:
+        return None
+    value = number(text[:end], decimal)
+    return None if value is None or value - value != 0 else (value, unit)
 
 
 def problem(text: str, decimal: Decimal | None, *, unit_suffix: bool) -> str | None:

@@ -88,17 +88,19 @@ def _notification(frame: dict[str, Any], device_keys: re.Pattern[str] | None) ->
     when = arrival_unless_set(moment(params.pop("ts", None), "s"))
     if method == "NotifyEvent":
         return _events(params.get("events"), when)
-    trees = [
-        Tree(component, "", _own_time(component, when), name, _UNITS)
-        for name, component in take_objects(params, device_keys)
-    ]
-    trees += [
-        Tree(params.pop(name), f"{name}/", own, units=_UNITS)
-        for name, component in list(params.items())
-        if type(component) is dict and (own := _own_time(component, when)) is not when
-    ]
+    trees: list[Tree] = []
+    if device_keys is not None:
+        for name, component in take_objects(params, device_keys):
+            trees.append(Tree(component, "", _own_time(component, when), name, _UNITS))
+    for name in [name for name, component in params.items() if _has_own_time(component)]:
+        component = params.pop(name)
+        trees.append(Tree(component, f"{name}/", _own_time(component, when), units=_UNITS))
     # An empty tree only where it is the only one: reading it gives the reason why there is nothing to read.
     return [*trees, Tree(params, "", when, units=_UNITS)] if params or not trees else trees
+
+
+def _has_own_time(component: Any) -> bool:
+    return type(component) is dict and not (component.get("last_updated_ts") is None and component.get("ts") is None)
 
 
 def _own_time(component: dict[str, Any], when: Moment) -> Moment:
