@@ -38,10 +38,23 @@ LOGINS = (
     Login("dbt", ("transformer",), 10, "2h", "30min"),
     Login("quality", ("quality_scanner",), 10, "10min", "10min"),
     Login("access", ("access_api",), 20, "1min", "1min"),
-    Login("grafana", ("data_scientist",), 10, "1min", "1min"),
-    Login("exporter", ("data_scientist",), 3, "30s", "30s"),
+    Login("grafana", ("bi_reader", "monitoring"), 10, "1min", "1min"),
+    Login("exporter", ("monitoring",), 3, "30s", "30s"),
     Login("airflow", (), 60, "5min", "10min", database="airflow"),
 )
+
+
+ROLES = frozenset(role for login in LOGINS for role in login.roles) | {"data_scientist"}
+"""The group roles of ``timescale migrate``."""
+
+# A login of an earlier version may be a member of roles that it does not need any more.
+_OTHER_ROLES = """
+    select role.rolname
+    from pg_catalog.pg_auth_members as membership
+    inner join pg_catalog.pg_roles as role on membership.roleid = role.oid
+    inner join pg_catalog.pg_roles as member on membership.member = member.oid
+    where member.rolname = %s and role.rolname = any(%s) and not role.rolname = any(%s)
+"""
 
 
 def create(environment: Mapping[str, str]) -> list[str]:
@@ -82,6 +95,8 @@ def _create(connection: Connection, login: Login, password: str) -> Iterator[str
             ("idle_in_transaction_session_timeout", login.idle_in_transaction),
         ):
             connection.execute(sql.SQL("alter role {} set {} = {}").format(name, sql.Identifier(setting), value))
+        for (role,) in connection.execute(_OTHER_ROLES, (login.name, list(ROLES), list(login.roles))).fetchall():
+            connection.execute(sql.SQL("revoke {} from {}").format(sql.Identifier(role), name))
         for role in login.roles:
             connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), name))
             yield f"member of {role}"

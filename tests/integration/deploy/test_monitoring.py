@@ -56,7 +56,7 @@ def test_every_metric_of_an_alert_exists():
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_exporter_query_returns_its_metrics(name, database):
-    """As a member of data_scientist each query returns one column per metric, on both editions."""
+    """As a member of monitoring each query returns one column per metric, on both editions."""
     with database.connect() as connection:
         connection.execute("""
             insert into telemetry.sensor (sensor_id, type, site, area, topic, since)
@@ -66,7 +66,7 @@ def test_every_exporter_query_returns_its_metrics(name, database):
             insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
             values (now(), 'mqtt', 't', '1', false, 'malformed', '', 0)
         """)
-        connection.execute("set role data_scientist")
+        connection.execute("set role monitoring")
         cursor = connection.execute(QUERIES[name]["query"])
         names = [column.name for column in cursor.description]
         assert cursor.fetchall()

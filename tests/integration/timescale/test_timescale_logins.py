@@ -94,6 +94,36 @@ def test_a_second_run_changes_only_passwords(owned):
         connect(owned, "grafana", PASSWORDS["PG_GRAFANA_PASSWORD"])
 
 
+def test_a_login_of_an_earlier_version_loses_roles(owned, fresh_database):
+    """A login that is a member of a role it does not need any more leaves it, and no role of one's own."""
+    logins.create(PASSWORDS)
+    with owned.connect() as connection:
+        connection.execute("create role of_this_test")
+        connection.execute("grant of_this_test to exporter")
+    with fresh_database.connect() as connection:
+        name = owned.environment["PGUSER"]
+        connection.execute(f"grant data_scientist to {name} with admin option".encode())
+    with owned.connect() as connection:
+        connection.execute("grant data_scientist to exporter")
+    logins.create(PASSWORDS)
+    with owned.connect() as connection:
+        roles = connection.execute(
+            "select roleid::regrole::text from pg_auth_members where member = 'exporter'::regrole order by 1"
+        ).fetchall()
+        connection.execute("drop role of_this_test")
+    assert roles == [("monitoring",), ("of_this_test",)]
+
+
+def test_future_functions_are_not_for_everyone(owned, fresh_database):
+    """A function that the owner of docker compose creates later is not executable by PUBLIC."""
+    with owned.connect() as connection:
+        connection.execute("create function telemetry.later() returns integer language sql return 1")
+        (allowed,) = connection.execute(
+            "select has_function_privilege('bi_reader', 'telemetry.later()', 'execute')"
+        ).fetchone()
+    assert not allowed
+
+
 def test_the_server_never_sees_a_password(owned, fresh_database):
     """The server gets SCRAM verifiers only, so neither logs nor statements contain a password."""
     logins.create(PASSWORDS)

@@ -17,7 +17,9 @@ from timescale.migrate import migrate
 from timescale.sql_files import HERE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
-ROLES = ["collector_writer", "transformer", "quality_scanner", "bi_reader", "data_scientist", "access_api"]
+ROLES = [
+    "collector_writer", "transformer", "quality_scanner", "bi_reader", "data_scientist", "access_api", "monitoring",
+]  # fmt: skip
 LETTERS = {
     "select": "s",
     "insert": "i",
@@ -28,14 +30,63 @@ LETTERS = {
     "trigger": "g",
 }
 GRANTED = """
-    select n.nspname || '.' || c.relname, r.rolname, v.verb
+    select
+        n.nspname || '.' || c.relname, r.rolname, v.verb, has_table_privilege(r.rolname, c.oid, v.verb) as on_all,
+        array(
+            select a.attname::text from pg_catalog.pg_attribute as a
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            and v.verb in ('select', 'insert', 'update', 'references')
+            and has_column_privilege(r.rolname, c.oid, a.attnum, v.verb)
+        ) as column_names
     from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
     cross join unnest(%s::text[]) as r (rolname)
     cross join unnest(%s::text[]) as v (verb)
     where n.nspname in ('telemetry', 'quality') and c.relkind in ('r', 'v', 'p', 'm')
-    and has_schema_privilege(r.rolname, n.oid, 'usage') and has_table_privilege(r.rolname, c.oid, v.verb)
+    and has_schema_privilege(r.rolname, n.oid, 'usage')
 """
+FUNCTIONS = """
+    select 'telemetry.' || p.proname, array_agg(r.rolname order by r.rolname)
+    from pg_catalog.pg_proc as p
+    cross join unnest(%s::text[]) as r (rolname)
+    where p.pronamespace in ('telemetry'::regnamespace, 'quality'::regnamespace)
+    and has_function_privilege(r.rolname, p.oid, 'execute')
+    group by 1
+"""
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """Return the cells of the rows of the table in the document whose first column has this heading."""
+    _, table = DOCUMENT.read_text().split(f"\n| {heading} |")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()][2:]
+
+
+def test_privileges_on_columns_match_the_document(database):
+    """Where a role has a privilege on some columns of a table only, these are the documented ones."""
+    with database.connect() as connection:
+        all_columns: dict[str, set[str]] = {}
+        for name, column in connection.execute(
+            "select table_schema || '.' || table_name, column_name from information_schema.columns "
+            "where table_schema in ('telemetry', 'quality')"
+        ):
+            all_columns.setdefault(name, set()).add(column)
+        granted = {
+            (name, role, verb): set(columns)
+            for name, role, verb, on_all, columns in connection.execute(GRANTED, (ROLES, list(LETTERS)))
+            if columns and not on_all
+        }
+    expected = {}
+    for name, role, verb, columns in rows_of("Columns of"):
+        key, listed = name.strip("`"), set(re.findall(r"`(\w+)`", columns))
+        expected[key, role.strip("`"), verb] = all_columns[key] - listed if columns.startswith("all but") else listed
+    assert granted == expected
+
+
+def test_privileges_on_functions_match_the_document(database):
+    """A role may execute exactly the functions that the document lists."""
+    with database.connect() as connection:
+        granted = dict(connection.execute(FUNCTIONS, (ROLES,)).fetchall())
+    assert granted == {name.strip("`"): sorted(re.findall(r"`(\w+)`", roles)) for name, roles in rows_of("Function")}
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -58,8 +109,9 @@ def test_privileges_match_the_document(database):
             "where table_schema in ('telemetry', 'quality')"
         ).fetchall()
         granted = {name: dict.fromkeys(ROLES, "") for (name,) in names}
-        for name, role, verb in connection.execute(GRANTED, (ROLES, list(LETTERS))).fetchall():
-            granted[name][role] = "".join(sorted(granted[name][role] + LETTERS[verb], key="siudtrg".index))
+        for verb, letter in LETTERS.items():
+            for name, role, _, on_all, columns in connection.execute(GRANTED, (ROLES, [verb])).fetchall():
+                granted[name][role] += letter if on_all else f"{letter}*" if columns else ""
     expected = documented()
     only_postgresql = {f"telemetry.rollup_{level}" for level in ("1m", "1h", "1d")}
     if database.edition == "timescaledb":

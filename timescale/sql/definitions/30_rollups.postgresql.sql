@@ -11,6 +11,9 @@ as $$
 declare
     minutes telemetry.rollup_1m[];
 begin
+    if tg_relid <> 'telemetry.reading'::regclass then
+        raise insufficient_privilege using message = 'telemetry.roll_up is a trigger of telemetry.reading only';
+    end if;
     select array_agg(row(new_minute.*)::telemetry.rollup_1m)
     into minutes
     from (

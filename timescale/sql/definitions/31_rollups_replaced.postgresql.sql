@@ -12,6 +12,9 @@ declare
     level text;
     width interval;
 begin
+    if tg_relid <> 'telemetry.reading'::regclass then
+        raise insufficient_privilege using message = 'telemetry.roll_up_replaced is a trigger of telemetry.reading only';
+    end if;
     select
         array_agg(touched.series_id),
         array_agg(touched.bucket)
