@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +92,16 @@ def restore(source: Path, *, owners: bool = True) -> Restored:
         if contents.timescaledb:
             # A session loads the library at its first use.
             connection.execute("create extension if not exists timescaledb schema public")
-    options = ["--no-password", "--exit-on-error", f"--dbname={name}", *([] if owners else ["--no-owner"])]
+    options = ["--no-password", "--exit-on-error", f"--dbname={name}"]
     if source.is_dir() and not contents.timescaledb:  # its catalog must be restored in order
         options.append(f"--jobs={_JOBS}")
     _set_restore_mode(contents, "pre")
     try:
-        with pg_tools.progress("restore", contents.tables) as step:
+        with tempfile.NamedTemporaryFile("w") as entries, pg_tools.progress("restore", contents.tables) as step:
+            if not owners:
+                entries.write(_without_default_privileges(_output([program, "--list", source])))
+                entries.flush()
+                options += ["--no-owner", f"--use-list={entries.name}"]
             pg_tools.run([program, *options, source], step)
     except BaseException as error:
         with contextlib.suppress(DatabaseError):
@@ -189,6 +194,11 @@ def _set_restore_mode(contents: Backup, phase: str) -> None:
     if contents.timescaledb:
         with connect(application_name="timescale-restore") as connection, wrapped_errors("restore"):
             connection.execute(f"select public.timescaledb_{phase}_restore()".encode())
+
+
+def _without_default_privileges(entries: str) -> str:
+    """Remove default privileges from a list of ``pg_restore --list``: they name owners, even with --no-owner."""
+    return re.sub(r"^\d+; \d+ \d+ DEFAULT ACL .*\n", "", entries, flags=re.MULTILINE)
 
 
 def _output(command: Sequence[str | Path]) -> str:

@@ -230,12 +230,13 @@ def test_missing_owners(original, target, run, tmp_path):
         connection.execute("create role landlady; create table marts.hers (a integer)")
         connection.execute("create role readers_of_hers; grant select on marts.hers to readers_of_hers")
         connection.execute("alter table marts.hers owner to landlady")
+        connection.execute("alter default privileges for role landlady revoke execute on routines from public")
     point = {**original.database.environment}
     with pytest.MonkeyPatch.context() as patch:
         point_to(patch, point)
         backup.backup(tmp_path / "b", folder=False)
     with original.database.connect() as connection:
-        connection.execute("drop table marts.hers; drop role landlady; drop role readers_of_hers")
+        connection.execute("drop owned by landlady; drop role landlady; drop role readers_of_hers")
     status, _, err = run("restore", "b")
     assert status == 1
     assert "landlady" in err
