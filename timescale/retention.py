@@ -35,11 +35,17 @@ class Retention:
         return f"for {self.keep_days} days, and until they are {' and '.join(conditions)}"
 
     def store(self, connection: Connection) -> None:
-        """Store it in the database, whose job applies it from then on."""
-        connection.execute(
-            "update telemetry.retention set keep_days = %s, archived_sources = %s, scanned = %s",
-            (self.keep_days, list(self.archived_sources), self.scanned),
-        )
+        """Store it in the database, whose job applies it from then on.
+
+        Until the end of the transaction no collector can store readings that only the earlier retention accepts.
+        """
+        # An INSERT holds a lock that conflicts, from before the collector reads the retention until its commit.
+        with connection.transaction():
+            connection.execute("lock table only telemetry.reading in share mode")
+            connection.execute(
+                "update telemetry.retention set keep_days = %s, archived_sources = %s, scanned = %s",
+                (self.keep_days, list(self.archived_sources), self.scanned),
+            )
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class ExpiredChunk:
     """Arrival of its latest reading."""
     waits_for: Sequence[str]
     """Reasons that block it, one per gate; empty: the next run drops it."""
+    is_dropped: bool = False
+    """Whether these readings were stored after the chunk was dropped; they block no other."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def describe(chunks: Sequence[ExpiredChunk]) -> list[str]:
     """Return one line per chunk and reason."""
     lines = []
     for number, chunk in enumerate(chunks):
-        is_blocked = any(older.waits_for for older in chunks[:number])
+        is_blocked = any(older.waits_for and not older.is_dropped for older in chunks[:number])
         reasons = chunk.waits_for or ["dropped after older readings" if is_blocked else "dropped by the next run"]
         lines += [f"{chunk.begins:%Y-%m-%d} {chunk.readings:>14,} readings  {reason}" for reason in reasons]
     return lines

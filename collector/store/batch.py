@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from collector.formats.times import date
 from collector.message import Decoded, Message, NoReadingError, Reading, Reason, Rejection, UndecodableError
 from collector.registry.discovery import Discovery, UnregisteredError
 from collector.store import ignored
@@ -230,6 +231,23 @@ def content(message: Message, decode: Decode) -> Decoded:
     )
     rejection = Rejection(Reason.ARRIVAL_UNKNOWN, detail, unknown)
     return decoded._replace(readings=known, rejections=[*decoded.rejections, rejection])
+
+
+def not_before(decode: Decode, oldest: int) -> Decode:
+    """Return ``decode`` with readings before ``oldest``, in microseconds since 1970, rejected."""
+
+    def decode_not_before(message: Message) -> Decoded:
+        decoded = decode(message)
+        old = [reading for reading in decoded.readings if reading[1] < oldest]
+        if not old:
+            return decoded
+        detail = f"{date(min(time for _, time, _ in old))} is before {date(oldest)}, where retention begins"
+        return decoded._replace(
+            readings=[reading for reading in decoded.readings if reading[1] >= oldest],
+            rejections=[*decoded.rejections, Rejection(Reason.TIME_TOO_OLD, detail, len(old))],
+        )
+
+    return decode_not_before
 
 
 def rounded_arrival(received: int, time: int) -> int:

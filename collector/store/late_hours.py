@@ -73,6 +73,15 @@ def hours_before(rows: bytes | bytearray, before: int) -> tuple[list[int], list[
     return (keys >> 32).tolist(), ((keys & (2**32 - 1)) - 2**31).tolist()
 
 
+def has_before(rows: bytes | bytearray, time: int) -> bool:
+    """Return whether one of ``rows``, as in :func:`hours_before`, is before ``time``, in microseconds since 1970."""
+    bound = time - POSTGRES_EPOCH
+    np = _numpy()
+    if np is None:
+        return any(row_time < bound for row_time, _ in _TIME_AND_SERIES.iter_unpack(rows))
+    return bool((np.frombuffer(rows, np.dtype(_ROWS))["time"] < bound).any())
+
+
 def record(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
     """Record in ``telemetry.late_hour`` the hours of ``rows`` that ended two hours ago or earlier."""
     # One hour more than the statement's own bound, to tolerate a clock that differs from the database's.

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from collector.message import Message, Reason, Rejection
 from collector.registry import sync
 from collector.store import ignored, late_hours, repeated, superseded
-from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined
+from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, not_before
 from collector.store.birth_store import BirthStore
 from collector.store.equal_times import Key, Stored, resolve
 from collector.store.group_commit import write_with_retries
@@ -62,6 +62,7 @@ insert into telemetry.intake as a (bucket, source, collector, {", ".join(_COUNTS
 values (date_trunc('minute', now(), 'UTC'), %s, %s, {", ".join(["%s"] * len(_COUNTS))})
 on conflict (bucket, source, collector) do update set
     {", ".join(f"{name} = a.{name} + excluded.{name}" for name in _COUNTS)}
+returning telemetry.oldest_accepted()
 """  # noqa: S608 - column names from Accounts
 
 _DAY = 86_400_000_000
@@ -74,6 +75,14 @@ class _Merged(NamedTuple):
     duplicate: int = 0
     replaced: int = 0
     conflicts: Sequence[Quarantined] = ()
+
+
+class _TooOldError(Exception):
+    """The batch has readings that retention no longer accepts; ``oldest`` is the earliest time that it does."""
+
+    def __init__(self, oldest: datetime) -> None:
+        super().__init__(oldest)
+        self.oldest = oldest
 
 
 class UnbalancedError(DatabaseError):
@@ -135,6 +144,11 @@ class Writer:
             batch = self._register(batch, decode)
         try:
             return self._commit(batch)
+        except _TooOldError as error:
+            # The decoder of these messages was built before the retention moved on, or was changed.
+            return self._write(
+                Batch.of(batch.messages, not_before(decode, superseded.microseconds(error.oldest))), decode
+            )
         except (errors.DataError, errors.IntegrityError) as error:
             if len(batch.messages) == 1:
                 if not batch.rows:
@@ -225,8 +239,12 @@ class Writer:
             if batch.ignored:
                 ignored.record(cursor, self._ignored_topics, self._source, batch.ignored)
                 self._ignored_uncommitted += ignored.by_reason(batch.ignored)
-            # Last: collectors with the same name wait for each other from here to the commit.
+            # Last: collectors with the same name wait for each other from here to the commit. The lock of the readings
+            # that are stored keeps a change of the retention waiting, so what is accepted here is seen by its gates.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
+            (oldest,) = cursor.fetchall()[0]
+            if oldest is not None and late_hours.has_before(batch.rows, superseded.microseconds(oldest)):
+                raise _TooOldError(oldest)
         return accounts
 
     def connection(self) -> database.Connection:

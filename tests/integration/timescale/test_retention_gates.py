@@ -4,11 +4,17 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from fix_database import Database
 from test_timescale_retention import MIDNIGHT
 from test_timescale_rollups import LEVELS, expected, means
 
+from collector.message import Decoded, Message
+from collector.store.batch import Batch
+from collector.store.superseded import microseconds
+from collector.store.writer import Writer
+from quality.scan import scan
 from timescale import cli
 from timescale.migrate import migrate
 from timescale.retention import Retention
@@ -222,17 +228,96 @@ def test_a_closed_gate_blocks_newer_days(ready):
     assert ready.raw_readings() == 0
 
 
-def test_late_data_for_dropped_days_keeps_the_means(ready):
-    """A reading inserted into a dropped day reduces no mean, and the next run drops it."""
+def test_readings_that_no_gate_has_seen_are_kept(ready):
+    """Readings stored in a dropped day are never deleted: they are listed, change no mean, and block no other day."""
+    next_day = DAY + timedelta(days=1, hours=12)
+    ready.collect(next_day, 5)
+    ready.refresh()
     ready.apply()
-    ready.execute("insert into telemetry.reading values (%s, 1, 5, now())", DAY + timedelta(hours=12, seconds=30))
+    late = DAY + timedelta(hours=12, seconds=30)
+    ready.execute(
+        "insert into telemetry.sensor (sensor_id, type, site, area, topic, since) "
+        "values ('s', 'k', 'a', 'b', 't', '2020-01-01'); "
+        "insert into telemetry.series (sensor_id, quantity, unit, interval_seconds) values ('s', 'q', '1', 60)"
+    )
+    ready.execute("insert into telemetry.reading select %s, series_id, 5, now() from telemetry.series", late)
+    ready.archive(next_day, 5)
+    ready.scan(next_day + timedelta(days=1))
     for _ in range(2):
         ready.refresh()
         ready.apply()
+    assert ready.execute("select time from telemetry.reading") == [(late,)]
+    assert ready.execute("select dropped_readings from telemetry.retention") == [(65,)]
+    assert ready.execute("select begins, readings, is_dropped from telemetry.retention_gate()") == [(DAY, 1, True)]
+    assert ready.execute("select overdue_seconds > 0 from telemetry.retention_overdue") == [(True,)]
     for level in LEVELS:
         ((count,),) = ready.execute(f"select sum(sample_count) from telemetry.reading_{level}")
-        assert count >= 60
-    assert ready.raw_readings() == 0
+        assert count >= 65
+
+
+def test_readings_stored_after_the_gate_are_not_deleted(ready):
+    """If a day has other readings than its gate has counted, it is kept, and the next run checks it again."""
+    with pytest.raises(psycopg.errors.SerializationFailure, match="the gates saw 59 readings, now there are 60"):
+        ready.execute("call telemetry.drop_span(%s, %s, 59)", DAY, DAY + timedelta(days=1))
+    assert ready.raw_readings() == 60
+
+
+@pytest.mark.parametrize("setting", ["retention", "dropped"])
+def test_a_collector_refuses_old_readings_in_its_transaction(ready, setting):
+    """A collector that decoded before the retention changed stores nothing that the gates do not see."""
+    if setting == "dropped":
+        ready.apply()
+        ready.execute("update telemetry.retention set keep_days = null")
+    day = DAY + timedelta(hours=6)
+    new = datetime.now(UTC)
+    times = {b"old": [day], b"new": [new], b"both": [day + timedelta(seconds=1), new + timedelta(seconds=1)]}
+
+    def decode(message: Message) -> Decoded:
+        return Decoded([(1, microseconds(time), 1.0) for time in times[message.payload]], [])
+
+    messages = [Message("t", payload, microseconds(new), retained=False) for payload in times]
+    writer = Writer("mqtt", "test")
+    before = ready.raw_readings()
+    accounts = writer.write(Batch.of(messages, decode), decode)
+    writer.close()
+    assert (accounts.stored, accounts.quarantined_readings, accounts.balanced) == (2, 2, True)
+    assert ready.raw_readings() == before + 2
+    rows = ready.execute("select reason, payload, readings, detail from telemetry.quarantine order by id")
+    assert [row[:3] for row in rows] == [("time_too_old", b"old", 1), ("time_too_old", b"both", 1)]
+    assert f"{STAMP}T06:00:00" in rows[0][3]
+    assert rows[0][3].endswith("where retention begins")
+
+
+def test_a_change_of_the_retention_waits_for_open_transactions(ready):
+    """A collector that has read the earlier retention commits before the new one is in force."""
+    with ready.database.connect(autocommit=False) as collector, ready.database.connect(autocommit=False) as owner:
+        collector.execute("insert into telemetry.reading values (%s, 1, 1, now())", (DAY - timedelta(days=9),))
+        owner.execute("set local lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            Retention(20).store(owner)
+        owner.rollback()
+        collector.rollback()
+        Retention(20).store(owner)
+
+
+def test_stored_readings_are_reconciled_with_the_table(ready):
+    """The readings that the accounts count are kept or dropped; one that is in neither is reported by the contract."""
+
+    def missing() -> tuple[int, ...]:
+        return ready.execute("select stored, kept, dropped, missing from quality.stored_readings")[0]
+
+    now = datetime.now(tz=UTC)
+    for age in (timedelta(days=3), timedelta(hours=5), timedelta(minutes=1)):
+        ready.collect(now - age, 1, received=now)
+    ready.refresh()
+    assert missing() == (63, 63, 0, 0)
+    ready.apply()
+    ready.refresh()
+    assert missing() == (63, 3, 60, 0)
+    ready.account(now, "mqtt", 2)
+    assert missing() == (65, 3, 60, 2)
+    (result,) = [result for result in scan(["intake"]).results if "neither in the table" in result.check]
+    assert (result.status, result.measured) == ("failed", 1)
 
 
 def test_status_and_retention_show_the_reasons(ready, monkeypatch, capsys):

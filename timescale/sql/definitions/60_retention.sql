@@ -1,15 +1,24 @@
+create or replace function telemetry.expired_before() returns timestamptz
+language sql
+stable
+set search_path = pg_catalog
+as $$
+    select date_trunc('day', now() - make_interval(days => retention.keep_days), 'UTC') - interval '1 day'
+    from telemetry.retention
+$$;
+
+comment on function telemetry.expired_before() is
+'Raw readings before this time are older than their retention; null: they are kept without limit.';
+
 -- One day lies between the oldest accepted and the newest dropped readings, so that the refresh has processed every
 -- accepted reading before its chunk is dropped, even if a collector asked just before midnight or the refresh did not
--- run for hours.
+-- run for hours. Collectors ask in the transaction that stores readings: what they accept is before the gates.
 create or replace function telemetry.oldest_accepted() returns timestamptz
 language sql
 stable
 set search_path = pg_catalog
 as $$
-    select greatest(
-        date_trunc('day', now() - make_interval(days => retention.keep_days), 'UTC'),
-        retention.dropped_before + interval '1 day'
-    )
+    select greatest(telemetry.expired_before(), retention.dropped_before) + interval '1 day'
     from telemetry.retention
 $$;
 
@@ -22,6 +31,8 @@ comment on column telemetry.retention.keep_days is
 'Days for which raw readings are kept at least; null: without limit.';
 comment on column telemetry.retention.dropped_before is
 'Raw readings before this time have been dropped, and their means are final; null: none have.';
+comment on column telemetry.retention.dropped_readings is
+'Number of raw readings dropped so far: quality.stored_readings compares it with the accounts.';
 comment on column telemetry.retention.archived_sources is
 'Sources of telemetry.intake whose messages must be in the archive before raw readings of these days are dropped.';
 comment on column telemetry.retention.scanned is 'Whether a quality scan must have run after the last change.';

@@ -1,12 +1,12 @@
+-- A chunk before dropped_before has readings that were stored after their chunk was dropped, other than by a collector.
 create or replace view telemetry.reading_span as
 select
     chunks.range_start as begins,
-    chunks.range_end as ends
+    chunks.range_end as ends,
+    coalesce(chunks.range_end <= retention.dropped_before, false) as is_dropped
 from timescaledb_information.chunks
 cross join telemetry.retention
-where
-    chunks.hypertable_schema = 'telemetry' and chunks.hypertable_name = 'reading'
-    and (retention.dropped_before is null or chunks.range_end > retention.dropped_before);
+where chunks.hypertable_schema = 'telemetry' and chunks.hypertable_name = 'reading';
 
 -- The watermark has no public view; the views of the aggregates call the same two functions.
 create or replace function telemetry.means_stored_until() returns timestamptz
@@ -80,23 +80,76 @@ $$;
 comment on procedure telemetry.refresh_rollups is
 'Job: refreshes reading_1m, reading_1h and reading_1d, in this order, wherever readings have changed.';
 
+-- Raises if the chunk has other readings than the gate has counted. Its lock waits for open transactions that write to
+-- it and lets no other write until the chunk is dropped. Dropping and dropped_before are one transaction: the next
+-- refresh begins after what was dropped.
+create or replace procedure telemetry.drop_span(begins timestamptz, ends timestamptz, expected bigint)
+language plpgsql
+set search_path = pg_catalog
+set lock_timeout = '10s'
+as $$
+declare
+    chunk regclass;
+    counted bigint;
+begin
+    select format('%I.%I', chunks.chunk_schema, chunks.chunk_name)::regclass
+    into chunk
+    from timescaledb_information.chunks
+    where
+        chunks.hypertable_schema = 'telemetry' and chunks.hypertable_name = 'reading'
+        and chunks.range_start = begins and chunks.range_end = ends;
+    execute format('lock table %s in access exclusive mode', chunk);
+    execute format('select count(*) from %s', chunk) into counted;
+    if counted <> expected then
+        raise exception using
+            message = format('of %s the gates saw %s readings, now there are %s', begins::date, expected, counted),
+            errcode = 'serialization_failure';
+    end if;
+    perform public.drop_chunks('telemetry.reading', older_than => ends, newer_than => begins);
+    delete from telemetry.superseded where time >= begins and time < ends;
+    update telemetry.retention set
+        dropped_before = greatest(dropped_before, ends),
+        dropped_readings = dropped_readings + counted;
+end
+$$;
+
 create or replace procedure telemetry.apply_retention(job_id integer default null, config jsonb default null)
 language plpgsql
 as $$
 declare
     lock_key constant bigint := 7233911046158837;
-    drop_before timestamptz;
+    begins timestamptz[];
+    ends timestamptz[];
+    readings bigint[];
+    is_complete boolean := true;
 begin
     if (select retention.keep_days is null from telemetry.retention) then
         return;
     end if;
     call telemetry.refresh_rollups();
     perform pg_catalog.pg_advisory_lock(lock_key);
-    drop_before := telemetry.droppable_before();
-    update telemetry.retention set dropped_before = greatest(dropped_before, drop_before);
+    select
+        pg_catalog.array_agg(gate.begins order by gate.begins),
+        pg_catalog.array_agg(gate.ends order by gate.begins),
+        pg_catalog.array_agg(gate.readings order by gate.begins)
+    into begins, ends, readings
+    from telemetry.retention_gate(true) as gate
+    where gate.waits_for = '{}';
     commit;
-    perform public.drop_chunks('telemetry.reading', older_than => drop_before);
-    delete from telemetry.superseded where time < drop_before;
+    for span in 1..coalesce(pg_catalog.cardinality(begins), 0) loop
+        begin
+            call telemetry.drop_span(begins[span], ends[span], readings[span]);
+        exception
+            when serialization_failure or lock_not_available then
+                raise warning '%; the next run checks these readings', sqlerrm;
+                is_complete := false;
+        end;
+        commit;
+        exit when not is_complete;
+    end loop;
+    if is_complete then
+        call telemetry.close_empty_days();
+    end if;
     commit;
     perform pg_catalog.pg_advisory_unlock(lock_key);
 end

@@ -75,7 +75,8 @@ returns table (
     ends timestamptz,
     readings bigint,
     changed_at timestamptz,
-    waits_for text[]
+    waits_for text[],
+    is_dropped boolean
 )
 language plpgsql
 stable
@@ -89,12 +90,13 @@ declare
     hours bigint;
     days bigint;
 begin
-    for begins, ends in
+    for begins, ends, is_dropped in
         select
             span.begins,
-            span.ends
+            span.ends,
+            span.is_dropped
         from telemetry.reading_span as span
-        where span.ends <= date_trunc('day', now() - make_interval(days => settings.keep_days), 'UTC') - interval '1 day'
+        where span.ends <= telemetry.expired_before() or span.is_dropped
         order by span.begins
     loop
         waits_for := '{}';
@@ -119,6 +121,13 @@ begin
         from telemetry.threshold
         left join telemetry.late_hour as late on late.bucket >= begins and late.bucket < ends
         group by threshold.closed_after;
+
+        -- Its means are final: no gate can open for these, and they block no other span.
+        if is_dropped then
+            waits_for := array['stored after its day was dropped: delete, or copy to another table'];
+            return next;
+            continue;
+        end if;
 
         if readings > 0 and settings.archived_sources <> '{}' then
             select coalesce(
@@ -169,26 +178,34 @@ $$;
 comment on function telemetry.retention_gate(boolean) is
 'One row per chunk (without TimescaleDB: per day) of raw readings past their retention, and what it waits for.';
 
-create or replace function telemetry.droppable_before() returns timestamptz
+-- Spans without readings have no gate: dropped_before moves on to the first span that is left.
+create or replace procedure telemetry.close_empty_days()
 language sql
-stable
 set search_path = pg_catalog
 as $$
-    select least(
-        date_trunc('day', now() - make_interval(days => retention.keep_days), 'UTC') - interval '1 day',
-        (select min(gate.begins) from telemetry.retention_gate(true) as gate where gate.waits_for <> '{}')
+    update telemetry.retention
+    set dropped_before = greatest(
+        retention.dropped_before,
+        least(
+            telemetry.expired_before(),
+            (select min(span.begins) from telemetry.reading_span as span where not span.is_dropped)
+        )
     )
-    from telemetry.retention
     where retention.keep_days is not null
 $$;
 
-comment on function telemetry.droppable_before() is
-'Raw readings before this time may be dropped: none of them waits for a condition; null: they are kept.';
+comment on procedure telemetry.close_empty_days is
+'Moves telemetry.retention.dropped_before on over expired days without raw readings.';
+
+comment on procedure telemetry.drop_span is
+'Drops the raw readings of a span that may be dropped, and counts them; fails if they are not as many as expected.';
 
 comment on view telemetry.reading_span is
 'One row per span of raw readings that is dropped as a whole: a chunk, or without TimescaleDB a day.';
 comment on column telemetry.reading_span.begins is 'First time of the span.';
 comment on column telemetry.reading_span.ends is 'First time after the span.';
+comment on column telemetry.reading_span.is_dropped is
+'Whether the span was dropped before: its readings were stored later, and are not in the means of all editions.';
 
 comment on function telemetry.means_stored_until() is
 'The time up to which minutes, hours and days are stored; later ones are computed from raw readings by each query.';

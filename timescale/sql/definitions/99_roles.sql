@@ -93,7 +93,7 @@ begin
     grant update (messages, value_count) on telemetry.ignored to collector_writer;
     grant execute on function telemetry.replace_readings(
         integer[], timestamptz[], double precision[], double precision[], timestamptz[], text, timestamptz[]
-    ), telemetry.oldest_accepted() to collector_writer;
+    ), telemetry.oldest_accepted(), telemetry.expired_before() to collector_writer;
 
     grant select on all tables in schema quality to transformer, quality_scanner;
     grant insert, delete on quality.check_result to quality_scanner;
