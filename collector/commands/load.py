@@ -16,7 +16,7 @@ from collector.commands.decoder_builder import DecoderBuilder
 from collector.files import archive_file, layout, options
 from collector.files.archive_file import Archive
 from collector.files.batches import WriterAssignment, message_batches, row_batches
-from collector.files.column_decoder import ColumnDecoder, ColumnReadings, RepeatedTimes
+from collector.files.columns.decoder import ColumnDecoder, ColumnReadings, RepeatedTimes
 from collector.files.csv_file import CsvFile
 from collector.files.ndjson_file import LineDecoder, NdjsonFile
 from collector.files.options import FileError, Form, Options

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.files.column_decoder import ColumnDecoder, ColumnReadings
+from collector.files.columns.decoder import ColumnDecoder, ColumnReadings
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import MAXIMUM_BYTES, Chunk, RowMessages
 from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, UndecodableError

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from collector.files.cells import characters
+from collector.files.columns.cells import characters
 from collector.files.options import FileError, TextOptions
 from collector.files.row_decoder import instant, parsed
 from collector.files.table_file import Block, Chunk, check_not_empty, encoding_of, errors_of, gather, open_text

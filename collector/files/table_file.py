@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from collector.files import cells
-from collector.files.cells import Column
+from collector.files.columns import cells
+from collector.files.columns.cells import Column
 from collector.files.options import FileError
 from collector.message import Message
 

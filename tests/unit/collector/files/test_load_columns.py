@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.commands import load
-from collector.files import batches, cells, time_columns
+from collector.files import batches
 from collector.files.batches import WriterAssignment, row_batches
-from collector.files.column_decoder import ColumnDecoder
+from collector.files.columns import cells, time_columns
+from collector.files.columns.decoder import ColumnDecoder
 from collector.files.layout import Layout
 from collector.files.options import TextOptions
 from collector.files.row_decoder import FileSensors, RowDecoder

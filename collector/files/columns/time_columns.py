@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.decode.reading_rule import EXACT
-from collector.files import cells
-from collector.files.cells import Column
+from collector.files.columns import cells
+from collector.files.columns.cells import Column
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, whatever the zone
 _DAY = 86_400_000_000

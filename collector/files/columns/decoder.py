@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.decode.reading_rule import Series
-from collector.files import cells, time_columns
-from collector.files.cells import Column
+from collector.files.columns import cells, time_columns
+from collector.files.columns.cells import Column
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import Chunk
 from collector.message import LARGEST

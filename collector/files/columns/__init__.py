@@ -1,0 +1,1 @@
+"""Whole columns of files: numbers, times, and the readings that are plainly right."""
