@@ -136,9 +136,22 @@ def load_(
     encoding: Annotated[
         str | None, option("--encoding", help="Encoding: windows-1252; default: UTF-8, or UTF-16 by its mark.")
     ] = None,
+    message: Annotated[
+        str | None,
+        option("--message", metavar="POINTER", help="NDJSON: where a line has the message of a device: /result."),
+    ] = None,
+    topic: Annotated[
+        str | None,
+        option(
+            "--topic", metavar="TOPIC", help="NDJSON: topic of the messages in the lines, or pointer to it: /topic."
+        ),
+    ] = None,
     arrival_unknown: Annotated[  # noqa: FBT002 - a flag of the command line
         bool,
         option("--arrival-unknown", help="Of archives, only messages that are in quarantine as arrival_unknown."),
+    ] = False,
+    dry_run: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, option("--dry-run", help="Show what would be stored and what would not; write nothing.")
     ] = False,
 ) -> None:
     """Load files of readings; loading a file again changes nothing. Rows that are no readings go to quarantine.
@@ -168,7 +181,10 @@ def load_(
                 missing=tuple(missing or ()),
                 units=tuple(unit or ()),
             ),
+            message=message,
+            topic=topic,
             arrival_unknown=arrival_unknown,
+            dry_run=dry_run,
         )
     )
 

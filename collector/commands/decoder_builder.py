@@ -64,6 +64,5 @@ class DecoderBuilder:
 
 def _load_units(registry: Registry) -> None:
     """Load the unit definitions if messages may name units: later the first such message would wait for that."""
-    entries = (*registry.sensors, *(pattern.prototype for pattern in registry.patterns))
-    if any(entry.format.sends_units for entry in entries):
+    if any(entry.format.sends_units for entry in registry.entries):
         units.ready()

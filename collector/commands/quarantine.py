@@ -1,17 +1,19 @@
 """``collector quarantine``: list, show, replay and discard rejected messages and readings."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from collector.commands.decoder_builder import DecoderBuilder
 from collector.message import Reason
-from collector.registry import sensors_file
+from collector.registry import sensors_file, sync
 from collector.settings import CollectorSettings
 from collector.store import quarantine
+from collector.store.batch import Decode
 from collector.store.birth_store import BirthStore
 from collector.store.writer import Writer
 from core import database, tables
 from core.errors import SettingError
-from core.settings import load
+from core.settings import load as load_settings
 
 
 def print_list(reason: Reason | None, limit: int) -> None:
@@ -43,14 +45,24 @@ def print_row(row_id: int) -> None:
 
 def replay(reason: Reason | None, *, at_arrival: bool = False) -> None:
     """Decode open messages again, with the current registry, and print the counts."""
-    collector = load(CollectorSettings)
+    collector = load_settings(CollectorSettings)
     registry = sensors_file.load(collector.registry)
     births = BirthStore()
     writer = Writer("replay", collector.client_id, births=births)
     total = quarantine.ReplayResult()
     with database.wrapped_errors("replaying the quarantine"):
         decoder = DecoderBuilder(collector, births).build(writer.connection(), registry)
-        for result in quarantine.replay(writer, decoder.decode, reason, at_arrival=at_arrival):
+        synchronised = sync.synchronise(writer.connection(), registry)
+
+        @cache
+        def decoder_of_rows(options: str) -> Decode:
+            from collector.commands import load  # noqa: PLC0415 - pyarrow takes a third of a second to import
+
+            return load.decoder_of_rows(synchronised, registry, options, collector)
+
+        for result in quarantine.replay(
+            writer, decoder.decode, reason, at_arrival=at_arrival, decoder_of_rows=decoder_of_rows
+        ):
             total.add(result)
     writer.close()
     print(f"{total.messages} messages replayed, {total.readings} readings stored, {total.unchanged} messages unchanged")

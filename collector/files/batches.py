@@ -10,6 +10,7 @@ from collector.files.columns.decoder import ColumnDecoder, ColumnReadings
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import MAXIMUM_BYTES, Chunk, RowMessages
 from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, UndecodableError
+from collector.registry.discovery import UnregisteredError
 from collector.store import ignored
 from collector.store.batch import POSTGRES_EPOCH, Accounts, Batch, Decode
 
@@ -46,19 +47,17 @@ class WriterAssignment:
     are in a file, even a single one.
     """
 
-    def __init__(self, count: int, sensors: int) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self._first_writers = np.full(sensors + 1, -1, np.int64)  # the last one is for unknown sensors
-        self._next = 0
+        self._first_writers: dict[int, int] = {}
 
     def writers(self, sensors: NDArray[np.int64], days: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the writer, from 0, of each of ``sensors`` (positions; -1: unknown) and ``days``."""
-        present, first = np.unique(sensors, return_index=True)
-        for sensor in present[np.argsort(first)]:
-            if self._first_writers[sensor] < 0:
-                self._first_writers[sensor] = self._next
-                self._next += 1
-        return (self._first_writers[sensors] + days) % self.count
+        present, first, inverse = np.unique(sensors, return_index=True, return_inverse=True)
+        for sensor in present[np.argsort(first)].tolist():
+            self._first_writers.setdefault(sensor, len(self._first_writers))
+        first_writers = np.array([self._first_writers[sensor] for sensor in present.tolist()], np.int64)
+        return (first_writers[inverse] + days) % self.count
 
 
 def row_batches(
@@ -106,6 +105,9 @@ def _outcomes(
             outcomes[position] = decoder.decode(chunk.message(position, name, received))
         except (UndecodableError, NoReadingError) as error:
             outcomes[position] = error
+        except UnregisteredError:  # an ambiguous time that later rows resolved
+            detail = "its sensor or quantity was not registered in time; load the file again"
+            outcomes[position] = UndecodableError(Reason.UNKNOWN_SENSOR, detail)
     for position, (_, _, problem) in enumerate(chunk.malformed, len(chunk.numbers)):
         outcomes[position] = UndecodableError(Reason.MALFORMED, problem)
     return outcomes

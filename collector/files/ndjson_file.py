@@ -1,19 +1,21 @@
-"""NDJSON files: one JSON object per line, decoded like a message of its sensor."""
+"""NDJSON files: one JSON object per line, or one array of them."""
 
 import codecs
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from collector.decode.series_decoder import sensor_decoder
+import numpy as np
+import pyarrow as pa
+
 from collector.files.options import FileError
-from collector.files.table_file import check_not_empty, encoding_of, errors_of, open_text
+from collector.files.table_file import MAXIMUM_BYTES, Chunk, check_not_empty, encoding_of, errors_of, open_text
 from collector.formats import json_payload
-from collector.message import Decoded, Message, NoReadingError, Reason, UndecodableError
-from collector.registry.sensors_file import Sensor
+from collector.message import NoReadingError, Reason, UndecodableError, quoted
 
 _BLOCK = 1_000_000
 _LONGEST = 16_000_000
@@ -34,8 +36,9 @@ class NdjsonFile:
             self._encoding = encoding_of(path, encoding)
             self._raw, self._stream = open_text(path, self._encoding)
 
-    def members(self) -> list[str]:
-        """Return the names of members in the first lines."""
+    @property
+    def columns(self) -> list[str]:
+        """Names of the members in the first lines."""
         names: dict[str, None] = {}
         for _, line in islice(NdjsonFile(self._path, self._encoding).lines(), 100):
             with suppress(UndecodableError):
@@ -98,6 +101,27 @@ class NdjsonFile:
         if depth or waiting[start:].strip():
             raise FileError(f"{self._path}: the array is not closed after element {number}; copy the file again")
 
+    def time_unit(self, column: str, given: str | None) -> str:  # noqa: ARG002 - that of the protocol
+        """Return the unit of times: ``given``, else that they are ISO 8601."""
+        return given or "iso8601"
+
+    def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """Yield the members ``columns`` of the lines as columns of text, about ``rows`` rows at a time."""
+        waiting: list[_Row] = []
+        malformed: list[tuple[int, str, str]] = []
+        size = 0
+        for number, line in self.lines():
+            try:
+                waiting.append((number, _row(line)))
+            except (UndecodableError, NoReadingError) as error:
+                malformed.append((number, line.decode("utf-8", "surrogateescape"), str(error)))
+            size += len(line)
+            if len(waiting) + len(malformed) >= rows or size >= MAXIMUM_BYTES:
+                yield _chunk(waiting, columns, malformed)
+                waiting, malformed, size = [], [], 0
+        if waiting or malformed:
+            yield _chunk(waiting, columns, malformed)
+
     def done(self) -> float:
         """Return the part of the file that has been read, from 0 to 1."""
         return self._raw.tell() / self._size
@@ -107,69 +131,24 @@ class NdjsonFile:
         self._raw.close()
 
 
-class LineDecoder:
-    """Decodes lines by the format of their sensor, with the decoder of live messages.
+_Row = tuple[int, dict[str, Any]]
+"""Number of a line, and its object."""
 
-    The sensor is ``only``, if given; else the one that the line names: at its format's device pointer, or in a
-    member ``sensor_id`` or ``device_id``. ``max_future`` is in microseconds.
-    """
 
-    def __init__(
-        self,
-        sensors: Sequence[Sensor],
-        series_ids: Mapping[tuple[str, str], int],
-        max_future: int,
-        only: Sensor | None = None,
-    ) -> None:
-        # A line has no topic, which most formats need.
-        candidates = [only] if only is not None else sensors
-        self._sensors = [sensor for sensor in candidates if not sensor.format.needs_topic]
-        self._topics = [sensor.topic for sensor in self._sensors]
-        self._decoders = [sensor_decoder(sensor, series_ids, max_future) for sensor in self._sensors]
-        self._only = only is not None
-        # A line is read to find its topic and again to decode it.
-        self._last: tuple[bytes, int] = b"", -1
-        # By the place of the name: the same name at another place may be another sensor.
-        self._names: dict[tuple[str, ...], dict[str, int]] = {}
-        for position, sensor in enumerate(self._sensors):
-            pointers = {("sensor_id",), ("device_id",), sensor.format.device_path}
-            for path in pointers - {()}:
-                names = self._names.setdefault(path, {})
-                names[sensor.device] = -1 if sensor.device in names else position
-        for path in self._names:
-            self._names[path] |= {sensor.sensor_id: position for position, sensor in enumerate(self._sensors)}
+def _row(line: bytes) -> dict[str, Any]:
+    row = json_payload.load(line)
+    if type(row) is not dict:
+        raise UndecodableError(Reason.MALFORMED, f"expected a row, got {quoted(row)}")
+    return row
 
-    def topic(self, line: bytes) -> str | None:
-        """Return the topic of the sensor that ``line`` names; None: it names no sensor of the registry."""
-        try:
-            position = self._position(line)
-        except UndecodableError:
-            return None
-        return None if position < 0 else self._topics[position]
 
-    def decode(self, message: Message) -> Decoded:
-        """Return the content of the line; raises :class:`UndecodableError` or :class:`NoReadingError`."""
-        position = self._position(message.payload)
-        if position < 0:
-            raise UndecodableError(Reason.UNKNOWN_SENSOR, "names no sensor of the registry; name it with --sensor ID")
-        try:
-            return self._decoders[position].decode(message)
-        except (UndecodableError, NoReadingError):
-            raise
-        except Exception as error:  # a defect in our code must not stop the file or lose the line
-            raise UndecodableError(Reason.DEFECT, f"{type(error).__name__}: {error}"[:500]) from error
+def _chunk(rows: Sequence[_Row], columns: Sequence[str], malformed: list[tuple[int, str, str]]) -> Chunk:
+    cells = tuple((name, pa.array([_cell(row.get(name)) for _, row in rows], pa.string())) for name in columns)
+    return Chunk(cells, np.array([number for number, _ in rows], np.int64), malformed)
 
-    def _position(self, line: bytes) -> int:
-        if self._only:
-            return 0
-        if self._last[0] is not line:
-            self._last = line, self._named(json_payload.load(line))
-        return self._last[1]
 
-    def _named(self, document: Any) -> int:
-        for path, names in self._names.items():
-            name = json_payload.find(document, path)
-            position = names.get(name if type(name) is str else str(name), -1)
-            if position >= 0:
-                return position
-        return -1
+def _cell(value: Any) -> str | None:
+    """Return ``value`` as a cell of a CSV file: a column has one type, and members of JSON objects have several."""
+    if value is None or type(value) is str:
+        return value
+    return json.dumps(value, ensure_ascii=False)

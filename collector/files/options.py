@@ -1,6 +1,7 @@
 """Options of the user for files, checked before any file is opened."""
 
 import codecs
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,35 @@ class Options:
     text: TextOptions = TextOptions()
     units: Mapping[str, str] = field(default_factory=dict)
     """Quantity → unit of its numbers in the files, instead of its ``sent_unit``."""
+    message: str | None = None
+    """Pointer to the message in a line; None: the line is the message."""
+    topic: str | None = None
+    """Topic of the messages in the lines, or pointer to it; None: lines are no messages."""
+
+    @property
+    def reads_messages(self) -> bool:
+        """Whether the lines of the files hold messages with a topic."""
+        return self.topic is not None
+
+    def as_text(self, unit: str | None) -> str:
+        """Return what is needed to read a row of a file again, as JSON; :meth:`from_text` is the inverse.
+
+        ``unit`` is that of its times; None: it is a line of NDJSON without ``--column``.
+        """
+        text = self.text
+        values = {
+            "time_unit": unit,
+            "given_unit": self.time_unit,
+            "sensor": self.sensor and self.sensor.sensor_id,
+            "columns": [f"{name}={column}" for name, column in self.columns.items()],
+            "timezone": self.zone and self.zone.key,
+            "decimal": text.decimal,
+            "thousands": text.thousands,
+            "time_formats": list(text.time_formats),
+            "missing": list(text.missing),
+            "units": list(text.units),
+        }
+        return json.dumps({name: value for name, value in values.items() if value}, ensure_ascii=False)
 
     def in_files(self, sensor: Sensor) -> Sensor:
         """Return ``sensor`` with the units that its quantities have in the files."""
@@ -108,6 +138,31 @@ class Options:
         return replace(sensor, quantities=quantities) if self.units else sensor
 
 
+def from_text(registry: Registry, text: str) -> tuple[Options, str | None]:
+    """Return the options in a text of :meth:`Options.as_text`, and the unit of times.
+
+    Raises :class:`SettingError` where the registry no longer has what they name.
+    """
+    given = json.loads(text)
+    unit = given.get("given_unit")
+    written = TextOptions(
+        decimal=given.get("decimal"),
+        thousands=given.get("thousands"),
+        time_formats=given.get("time_formats", ()),
+        missing=given.get("missing", ()),
+        units=given.get("units", ()),
+    )
+    chosen = parse(
+        registry,
+        given.get("sensor"),
+        given.get("columns", ()),
+        given.get("timezone"),
+        None if unit is None else TimeUnit(unit),
+        text=written,
+    )
+    return chosen, given.get("time_unit")
+
+
 def parse(
     registry: Registry,
     sensor: str | None = None,
@@ -116,14 +171,16 @@ def parse(
     time_unit: TimeUnit | None = None,
     delimiter: str | None = None,
     text: TextOptions | None = None,
+    message: str | None = None,
+    topic: str | None = None,
 ) -> Options:
     """Return the options; raises :class:`SettingError` that lists every mistake."""
     mistakes = []
-    chosen = next((candidate for candidate in registry.sensors if candidate.sensor_id == sensor), None)
+    chosen = None if sensor is None else registry.named(sensor)
     if sensor is not None and chosen is None:
         known = ", ".join(sorted(candidate.sensor_id for candidate in registry.sensors)) or "none"
         mistakes.append(f"--sensor {sensor}: not in the registry; it has: {known}")
-    mapping = _mapping(columns, [chosen] if chosen else registry.sensors, mistakes)
+    mapping = _mapping(columns, [chosen] if chosen else registry.entries, mistakes)
     if chosen is not None and "sensor_id" in mapping:
         mistakes.append(f"--column sensor_id={mapping['sensor_id']}: --sensor names the sensor already; remove one")
     zone = _zone(timezone, mistakes)
@@ -132,10 +189,28 @@ def parse(
         mistakes.append(f"--delimiter {delimiter}: give one character, or tab")
     text = text or TextOptions()
     mistakes += _text_mistakes(text, time_unit)
-    file_units = _units(text.units, [chosen] if chosen else registry.sensors, mistakes)
+    file_units = _units(text.units, [chosen] if chosen else registry.entries, mistakes)
+    if message is not None and topic is None and chosen is not None and not set("+#{") & set(chosen.topic):
+        topic = chosen.topic
+    mistakes += _envelope_mistakes(message, topic, mapping)
     if mistakes:
         raise SettingError("\n".join(["wrong options", *(f"  {mistake}" for mistake in mistakes)]))
-    return Options(chosen, mapping, zone, time_unit, separator, text, file_units)
+    return Options(chosen, mapping, zone, time_unit, separator, text, file_units, message, topic)
+
+
+def _envelope_mistakes(message: str | None, topic: str | None, columns: Mapping[str, str]) -> Iterator[str]:
+    """Yield the mistakes of the options for messages inside lines."""
+    if message and not message.startswith("/"):
+        yield f"--message {message}: a JSON Pointer starts with a slash; write /{message}"
+    if message is not None and topic is None:
+        yield (
+            f"--message {message}: give the topic of the messages too, with --topic TOPIC or, where lines have it, the "
+            "pointer to it, as in --topic /topic"
+        )
+    if topic is not None and columns:
+        yield f"--topic {topic}: messages are read by the registry's formats; remove --column"
+    if topic is not None and (not topic or {"+", "#"} & set(topic.split("/"))):
+        yield f"--topic {topic}: give a topic as a device publishes on, without wildcards, or a pointer to it"
 
 
 def _zone(timezone: str | None, mistakes: list[str]) -> ZoneInfo | None:

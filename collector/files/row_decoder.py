@@ -1,17 +1,17 @@
-"""One row of a file to its readings, and the sensors that rows can be of. Pure.
+"""One row of a file to its readings. Pure.
 
 A row is a message whose payload is a JSON object of column to cell. Text cells are read as CSV cells are, whatever the
 format of the file; then the rule of :mod:`collector.decode.reading_rule` applies, as to the values of a live message.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from collector.decode.reading_rule import EXACT, Series, check_time, microseconds
+from collector.decode.reading_rule import EXACT, Series, check_time
+from collector.files.file_sensors import FileSensor, FileSensors
 from collector.files.layout import Layout
 from collector.files.options import MISSING, TextOptions
 from collector.formats import json_tree
@@ -29,7 +29,7 @@ from collector.message import (
     UnusableError,
     quoted,
 )
-from collector.registry.sensors_file import Sensor
+from collector.registry.discovery import UnregisteredError
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """A finite number as text: those of CSV files, without Python's underscores and other scripts' digits."""
@@ -47,54 +47,6 @@ _NUMBER = re.compile(NUMBER)
 _LOCAL = {mark: re.compile(expression) for mark, expression in LOCAL_NUMBERS.items()}
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
-
-
-@dataclass(frozen=True, slots=True)
-class FileSensor:
-    """One sensor, prepared for rows."""
-
-    zone: ZoneInfo | None
-    since: int
-    """The earliest accepted time: microseconds since 1970-01-01 UTC."""
-    series: Mapping[str, Series]
-    """By quantity."""
-
-    @classmethod
-    def of(cls, sensor: Sensor, series_ids: Mapping[tuple[str, str], int], zone: ZoneInfo | None) -> "FileSensor":
-        """Return ``sensor`` with the ids of its series; ``zone``, if given, replaces its own."""
-        since = microseconds(sensor.since)
-        series = {
-            name: Series.of(name, quantity, series_ids[sensor.sensor_id, name], since, is_strict=True, takes_words=True)
-            for name, quantity in sensor.quantities.items()
-        }
-        return cls(zone or sensor.zone, since, series)
-
-
-class FileSensors:
-    """The sensors of a registry by position; ``series_ids`` maps (sensor_id, quantity) to series_id.
-
-    ``zone``, if given, replaces the sensors' own.
-    """
-
-    def __init__(
-        self, sensors: Sequence[Sensor], series_ids: Mapping[tuple[str, str], int], zone: ZoneInfo | None = None
-    ) -> None:
-        self.all = tuple(FileSensor.of(sensor, series_ids, zone) for sensor in sensors)
-        self.quantities = tuple(sorted({name for sensor in sensors for name in sensor.quantities}))
-        """Names of all quantities."""
-        self._by_name = _by_name(sensors)
-
-    def find(self, name: str) -> int:
-        """Return the position of the sensor called ``name`` (its sensor_id or its device name); -1: none."""
-        return self._by_name.get(name, -1)
-
-
-def _by_name(sensors: Sequence[Sensor]) -> dict[str, int]:
-    devices: dict[str, int] = {}
-    for position, sensor in enumerate(sensors):
-        # Topics distinguish devices of the same name; a file has no topics, so such a name identifies no sensor.
-        devices[sensor.device] = -1 if sensor.device in devices else position
-    return devices | {sensor.sensor_id: position for position, sensor in enumerate(sensors)}
 
 
 class RowDecoder:
@@ -130,7 +82,9 @@ class RowDecoder:
     def decode(self, message: Message) -> Decoded:
         """Return the content of the row; raises :class:`UndecodableError` or :class:`NoReadingError`.
 
-        A row without any value holds no reading: empty lines at the end of a spreadsheet are not counted as errors.
+        Raises :class:`~collector.registry.discovery.UnregisteredError` where it is the first row of a sensor or a
+        quantity of a pattern. A row without any value holds no reading: empty lines at the end of a spreadsheet are not
+        counted as errors.
         """
         row = json_tree.load(message.payload)
         if type(row) is not dict:
@@ -161,6 +115,8 @@ class RowDecoder:
             else:
                 if reading is not None:
                     readings.append(reading)
+        if discoveries := self.sensors.discoveries(reading[0] for reading in readings):
+            raise UnregisteredError(discoveries)
         return Decoded(readings, rejections.as_list())
 
     def _values(self, row: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -193,6 +149,10 @@ class RowDecoder:
         position = self.sensors.find(str(cell).strip())
         if position < 0:
             raise UndecodableError(Reason.UNKNOWN_SENSOR, f"sensor {quoted(cell)}")
+        try:
+            self.sensors.check(position)
+        except UnusableError as error:
+            raise UndecodableError(error.reason, error.detail) from None
         return self.sensors.all[position]
 
 

@@ -99,6 +99,23 @@ class SensorPattern:
         except UnusableError:
             return None
 
+    def named(self, name: str) -> Sensor | None:
+        """Return the sensor whose sensor_id or device is ``name``; None: there is none, or only a topic can tell."""
+        prototype = self.prototype
+        templates = [Template.compile(text) for text in (prototype.sensor_id, prototype.site, prototype.area)]
+        if any(set(template.names) - {"sensor", "device"} for template in templates):
+            return None
+        before, _, after = re.sub(r"\{\w+\}", "\0", prototype.sensor_id, count=1).partition("\0")
+        devices = [name]
+        if name.startswith(before) and name.endswith(after):
+            devices.append(name[len(before) : len(name) - len(after)])
+        for device in filter(None, devices):
+            values = {"sensor": device, "device": device}
+            sensor = self.find_sensor(self.topic_pattern.fill(values), values, device)
+            if sensor is not None and name in (sensor.sensor_id, sensor.device):
+                return sensor
+        return None
+
     def listed_members(self) -> Iterator[Sensor]:
         """Yield the sensors known before their first message: all members of a pattern that does not discover."""
         for device in () if self.discover else self.members:

@@ -82,6 +82,22 @@ class Registry:
         routes += [Route(pattern.topic_pattern, (), pattern) for pattern in self.patterns]
         return Routes(sorted(routes, key=lambda route: route.position))
 
+    @property
+    def entries(self) -> tuple[Sensor, ...]:
+        """The entries of the registry: sensors, and the prototypes of patterns."""
+        return (*self.sensors, *(pattern.prototype for pattern in self.patterns))
+
+    def named(self, name: str) -> Sensor | None:
+        """Return the sensor whose sensor_id or device is ``name``, also of a pattern, for readings without a topic.
+
+        None: there is none, or several patterns could have it.
+        """
+        own = next((sensor for sensor in (*self.sensors, *self.members) if sensor.sensor_id == name), None)
+        if own is not None:
+            return own
+        sensors = [sensor for pattern in self.patterns if (sensor := pattern.named(name)) is not None]
+        return sensors[0] if len(sensors) == 1 else None
+
     @cached_property
     def members(self) -> tuple[Sensor, ...]:
         """The sensors of patterns that list all their members."""

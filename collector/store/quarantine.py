@@ -1,7 +1,6 @@
 """The quarantine: list, show, discard, and replay messages after the registry was corrected."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import psycopg
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 from collector.registry.discovery import UnregisteredError
 from collector.store.batch import Batch, Decode, content
-from collector.store.ignored import storable_text
+from collector.store.repeated import content_key
 from collector.store.superseded import instant
 from collector.store.writer import Writer
 from core import database
@@ -33,7 +32,7 @@ order by id desc limit %(limit)s
 """  # noqa: S608
 _SHOW = """
 select id, received_at, quarantined_at, source, topic, reason, detail, readings, retained, waited, replayed_at,
-    discarded_at, repeats, last_received_at, payload
+    discarded_at, repeats, last_received_at, file_options, payload
 from telemetry.quarantine where id = %s
 """
 _DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
@@ -56,13 +55,13 @@ with selected as (
     order by id limit {_MESSAGES_PER_TRANSACTION}
 )
 
-select selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited,
+select selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited, r.file_options,
     array_agg(r.id order by r.id), array_agg(r.reason order by r.id),
     array_agg(r.readings / (r.repeats + 1) order by r.id)
 from selected
 inner join telemetry.quarantine as r using (received_at, source, topic, payload)
 where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
-group by selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited
+group by selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited, r.file_options
 order by selected.id
 """  # noqa: S608
 # Only one replay at a time: two would both find a message open.
@@ -115,6 +114,7 @@ class _OpenMessage:
     reasons: set[str]
     readings: int
     """Number of its quarantined readings; 0: the message as a whole is quarantined."""
+    decode: Decode
 
 
 def summary(connection: database.Connection) -> list[tuple[Any, ...]]:
@@ -154,9 +154,16 @@ def discard_reason(connection: database.Connection, reason: Reason) -> int:
 
 
 def replay(
-    writer: Writer, decode: Decode, reason: Reason | None = None, *, at_arrival: bool = False
+    writer: Writer,
+    decode: Decode,
+    reason: Reason | None = None,
+    *,
+    at_arrival: bool = False,
+    decoder_of_rows: Callable[[str], Decode] | None = None,
 ) -> Iterator[ReplayResult]:
     """Decode open messages (for ``reason``, or all) again; yield the counts of each transaction.
+
+    ``decoder_of_rows`` returns the decoder for rows of files with the given ``file_options``.
 
     Readings without their own time stay in quarantine if their arrival is unknown; ``at_arrival`` stores them with
     the time of their arrival.
@@ -176,9 +183,15 @@ def replay(
             if not rows:
                 return
             after = rows[-1][0]
-            result = _replay(
-                writer, connection, [_open_message(*row[1:], at_arrival=at_arrival) for row in rows], decode
-            )
+            opened = [
+                _open_message(
+                    *row[1:],
+                    at_arrival=at_arrival,
+                    decode=decode if row[6] is None or decoder_of_rows is None else decoder_of_rows(row[6]),
+                )
+                for row in rows
+            ]
+            result = _replay(writer, connection, opened)
         yield result
 
 
@@ -197,7 +210,7 @@ def match_arrivals(connection: database.Connection, archived: Sequence[Message])
     """
     if not archived or not connection.execute(_ANY_ARRIVAL_UNKNOWN).fetchall()[0][0]:
         return {}
-    keys = [_arrival_key(message) for message in archived]
+    keys = [content_key(message) for message in archived]
     first, last = (instant(message.received) for message in (archived[0], archived[-1]))
     bounds = {"keys": list(set(keys)), "first": first - _CLOCKS, "last": last + _CLOCKS}
     rows: dict[str, list[tuple[int, datetime, timedelta]]] = {}
@@ -217,55 +230,50 @@ def match_arrivals(connection: database.Connection, archived: Sequence[Message])
     return assigned
 
 
-def _arrival_key(message: Message) -> str:
-    text = storable_text(message.topic).encode() + message.payload.hex().encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest()
-
-
 def _open_message(
     topic: str,
     received_at: datetime,
     payload: bytes,
     retained: bool,  # noqa: FBT001 - a column
     waited: timedelta,
+    _file_options: str | None,
     rows: list[int],
     reasons: list[str],
     readings: list[int],
     *,
     at_arrival: bool,
+    decode: Decode,
 ) -> _OpenMessage:
     received = (received_at - _EPOCH) // timedelta(microseconds=1)
     message = Message(
         topic, payload, received, retained, waited=0 if at_arrival else waited // timedelta(microseconds=1)
     )
-    return _OpenMessage(message, rows, set(reasons), sum(readings))
+    return _OpenMessage(message, rows, set(reasons), sum(readings), decode)
 
 
-def _replay(
-    writer: Writer, connection: database.Connection, messages: list[_OpenMessage], decode: Decode
-) -> ReplayResult:
+def _replay(writer: Writer, connection: database.Connection, messages: list[_OpenMessage]) -> ReplayResult:
     result = ReplayResult()
-    improved = []
+    improved: dict[Decode, list[_OpenMessage]] = {}
     for message in messages:
         # Only the database can detect a conflict: such messages are always tried.
         if message.reasons & {Reason.CONFLICTING_VALUE, Reason.REFUSED_BY_DATABASE}:
-            result.add(_try(writer, connection, message, decode))
-        elif _is_improved(message, decode):
-            improved.append(message)
+            result.add(_try(writer, connection, message))
+        elif _is_improved(message):
+            improved.setdefault(message.decode, []).append(message)
         else:
             result.unchanged += 1
             result.arrival_unknown += Reason.ARRIVAL_UNKNOWN in message.reasons
-    if improved:
-        accounts = writer.write(Batch.of((message.message for message in improved), decode), decode)
-        connection.execute(_MARK_REPLAYED, ([row for message in improved for row in message.rows],))
-        result.add(ReplayResult(messages=len(improved), readings=accounts.stored + accounts.replaced))
+    for decode, group in improved.items():
+        accounts = writer.write(Batch.of((message.message for message in group), decode), decode)
+        connection.execute(_MARK_REPLAYED, ([row for message in group for row in message.rows],))
+        result.add(ReplayResult(messages=len(group), readings=accounts.stored + accounts.replaced))
     return result
 
 
-def _try(writer: Writer, connection: database.Connection, message: _OpenMessage, decode: Decode) -> ReplayResult:
+def _try(writer: Writer, connection: database.Connection, message: _OpenMessage) -> ReplayResult:
     """Replay one message; roll back unless the database now accepts a reading that it refused before."""
     with connection.transaction() as attempt:
-        accounts = writer.write(Batch.of([message.message], decode), decode)
+        accounts = writer.write(Batch.of([message.message], message.decode), message.decode)
         if not (accounts.stored or accounts.replaced):
             raise psycopg.Rollback(attempt)
         connection.execute(_MARK_REPLAYED, (message.rows,))
@@ -273,10 +281,10 @@ def _try(writer: Writer, connection: database.Connection, message: _OpenMessage,
     return ReplayResult(unchanged=1)
 
 
-def _is_improved(message: _OpenMessage, decode: Decode) -> bool:
+def _is_improved(message: _OpenMessage) -> bool:
     """Return whether decoding the message now rejects less of it than its rows hold."""
     try:
-        decoded = content(message.message, decode)
+        decoded = content(message.message, message.decode)
     except (NoReadingError, UnregisteredError):  # UnregisteredError: only registration is missing
         return True
     except UndecodableError:

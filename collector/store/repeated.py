@@ -1,15 +1,17 @@
-"""Repeated rejections: a probe that is unplugged for weeks must not fill the quarantine.
+"""Repeated rejections: an unplugged probe, or a file that is loaded again, must not fill the quarantine.
 
 Rejections of :data:`REASONS` with the same source, topic and detail, which names quantity and value, share a row per
-hour of arrival: the payload is that of the first, ``readings`` counts all, ``repeats`` the further messages.
+hour of arrival: the payload is that of the first, ``readings`` counts all, ``repeats`` the further messages. Rejections
+of one row of a file share a row for as long as it is open.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import psycopg
 
-from collector.message import Reason
+from collector.message import Message, Reason
 from collector.store.batch import Quarantined
 from collector.store.ignored import storable_text
 from collector.store.superseded import instant
@@ -38,6 +40,26 @@ where id = (
 """
 
 
+# Whoever loads a file again does it once the first load has ended; two loads at a time may each insert a row.
+_REPEAT_OF_FILE = """
+update telemetry.quarantine as q set
+    readings = q.readings + again.readings * again.times,
+    repeats = q.repeats + again.times,
+    last_received_at = greatest(q.last_received_at, %(received)s)
+from unnest(%(keys)s::text[], %(reasons)s::text[], %(details)s::text[], %(readings)s::integer[], %(times)s::integer[])
+    with ordinality as again (key, reason, detail, readings, times, number)
+where q.id = (
+    select min(id) from telemetry.quarantine as known
+    where
+        known.source = 'file' and known.replayed_at is null and known.discarded_at is null
+        and md5(known.topic || encode(known.payload, 'hex')) = again.key
+        and known.reason = again.reason and known.detail = again.detail
+        and known.readings = (known.repeats + 1) * again.readings
+)
+returning again.number
+"""
+
+
 class Row(NamedTuple):
     """One row to insert into ``telemetry.quarantine``."""
 
@@ -49,7 +71,9 @@ class Row(NamedTuple):
 
 
 def merge(cursor: psycopg.Cursor[Any], source: str, quarantined: Sequence[Quarantined]) -> list[Row]:
-    """Count repeated rejections in the rows of their hour; return the rows that are to be inserted."""
+    """Count repeated rejections in the rows that there are; return the rows that are to be inserted."""
+    if source == "file":
+        return _merge_of_files(cursor, quarantined)
     groups: dict[_Key, list[Quarantined]] = {}
     for row in quarantined:
         if _is_repeatable(row):
@@ -62,13 +86,43 @@ def merge(cursor: psycopg.Cursor[Any], source: str, quarantined: Sequence[Quaran
         of_hour = groups.pop(_key(row), None)
         if of_hour is None or _repeat(cursor, source, of_hour):
             continue
-        if len(of_hour) == 1:
-            rows.append(Row(row))
-            continue
-        rejection = row.rejection._replace(readings=row.rejection.readings * len(of_hour))
-        last = max(repeat.message.received for repeat in of_hour)
-        rows.append(Row(Quarantined(row.message, rejection), len(of_hour) - 1, last))
+        rows.append(_row(of_hour))
     return rows
+
+
+def _merge_of_files(cursor: psycopg.Cursor[Any], quarantined: Sequence[Quarantined]) -> list[Row]:
+    groups: dict[tuple[str, Reason, str, int], list[Quarantined]] = {}
+    for row in quarantined:
+        message, rejection = row
+        key = content_key(message), rejection.reason, storable_text(rejection.detail), rejection.readings
+        groups.setdefault(key, []).append(row)
+    keys, reasons, details, readings = map(list, zip(*groups, strict=True))
+    arguments = {
+        "keys": keys,
+        "reasons": reasons,
+        "details": details,
+        "readings": readings,
+        "times": [len(rows) for rows in groups.values()],
+        "received": instant(quarantined[-1].message.received),
+    }
+    known = {number - 1 for (number,) in cursor.execute(_REPEAT_OF_FILE, arguments)}
+    return [_row(rows) for position, rows in enumerate(groups.values()) if position not in known]
+
+
+def content_key(message: Message) -> str:
+    """Return the hash of topic and payload, as the indexes of ``telemetry.quarantine`` have it."""
+    text = storable_text(message.topic).encode() + message.payload.hex().encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def _row(equal: list[Quarantined]) -> Row:
+    """Return one row for rejections that are equal but for their payload."""
+    first = equal[0]
+    if len(equal) == 1:
+        return Row(first)
+    rejection = first.rejection._replace(readings=first.rejection.readings * len(equal))
+    last = max(repeat.message.received for repeat in equal)
+    return Row(Quarantined(first.message, rejection), len(equal) - 1, last)
 
 
 def _is_repeatable(row: Quarantined) -> bool:

@@ -52,9 +52,10 @@ where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time
 """
 _QUARANTINE = """
 insert into telemetry.quarantine (
-    received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at, waited
+    received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at, waited,
+    file_options
 )
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _COUNTS = tuple(vars(Accounts()))
 _INTAKE = f"""
@@ -94,7 +95,8 @@ class Writer:
 
     ``source`` and ``collector`` are columns of ``telemetry.intake``: the way the readings came (mqtt, kafka, file,
     archive, replay) and the process that brought them. ``births`` holds the Sparkplug births that the decoder has read;
-    new ones are written with every batch. ``also`` is called in the transaction of every batch, with its messages. For
+    new ones are written with every batch. ``file_options`` tells how a file is read, for its rows in
+    quarantine. ``also`` is called in the transaction of every batch, with its messages. For
     one thread at a time.
     """
 
@@ -105,6 +107,7 @@ class Writer:
         connect: Callable[[], database.Connection] = database.connect,
         *,
         births: BirthStore | None = None,
+        file_options: str | None = None,
         also: Callable[[database.Connection, Sequence[Message]], None] = lambda *_: None,
     ) -> None:
         self._source = source
@@ -116,6 +119,7 @@ class Writer:
         """Whether batches go through the staging table, because recent ones held readings that were stored already."""
         self._births = births or BirthStore()
         self._also = also
+        self._file_options = file_options
         self._begun = time.time_ns() // 1000
         self._ignored_topics = ignored.Topics()
         self._ignored: Counter[str] = Counter()
@@ -234,7 +238,7 @@ class Writer:
         with connection.cursor() as cursor:
             if quarantined:
                 rows = repeated.merge(cursor, self._source, quarantined)
-                cursor.executemany(_QUARANTINE, [_row(self._source, row) for row in rows])
+                cursor.executemany(_QUARANTINE, [(*_row(self._source, row), self._file_options) for row in rows])
             late_hours.record(cursor, batch.rows)
             if batch.ignored:
                 ignored.record(cursor, self._ignored_topics, self._source, batch.ignored)

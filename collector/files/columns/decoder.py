@@ -15,7 +15,8 @@ from collector.files.columns import cells, time_columns
 from collector.files.columns.cells import Column
 from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import Chunk
-from collector.message import LARGEST
+from collector.message import LARGEST, NoReadingError, UndecodableError
+from collector.registry.discovery import Discovery, UnregisteredError
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,16 @@ class ColumnDecoder:
 
     def __init__(self, rows: RowDecoder) -> None:
         self.rows = rows
-        sensors = rows.sensors
-        columns = {name: column for column, name in enumerate(sensors.quantities)}
-        self._columns = columns
+        self._columns = {name: column for column, name in enumerate(rows.sensors.quantities)}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Take over the sensors, which patterns extend while the file is read."""
+        sensors, columns = self.rows.sensors, self._columns
+        self._version = sensors.version
         shape = (len(sensors.all), len(columns))
         self._series_ids: NDArray[np.int32] = np.zeros(shape, np.int32)
-        """By sensor and quantity; 0: the sensor doesn't measure that."""
+        """By sensor and quantity; 0: the sensor doesn't measure that; below: the database does not have it yet."""
         self._kinds: NDArray[np.int64] = np.zeros(shape, np.int64)
         """By sensor and quantity: the position in ``_kind_series``; 0: plain numbers."""
         self._kind_series: list[Series | None] = [None]
@@ -78,6 +83,8 @@ class ColumnDecoder:
             sensor = np.zeros(rows, np.int64)
         else:
             sensor = cells.codes(columns[layout.sensor], self.rows.sensors.find)
+        if self._version != self.rows.sensors.version:
+            self._prepare()
         unsure = sensor < 0
         candidates = self._candidates(columns, rows)
         parts = [columns[part] for part in layout.time_parts]
@@ -111,6 +118,29 @@ class ColumnDecoder:
             unsure |= filled & ~(sure & (series > 0))
         unsure &= decoded.filled.any(axis=1)
         return decoded
+
+    def discoveries(self, chunk: Chunk, name: str, received: int) -> list[Discovery]:
+        """Return the series of patterns that rows of ``chunk`` are the first of; ``name`` is the file's."""
+        sensors, layout = self.rows.sensors, self.rows.layout
+        if layout.sensor is not None:
+            cells.codes(dict(chunk.columns)[layout.sensor], sensors.find)
+        if not sensors.has_unregistered:
+            return []
+        readings = self.decode(chunk, received)
+        is_new = readings.filled & (readings.series < 0)
+        found: dict[int, Discovery] = {}
+        for position in np.flatnonzero(is_new.any(axis=1)).tolist():
+            if not found.keys() >= set(readings.series[position, is_new[position]].tolist()):
+                try:
+                    self.rows.decode(chunk.message(position, name, received))
+                except UnregisteredError as error:
+                    found |= {
+                        sensors.series_id(discovery.sensor, discovery.quantity): discovery
+                        for discovery in error.discoveries
+                    }
+                except (UndecodableError, NoReadingError):
+                    continue
+        return list(found.values())
 
     def _numbers(self, column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the numbers in ``column``, unconverted, and which cells surely are one."""

@@ -22,7 +22,7 @@ with intake_totals as (
 
 in_quarantine as (
     select
-        count(*) filter (where readings = 0) as messages,
+        coalesce(sum(repeats + 1) filter (where readings = 0), 0)::bigint as messages,
         coalesce(sum(readings), 0)::bigint as readings
     from telemetry.quarantine
 ),
@@ -60,13 +60,13 @@ as $$
     with deleted as (
         delete from telemetry.quarantine
         where coalesce(replayed_at, discarded_at) < now() - settled_for
-        returning readings
+        returning readings, repeats
     ),
 
     tally as (
         select
             count(*) as all_rows,
-            count(*) filter (where readings = 0) as messages,
+            coalesce(sum(repeats + 1) filter (where readings = 0), 0)::bigint as messages,
             coalesce(sum(readings), 0)::bigint as readings
         from deleted
     ),
@@ -92,12 +92,15 @@ comment on column telemetry.quarantine.payload is 'The message as received, byte
 comment on column telemetry.quarantine.retained is 'Whether it was a retained message of the broker.';
 comment on column telemetry.quarantine.waited is
 'How long it may have waited at the broker, if longer than COLLECTOR_ARRIVAL_LIMIT_SECONDS; else 0.';
+comment on column telemetry.quarantine.file_options is
+'For a row of a file, how the file was read, as JSON; a replay reads the row the same way.';
 comment on column telemetry.quarantine.reason is 'Reason, as a code such as unknown_sensor.';
 comment on column telemetry.quarantine.detail is 'Reason in detail, for people.';
 comment on column telemetry.quarantine.readings is
 'Number of readings of the message in this row; 0: the whole message could not be decoded.';
 comment on column telemetry.quarantine.repeats is
-'Further messages of the same hour, topic and detail, which have no separate row; readings includes theirs.';
+'Further messages of the same hour, topic and detail, or further loads of the same row of a file, which have no '
+'separate row; readings includes theirs.';
 comment on column telemetry.quarantine.last_received_at is 'Arrival of the last of them; null: there is none.';
 comment on column telemetry.quarantine.replayed_at is 'When it was replayed into readings; null: it was not.';
 comment on column telemetry.quarantine.discarded_at is 'When it was discarded; null: it was not.';

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from collector.decode.reading_rule import Series, column_readings, ignored_reason, microseconds
 from collector.decode.series_decoder import SeriesDecoder, sensor_by_device
+from collector.files.file_sensors import FileSensors
 from collector.files.layout import Layout
 from collector.files.options import MISSING
-from collector.files.row_decoder import FileSensors, RowDecoder, state_or_number
+from collector.files.row_decoder import RowDecoder, state_or_number
 from collector.formats import json_tree
 from collector.formats.measurement import Column, FormatOptions, Measured
 from collector.message import Decoded, IgnoredReason, Message, NoReadingError, Reason, Rejections, UnusableError

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.commands import load
-from collector.files import batches
+from collector.files import batches, opener
 from collector.files.batches import WriterAssignment, row_batches
 from collector.files.columns import cells, time_columns
 from collector.files.columns.decoder import ColumnDecoder
+from collector.files.file_sensors import FileSensors
 from collector.files.layout import Layout
 from collector.files.options import TextOptions
-from collector.files.row_decoder import FileSensors, RowDecoder
+from collector.files.row_decoder import RowDecoder
 from collector.files.table_file import Chunk
 from collector.message import Reason
 from collector.registry import sensors_file
@@ -73,7 +73,7 @@ def rows_of(columns: dict[str, pa.Array]) -> Chunk:
 def compare(columns: dict[str, pa.Array], by: RowDecoder) -> Batch:
     """Assert that a chunk decoded by columns equals its rows decoded one by one; return it."""
     rows = rows_of(columns)
-    assignment = WriterAssignment(1, len(REGISTRY.sensors))
+    assignment = WriterAssignment(1)
     decoded = [batch for _, batch in row_batches(rows, ColumnDecoder(by), "file", RECEIVED, assignment)]
     [batch] = decoded if len(rows.numbers) else [Batch()]
     expected = Batch.of(batch.messages, by.decode)
@@ -432,7 +432,7 @@ def test_passes_across_chunks(size):
     whole = rows_of(columns)
     chunks = [whole.take(np.arange(len(whole.numbers)) // size == part) for part in range(14 // size + 1)]
     times, numbers = [], []
-    for chunk, _, received in load.resolved(chunks, ColumnDecoder(by), "file"):
+    for chunk, _, received in opener.resolved(chunks, ColumnDecoder(by), "file"):
         numbers += chunk.numbers.tolist()
         decoded = Batch.of([chunk.message(row, "file", received) for row in range(len(chunk.numbers))], by.decode)
         times += [time for (series, time, _), _ in decoded.readings() if series == 1]
@@ -520,7 +520,7 @@ def test_days_are_divided():
     columns = {"time": time, "x": pa.array([float(row) for row in range(1000)])}
     by = decoder(Layout("time", None, wide=(("x", "x"),)))
     divided = [
-        batch for _, batch in row_batches(rows_of(columns), ColumnDecoder(by), "file", RECEIVED, WriterAssignment(1, 3))
+        batch for _, batch in row_batches(rows_of(columns), ColumnDecoder(by), "file", RECEIVED, WriterAssignment(1))
     ]
     values = [reading[2] for batch in divided for reading, _ in batch.readings()]
     assert sorted(values) == [float(row) for row in range(1000)]
@@ -542,7 +542,7 @@ def test_rows_are_divided_by_sensor_and_day():
     }
     rows, by = rows_of(columns), decoder(WIDE)
     rows.malformed.append((count + 1, "{", "half a row"))
-    division = WriterAssignment(3, len(REGISTRY.sensors))
+    division = WriterAssignment(3)
     divided = [
         *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
         *row_batches(rows, ColumnDecoder(by), "file", RECEIVED, division),
