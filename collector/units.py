@@ -272,19 +272,26 @@ _LONGEST = 40
 """Characters; no unit is longer, and longer texts of devices are not parsed."""
 
 
-@lru_cache(maxsize=1024)
 def conversion(sent: str, wanted: str) -> Conversion | None:
     """Return the function that converts numbers from ``sent``, a UCUM code or a device's spelling, to code ``wanted``.
 
     None where both are the same unit. Raises ``ValueError`` where there is no conversion of the form a·x + b: another
     dimension, a logarithm, an unknown spelling.
     """
+    # Before the cache: devices send texts of any length.
+    if len(sent) > _LONGEST:
+        raise ValueError(f"no conversion from {sent[:_LONGEST]!a} to {wanted!r}")
+    return _conversion(sent, wanted)
+
+
+@lru_cache(maxsize=1024)
+def _conversion(sent: str, wanted: str) -> Conversion | None:
     sent = code(sent) or sent
     if sent == wanted:
         return None
     line = _line(sent, wanted)
     if line is None:
-        raise ValueError(f"no conversion from {sent[:_LONGEST]!a} to {wanted!r}")
+        raise ValueError(f"no conversion from {sent!a} to {wanted!r}")
     factor, offset = line
     if factor == 1 and offset == 0:
         return None
@@ -296,8 +303,6 @@ def conversion(sent: str, wanted: str) -> Conversion | None:
 @lru_cache(maxsize=4096)  # to find that there is no conversion takes milliseconds, and every message needs the result
 def _line(sent: str, wanted: str) -> tuple[Fraction, Fraction] | None:
     """Return a and b of a·x + b; None: there is no such conversion."""
-    if len(sent) > _LONGEST:
-        return None
     first, more = _AMENDED.get(sent, (sent, 1.0))
     last, less = _AMENDED.get(wanted, (wanted, 1.0))
     registry = _registry()

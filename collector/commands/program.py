@@ -49,6 +49,9 @@ class Program(ABC):
         metrics.add_source(self.name, lambda: source.connections, lambda: source.connected)
         if (arrival := source.arrival) is not None:
             metrics.add_arrival(self.name, lambda: arrival.is_known, lambda: arrival.uncertain_seconds)
+        if (clock := source.clock) is not None:
+            meaning = "How often this host's clock was set, or the host was suspended, for more than a second."
+            metrics.gauge(f"{self.name}_clock_jumps", meaning, lambda: clock.jumps)
         self._endpoint = HealthEndpoint(metrics, self.waiting_for, settings.metrics_address, metrics_port, port_setting)
 
     @abstractmethod

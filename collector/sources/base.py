@@ -5,6 +5,7 @@ from typing import Protocol
 
 from collector.message import Message
 from collector.sources.arrival import Arrival
+from collector.sources.arrival_clock import ArrivalClock
 
 
 class Sink(Protocol):
@@ -42,6 +43,10 @@ class Source(Protocol):
     @property
     def arrival(self) -> Arrival | None:
         """How long messages may have waited at the broker; None: the source has the time of their arrival."""
+
+    @property
+    def clock(self) -> ArrivalClock | None:
+        """The clock of arrivals; None: messages have the time of their arrival."""
 
     @property
     def connected(self) -> bool:

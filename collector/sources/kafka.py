@@ -19,6 +19,7 @@ from confluent_kafka import Message as Record
 from collector.message import Message
 from collector.settings import CollectorSettings, KafkaSettings
 from collector.sources.arrival import Arrival
+from collector.sources.arrival_clock import ArrivalClock
 from collector.sources.base import Sink
 from collector.sources.kafka_record import message_of, offset_of, partition_of
 from core.backoff import Backoff
@@ -138,6 +139,7 @@ class KafkaSource:
         self.topic_filters: tuple[str, ...] = ()
         """Unused: MQTT topic filters have no meaning for a Kafka topic."""
         self.arrival: Arrival | None = None
+        self.clock: ArrivalClock | None = None
         self.connections = 0
         """Number of partition assignments."""
         self._kafka = kafka

@@ -19,6 +19,7 @@ from collector.formats.sparkplug.nodes import Publication
 from collector.message import Message
 from collector.settings import CollectorSettings
 from collector.sources.arrival import Arrival
+from collector.sources.arrival_clock import ArrivalClock
 from collector.sources.base import Sink
 from collector.sources.mqtt_bulk_client import BulkClient
 from collector.sources.mqtt_takeover import SessionTakeover, ShareGroup
@@ -63,6 +64,7 @@ class MqttSource:
         self.connected = False
         """Whether the broker has accepted the subscriptions of the current connection."""
         self.arrival = Arrival(settings.client_id, settings.arrival_limit_seconds)
+        self.clock = ArrivalClock()
         self._arrival_subscription: int | None = None
         """The pending subscription to the probes."""
         self._mqtt = mqtt
@@ -136,7 +138,7 @@ class MqttSource:
         return clean
 
     def _new_client(self, sink: Sink) -> BulkClient:
-        client = BulkClient(self._settings.client_id, sink.add, self.arrival)
+        client = BulkClient(self._settings.client_id, sink.add, self.arrival, self.clock)
         mqtt = self._mqtt
         mqtt.configure(client)
         client.connect_timeout = 10.0

@@ -18,6 +18,7 @@ from paho.mqtt.exception import MalformedPacket
 
 from collector.message import Message
 from collector.sources.arrival import PREFIX, Arrival
+from collector.sources.arrival_clock import ArrivalClock
 
 RECEIVE_BYTES = 256 * 1024
 _PUBLISH = 0x30
@@ -52,7 +53,13 @@ class BulkClient(Client):
     have waited, and takes the probes.
     """
 
-    def __init__(self, client_id: str, deliver: Callable[[Message], None], arrival: Arrival | None = None) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        deliver: Callable[[Message], None],
+        arrival: Arrival | None = None,
+        clock: ArrivalClock | None = None,
+    ) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2, client_id, clean_session=False, protocol=MQTTv311, manual_ack=True
         )
@@ -65,7 +72,7 @@ class BulkClient(Client):
         self._needed_bytes = 2
         self._topics: dict[bytes, str] = {}
         self._connection_bits = 0
-        self._received = 0
+        self._clock = clock or ArrivalClock()
 
     def reconnect(self) -> MQTTErrorCode:
         """Connect, or connect again; a partly read packet of the old connection is dropped."""
@@ -102,9 +109,7 @@ class BulkClient(Client):
 
     def _handle(self, buffer: bytes) -> tuple[int, MQTTErrorCode]:  # noqa: C901 - one loop: it runs for every packet
         """Handle the complete packets in ``buffer``; return their number of bytes, and paho's result."""
-        # Every message gets its own microsecond of arrival, also within one read and after the clock was set back: two
-        # readings whose time is that of their arrival must not collide.
-        received = max(time.time_ns() // 1000, self._received + 1)
+        received = self._clock.next()
         deliver, topics, connection_bits = self._deliver, self._topics, self._connection_bits
         waited = self._arrival.waited()
         position, end = 0, len(buffer)
@@ -141,7 +146,7 @@ class BulkClient(Client):
                     topic = self._topic(raw)
                 if mid:
                     self._last_delivery = mid
-                self._received = received
+                self._clock.used(received)
                 again = command & 8 == 8  # noqa: PLR2004 - the DUP flag
                 retained, qos = command & 1 == 1, command >> 1 & 3
                 deliver(Message(topic, buffer[payload:stop], received, retained, mid, qos, again, waited))
