@@ -1,11 +1,13 @@
 #!/bin/sh
 # Writes Alertmanager's configuration from the environment, which Alertmanager does not read itself, and runs it.
-# Receivers, both optional: ALERT_WEBHOOK_URL gets a POST of JSON, ALERT_MAIL_TO e-mail through ALERT_SMTP_HOST.
+# Receivers, all optional: ALERT_WEBHOOK_URL gets a POST of JSON, ALERT_MAIL_TO e-mail through ALERT_SMTP_HOST,
+# ALERT_WATCHDOG_URL a POST per minute as long as alerting works.
 set -eu
 umask 077
 # Secrets are in separate files: quotes need no escaping, and the status page of Alertmanager does not show them.
 printf %s "${ALERT_WEBHOOK_URL:-}" >/tmp/webhook
 printf %s "${ALERT_SMTP_PASSWORD:-}" >/tmp/smtp-password
+printf %s "${ALERT_WATCHDOG_URL:-}" >/tmp/watchdog
 
 quoted() { # a YAML string
     printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"
@@ -23,8 +25,14 @@ if [ -n "${ALERT_MAIL_TO:-}" ]; then
 fi
 
 {
-    echo "route: {receiver: operators, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 12h}"
+    echo "route:"
+    echo "  {receiver: operators, group_by: [alertname], group_wait: 30s, group_interval: 5m, repeat_interval: 12h, routes: ["
+    echo "    {receiver: watchdog, matchers: [alertname=Watchdog], group_wait: 0s, repeat_interval: 1m, group_interval: 1m}]}"
     echo "receivers:"
+    echo "  - name: watchdog"
+    if [ -n "${ALERT_WATCHDOG_URL:-}" ]; then
+        echo "    webhook_configs: [{url_file: /tmp/watchdog, send_resolved: false}]"
+    fi
     echo "  - name: operators"
     if [ -n "${ALERT_WEBHOOK_URL:-}" ]; then
         echo "    webhook_configs: [{url_file: /tmp/webhook}]"
@@ -40,6 +48,6 @@ fi
         fi
     fi
 } >/tmp/alertmanager.yml
-unset ALERT_WEBHOOK_URL ALERT_SMTP_PASSWORD
+unset ALERT_WEBHOOK_URL ALERT_SMTP_PASSWORD ALERT_WATCHDOG_URL
 # A single instance: no cluster port is opened.
 exec /bin/alertmanager --config.file=/tmp/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address= "$@"
