@@ -1,5 +1,6 @@
 """The files of the archive, grouped by hour, and their content."""
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from collector.archive.message_table import SCHEMA
+from collector.store import arrived
 
 GRACE = timedelta(minutes=10)
 """After an hour: its files may still be finished within this time."""
@@ -26,9 +28,16 @@ class Content:
     """Sum of the arrival times, microseconds since 1970-01-01 UTC."""
     size: int = 0
     """Bytes of all topics and payloads."""
+    slots: tuple[int, ...] = (0,) * arrived.SLOTS
+    """Number of messages by the hash of :mod:`collector.store.arrived`."""
 
     def __add__(self, other: "Content") -> "Content":
-        return Content(self.messages + other.messages, self.received + other.received, self.size + other.size)
+        return Content(
+            self.messages + other.messages,
+            self.received + other.received,
+            self.size + other.size,
+            tuple(map(operator.add, self.slots, other.slots)),
+        )
 
     @classmethod
     def of(cls, batches: Iterable["pa.RecordBatch"]) -> "Content":
@@ -85,4 +94,9 @@ def read_batches(path: Path | pa.NativeFile, hour: datetime) -> Iterator["pa.Rec
 def _content(batch: Any) -> Content:
     received = pc.sum(batch.column("received").cast(pa.int64())).as_py() or 0
     sizes = [pc.sum(pc.binary_length(batch.column(name))).as_py() or 0 for name in ("topic", "payload")]
-    return Content(batch.num_rows, received, sum(sizes))
+    slots = [0] * arrived.SLOTS
+    topics = batch.column("topic").dictionary_encode()
+    hashes = [arrived.topic_hash(topic) for topic in topics.dictionary.to_pylist()]
+    for index, payload in zip(topics.indices.to_pylist(), batch.column("payload").to_pylist(), strict=True):
+        slots[arrived.slot(hashes[index], payload)] += 1
+    return Content(batch.num_rows, received, sum(sizes), tuple(slots))

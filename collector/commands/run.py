@@ -9,6 +9,7 @@ import structlog
 from psycopg import errors
 
 from collector.commands.configuration import kafka_extra, load_configuration
+from collector.commands.database_target import DatabaseTarget
 from collector.commands.decoder_builder import DecoderBuilder
 from collector.commands.metrics import Metrics, stalled_for
 from collector.commands.program import Program, run_until_signal
@@ -20,7 +21,6 @@ from collector.sources.mqtt import MqttSource
 from collector.sources.sparkplug_host import SparkplugHost
 from collector.store.batch import Accounts, Batch
 from collector.store.birth_store import BirthStore
-from collector.store.database_target import DatabaseTarget
 from collector.store.group_commit import GroupCommit
 from collector.store.writer import Writer
 from core import database, logs

@@ -205,6 +205,13 @@ class Batch:
         """Return whether readings of the message at ``position`` replace earlier ones of their series and time."""
         return self._origins is None and self._replaces[position] == 1
 
+    def with_readings(self) -> list[int]:
+        """Return the positions of the messages that have readings for the database, in order."""
+        if self._origins is not None:
+            return sorted(set(self._origins))
+        ends = self._row_ends
+        return [position for position, end in enumerate(ends) if end > (ends[position - 1] if position else 0)]
+
     def readings(self) -> Iterator[tuple[Reading, int]]:
         """Yield every row as a reading, with the position of its message."""
         for index, (_, _, time, _, series_id, _, value, _, _) in enumerate(ROW.iter_unpack(self.rows)):

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from collector.message import Message, Reason, Rejection
 from collector.registry import sync
-from collector.store import ignored, late_hours, repeated, superseded
+from collector.store import arrived, ignored, late_hours, repeated, superseded
 from collector.store.batch import HEADER, POSTGRES_EPOCH, ROW, TRAILER, Accounts, Batch, Decode, Quarantined, not_before
 from collector.store.birth_store import BirthStore
 from collector.store.equal_times import Key, Stored, resolve
@@ -40,6 +40,7 @@ insert into telemetry.reading (time, series_id, value, received_at)
 select time, series_id, value, received_at from pg_temp.incoming
 on conflict do nothing
 """
+_MERGE_RETURNING = f"{_MERGE}returning series_id, time"
 # One day at a time, with the day's bounds as constants: the planner then excludes all other chunks of the hypertable.
 _COUNT_SAME_VALUE = """
 select count(*) from pg_temp.incoming as i inner join telemetry.reading as r using (series_id, time)
@@ -76,6 +77,8 @@ class _Merged(NamedTuple):
     duplicate: int = 0
     replaced: int = 0
     conflicts: Sequence[Quarantined] = ()
+    new: Collection[Key] | None = None
+    """The stored and the replaced readings; None: all of the batch."""
 
 
 class _TooOldError(Exception):
@@ -206,9 +209,14 @@ class Writer:
         """Store the new rows, replace the values that a later publish replaces, and return the outcomes."""
         connection.execute(_INCOMING)
         self._copy(connection, _COPY_INCOMING, batch)
-        stored = connection.execute(_MERGE).rowcount
+        is_archived = self._source in arrived.SOURCES
+        cursor = connection.execute(_MERGE_RETURNING if is_archived else _MERGE)
+        stored = cursor.rowcount
         if stored == batch.row_count:
             return _Merged(stored)
+        new: set[Key] = set()
+        if is_archived:
+            new = {(series_id, superseded.microseconds(when)) for series_id, when in cursor}
         same_value = 0
         other_values: dict[Key, Stored] = {}
         for day in sorted({row[2] // _DAY for row in ROW.iter_unpack(batch.rows)}):
@@ -220,11 +228,12 @@ class Writer:
                     key = series_id, superseded.microseconds(when)
                     other_values[key] = Stored(value, superseded.microseconds(received))
         if not other_values:
-            return _Merged(stored, same_value - stored)
+            return _Merged(stored, same_value - stored, new=new)
         superseded.load(connection, other_values)
         resolution = resolve(batch, other_values, self._source, self._begun)
         superseded.save(connection, resolution.changes, self._source)
-        return _Merged(stored, same_value - stored + resolution.same, resolution.replaced, resolution.conflicts)
+        new |= {key for key, change in resolution.changes.items() if change.value != change.before}
+        return _Merged(stored, same_value - stored + resolution.same, resolution.replaced, resolution.conflicts, new)
 
     def _account(self, connection: database.Connection, batch: Batch, merged: _Merged) -> Accounts:
         quarantined = [*batch.quarantined, *merged.conflicts]
@@ -243,6 +252,8 @@ class Writer:
             if batch.ignored:
                 ignored.record(cursor, self._ignored_topics, self._source, batch.ignored)
                 self._ignored_uncommitted += ignored.by_reason(batch.ignored)
+            if batch.rows and self._source in arrived.SOURCES:
+                arrived.record(cursor, self._source, self._collector, batch, merged.new)
             # Last: collectors with the same name wait for each other from here to the commit. The lock of the readings
             # that are stored keeps a change of the retention waiting, so what is accepted here is seen by its gates.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))

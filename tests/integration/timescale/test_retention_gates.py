@@ -11,6 +11,7 @@ from test_timescale_retention import MIDNIGHT
 from test_timescale_rollups import LEVELS, expected, means
 
 from collector.message import Decoded, Message
+from collector.store.arrived import SLOTS
 from collector.store.batch import Batch
 from collector.store.superseded import microseconds
 from collector.store.writer import Writer
@@ -22,6 +23,13 @@ from timescale.retention import Retention
 DAY = MIDNIGHT - timedelta(days=40)
 """The day of most readings in these tests: older than a retention of 30 days."""
 STAMP = f"{DAY:%Y-%m-%d}"
+
+
+def slots(messages: int, only: int | None = None) -> list[int]:
+    """Return ``messages`` by slot, spread evenly or all in one."""
+    if only is not None:
+        return [messages if slot == only else 0 for slot in range(SLOTS)]
+    return [messages // SLOTS + (slot < messages % SLOTS) for slot in range(SLOTS)]
 
 
 class Warehouse:
@@ -64,13 +72,22 @@ class Warehouse:
             "stored = existing.stored + excluded.stored, duplicate = existing.duplicate + excluded.duplicate",
             at, source, messages, messages, messages, messages - duplicate, duplicate,
         )  # fmt: skip
-
-    def archive(self, hour: datetime, messages: int) -> None:
-        """Record the number of archived messages of an hour."""
+        new = messages - duplicate
         self.execute(
-            "insert into telemetry.archived values (date_trunc('hour', %s::timestamptz), %s, 1, 1, now()) "
-            "on conflict (hour) do update set messages = excluded.messages",
-            hour, messages,
+            "insert into telemetry.arrived as existing "
+            "select date_trunc('hour', %s::timestamptz), %s, 'c', number - 1, messages "
+            "from unnest(%s::bigint[]) with ordinality as slots (messages, number) where messages > 0 "
+            "on conflict (hour, source, collector, slot) do update "
+            "set messages = existing.messages + excluded.messages",
+            at, source, slots(new),
+        )  # fmt: skip
+
+    def archive(self, hour: datetime, messages: int, surplus: int | None = None) -> None:
+        """Record the number of archived messages of an hour; all in the slot ``surplus``, or spread evenly."""
+        self.execute(
+            "insert into telemetry.archived values (date_trunc('hour', %s::timestamptz), %s, 1, 1, now(), %s) "
+            "on conflict (hour) do update set messages = excluded.messages, slots = excluded.slots",
+            hour, messages, slots(messages, surplus),
         )  # fmt: skip
 
     def scan(self, at: datetime, outcome: str = "passed") -> None:
@@ -161,6 +178,44 @@ def test_duplicates_need_not_be_archived(ready):
     """A collector killed after its commit receives messages again that the archiver receives once."""
     ready.account(DAY + timedelta(hours=12), "mqtt", 40, duplicate=40)
     assert ready.closed_gates() == []
+
+
+def test_redelivery_does_not_open_the_gate_on_an_empty_archive(ready):
+    """Messages of many readings that arrive twice reduce no number: readings are not subtracted from messages."""
+    ready.execute("delete from telemetry.archived")
+    ready.execute("update telemetry.intake set readings = readings + 600, duplicate = duplicate + 600")
+    assert ready.closed_gates() == ["archive"]
+
+
+def test_other_messages_do_not_stand_for_missing_ones(ready):
+    """An archive with as many messages, but other ones, keeps the gate closed."""
+    ready.archive(DAY + timedelta(hours=12), 1000, surplus=3)
+    assert ready.execute("select waits_for from telemetry.retention_gate()") == [
+        ([f"archive: it lacks 59 messages of {STAMP}"],)
+    ]
+
+
+@pytest.mark.parametrize("late", ["archiver", "collector"])
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_outage_of_three_days_is_compensated_by_a_complete_archive_only(ready, late, complete):
+    """After three days without one of them all messages follow; an archive that lost a day of them stays closed."""
+    hours = [DAY - timedelta(days=1) + timedelta(hours=number) for number in range(24 * 4)]
+    end = hours[-1] + timedelta(hours=1)
+    missing = 0 if complete else 24
+    if late == "archiver":
+        ready.execute("delete from telemetry.archived")
+        for hour in hours:
+            ready.account(hour, "mqtt", SLOTS)
+        ready.archive(end, 60 + SLOTS * (len(hours) - missing))
+    else:
+        for hour in hours[missing:]:
+            ready.archive(hour, SLOTS + (60 if hour == DAY + timedelta(hours=12) else 0))
+        ready.account(end, "mqtt", SLOTS * len(hours))
+    # Live again, with a tenth more than becomes readings.
+    for number in range(1, 60):
+        ready.account(end + timedelta(hours=number), "mqtt", SLOTS)
+        ready.archive(end + timedelta(hours=number), SLOTS + 6)
+    assert ready.closed_gates() == ([] if complete else ["archive"])
 
 
 @pytest.mark.parametrize("late", ["archiver", "collector"])

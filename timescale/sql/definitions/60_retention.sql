@@ -46,3 +46,14 @@ comment on column telemetry.archived.messages is
 comment on column telemetry.archived.files is 'Number of files.';
 comment on column telemetry.archived.size_bytes is 'Size of the files.';
 comment on column telemetry.archived.verified_at is 'When they were read.';
+comment on column telemetry.archived.slots is
+'Messages by the hash that telemetry.arrived counts by; null: read by an earlier version.';
+
+comment on table telemetry.arrived is
+'One row per hour, source, collector and slot: messages that became readings, to be compared with the archive.';
+comment on column telemetry.arrived.hour is 'Start of the hour (UTC) in which the messages arrived at the collector.';
+comment on column telemetry.arrived.source is 'Source of the messages, as in telemetry.intake.';
+comment on column telemetry.arrived.collector is 'Name of the collector that received them.';
+comment on column telemetry.arrived.slot is 'Hash of topic and payload, 0 to 63.';
+comment on column telemetry.arrived.messages is
+'Messages of which a reading was stored or replaced another; without those that the broker had sent or stored before.';

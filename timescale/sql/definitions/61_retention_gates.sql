@@ -1,68 +1,194 @@
 -- docs/decisions/0016-gated-retention.md explains each gate.
 
--- The number of messages of a day that the archive lacks. The collector writes a message a moment after the archiver
--- has received it, so the first and the last minute of the collector's day are not counted. Messages that only the
--- collector received again (stored, not yet acknowledged) are duplicates. If collector or archiver was down over
--- midnight, its messages are counted on the next day: therefore a day also passes together with a neighbouring day.
+-- The number of messages of a day that the archive lacks: messages that became readings are compared with archived
+-- messages, slot by slot (telemetry.arrived). Days are compared alone, where they pass together with a neighbouring day
+-- with it (messages around midnight), and as one where an outage of collector or archiver moved messages to a later
+-- day. An outage is a run of hours in which one of them got messages and the other none; its messages may follow for as
+-- long again, at least two hours. Days before the collector counted by slots are compared by decoded messages.
 create or replace function telemetry.archive_lacks(days date[])
 returns table (day date, messages bigint)
 language sql
 stable
 set search_path = pg_catalog
 as $$
-    with around as (
-        select distinct wanted.day + shift.days as day
-        from unnest(days) as wanted (day)
-        cross join generate_series(-1, 1) as shift (days)
+    with bounds as (
+        select
+            (select min(wanted.day) - 32 from unnest(days) as wanted (day)) as first_day,
+            (select max(wanted.day) + 32 from unnest(days) as wanted (day)) as last_day,
+            (select max(archived.hour) + interval '1 hour' from telemetry.archived) as verified_until,
+            (
+                select
+                    case
+                        when min(arrived.hour) is null then date 'infinity'
+                        when
+                            min(arrived.hour) <= date_trunc('hour', (select min(intake.bucket) from telemetry.intake), 'UTC')
+                            then date '-infinity'
+                        else (min(arrived.hour) at time zone 'UTC')::date + 1
+                    end
+                from telemetry.arrived
+            ) as slots_from,
+            retention.archived_sources
+        from telemetry.retention
     ),
 
-    bounds as (
+    calendar as (
         select
-            around.day,
-            around.day::timestamp at time zone 'UTC' as begins,
-            (around.day + 1)::timestamp at time zone 'UTC' as ends
-        from around
+            bounds.first_day + number as day,
+            (bounds.first_day + number)::timestamp at time zone 'UTC' as begins
+        from bounds
+        cross join generate_series(0, bounds.last_day - bounds.first_day) as number
+    ),
+
+    collected_hour as (
+        select
+            date_trunc('hour', intake.bucket, 'UTC') as hour,
+            sum(intake.messages) as messages,
+            sum(intake.decoded) as decoded
+        from telemetry.intake
+        cross join bounds
+        where
+            intake.source = any(bounds.archived_sources)
+            and intake.bucket >= bounds.first_day::timestamp at time zone 'UTC'
+            and intake.bucket < (bounds.last_day + 1)::timestamp at time zone 'UTC'
+        group by 1
+    ),
+
+    archived_hour as (
+        select
+            archived.hour,
+            archived.messages,
+            archived.slots
+        from telemetry.archived
+        cross join bounds
+        where
+            archived.hour >= bounds.first_day::timestamp at time zone 'UTC'
+            and archived.hour < (bounds.last_day + 1)::timestamp at time zone 'UTC'
+    ),
+
+    one_sided as (
+        select
+            hour,
+            hour - row_number() over (order by hour) * interval '1 hour' as run
+        from collected_hour
+        full join archived_hour using (hour)
+        cross join bounds
+        where
+            (coalesce(collected_hour.messages, 0) = 0) <> (coalesce(archived_hour.messages, 0) = 0)
+            and hour < bounds.verified_until
+    ),
+
+    outage as (
+        select
+            min(hour) - interval '1 hour' as begins,
+            max(hour) + interval '1 hour' + greatest(2, count(*)) * interval '1 hour' as ends
+        from one_sided
+        group by run
+    ),
+
+    grouped as (
+        select
+            day,
+            sum(begins_group::integer) over (order by day) as number
+        from (
+            select
+                calendar.day,
+                not exists (
+                    select from outage where outage.begins < calendar.begins and outage.ends > calendar.begins
+                ) as begins_group
+            from calendar
+        ) as marked
     ),
 
     counted as (
         select
-            bounds.day,
-            (
-                select coalesce(sum(greatest(intake.decoded - intake.duplicate, 0)), 0)
-                from telemetry.intake
-                cross join telemetry.retention
-                where
-                    intake.bucket >= bounds.begins + interval '1 minute'
-                    and intake.bucket < bounds.ends - interval '1 minute'
-                    and intake.source = any(retention.archived_sources)
-            )
-            - (
-                select coalesce(sum(archived.messages), 0)
-                from telemetry.archived
-                where archived.hour >= bounds.begins and archived.hour < bounds.ends
-            ) as lacking
-        from bounds
+            (arrived.hour at time zone 'UTC')::date as day,
+            arrived.slot,
+            arrived.messages
+        from telemetry.arrived
+        cross join bounds
+        where
+            arrived.source = any(bounds.archived_sources)
+            and arrived.hour >= greatest(bounds.first_day, bounds.slots_from)::timestamp at time zone 'UTC'
+            and arrived.hour < (bounds.last_day + 1)::timestamp at time zone 'UTC'
+            and arrived.hour < greatest(bounds.verified_until, (bounds.last_day - 31)::timestamp at time zone 'UTC')
+        union all
+        select
+            (collected_hour.hour at time zone 'UTC')::date,
+            -1,
+            collected_hour.decoded
+        from collected_hour
+        cross join bounds
+        where
+            (collected_hour.hour at time zone 'UTC')::date < bounds.slots_from
+            and collected_hour.hour
+            < greatest(bounds.verified_until, (bounds.last_day - 31)::timestamp at time zone 'UTC')
+        union all
+        select
+            (archived_hour.hour at time zone 'UTC')::date,
+            of_slot.number - 1,
+            -of_slot.messages
+        from archived_hour
+        cross join bounds
+        cross join lateral unnest(archived_hour.slots) with ordinality as of_slot (messages, number)
+        where (archived_hour.hour at time zone 'UTC')::date >= bounds.slots_from
+        union all
+        select
+            (archived_hour.hour at time zone 'UTC')::date,
+            -1,
+            -archived_hour.messages
+        from archived_hour
+        cross join bounds
+        where (archived_hour.hour at time zone 'UTC')::date < bounds.slots_from
+    ),
+
+    lacking as (
+        select
+            every_group.number,
+            every_slot.slot,
+            coalesce(sum(by_group.messages), 0) as messages
+        from (select distinct grouped.number from grouped) as every_group
+        cross join (select distinct counted.slot from counted) as every_slot
+        left join (
+            select
+                grouped.number,
+                counted.slot,
+                counted.messages
+            from counted
+            inner join grouped on counted.day = grouped.day
+        ) as by_group
+            on every_group.number = by_group.number and every_slot.slot = by_group.slot
+        group by 1, 2
     ),
 
     least_lacking as (
         select
-            counted.day,
+            number,
+            slot,
             least(
-                counted.lacking,
-                counted.lacking + before.lacking,
-                counted.lacking + later.lacking,
-                before.lacking + counted.lacking + later.lacking
-            )::bigint as messages
-        from counted
-        left join counted as before on counted.day - 1 = before.day
-        left join counted as later on counted.day + 1 = later.day
+                messages,
+                messages + lag(messages, 1, 0::numeric) over by_number,
+                messages + lead(messages, 1, 0::numeric) over by_number,
+                lag(messages, 1, 0::numeric) over by_number + messages + lead(messages, 1, 0::numeric) over by_number
+            ) as messages
+        from lacking
+        window by_number as (partition by slot order by number)
+    ),
+
+    totals as (
+        select
+            number,
+            sum(messages)::bigint as messages
+        from least_lacking
+        where messages > 0
+        group by number
     )
 
     select
-        least_lacking.day,
-        least_lacking.messages
-    from least_lacking
-    where least_lacking.day = any(days) and least_lacking.messages > 0
+        grouped.day,
+        totals.messages
+    from totals
+    inner join grouped on totals.number = grouped.number
+    where grouped.day = any(days)
 $$;
 
 comment on function telemetry.archive_lacks(date[]) is
@@ -191,11 +317,16 @@ as $$
             (select min(span.begins) from telemetry.reading_span as span where not span.is_dropped)
         )
     )
-    where retention.keep_days is not null
+    where retention.keep_days is not null;
+
+    -- No reading that is kept arrived so long before.
+    delete from telemetry.arrived
+    using telemetry.retention
+    where arrived.hour < retention.dropped_before - interval '32 days'
 $$;
 
 comment on procedure telemetry.close_empty_days is
-'Moves telemetry.retention.dropped_before on over expired days without raw readings.';
+'Moves telemetry.retention.dropped_before on over expired days without raw readings, and deletes old telemetry.arrived.';
 
 comment on procedure telemetry.drop_span is
 'Drops the raw readings of a span that may be dropped, and counts them; fails if they are not as many as expected.';

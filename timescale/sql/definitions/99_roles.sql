@@ -73,8 +73,8 @@ begin
     -- the collector changes only the columns that it counts or settles with.
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
-    telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.superseded, telemetry.ignored
-    to collector_writer;
+    telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.arrived, telemetry.superseded,
+    telemetry.ignored to collector_writer;
     grant update (readings, repeats, last_received_at, replayed_at, discarded_at)
     on telemetry.quarantine to collector_writer;
     grant update (
@@ -88,7 +88,8 @@ begin
     on telemetry.series to collector_writer;
     grant update (received_at, payload) on telemetry.birth to collector_writer;
     grant update (noted_at) on telemetry.late_hour to collector_writer;
-    grant update (messages, files, size_bytes, verified_at) on telemetry.archived to collector_writer;
+    grant update (messages, files, size_bytes, verified_at, slots) on telemetry.archived to collector_writer;
+    grant update (messages) on telemetry.arrived to collector_writer;
     grant update (replaced_by, source, received_at, replaced_at) on telemetry.superseded to collector_writer;
     grant update (messages, value_count) on telemetry.ignored to collector_writer;
     grant execute on function telemetry.replace_readings(

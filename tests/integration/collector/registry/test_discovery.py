@@ -9,12 +9,12 @@ import pytest
 from fix_collector import until
 from fix_publish import Publisher
 
+from collector.commands.database_target import DatabaseTarget
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry import sensors_file, sync
 from collector.store import quarantine
 from collector.store.batch import Batch
-from collector.store.database_target import DatabaseTarget
 from collector.store.group_commit import GroupCommit
 from collector.store.writer import Writer
 

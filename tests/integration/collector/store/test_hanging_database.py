@@ -5,10 +5,10 @@ import time
 from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
+from collector.commands.database_target import DatabaseTarget
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.registry import sync
-from collector.store.database_target import DatabaseTarget
 from collector.store.group_commit import GroupCommit
 from collector.store.writer import Writer
 

@@ -8,10 +8,10 @@ import pytest
 from fix_bad_input import NOW, TOPIC, probes, wide
 from fix_collector import until
 
+from collector.commands.database_target import DatabaseTarget
 from collector.decode.decoder import Decoder
 from collector.message import Message
 from collector.store.batch import Accounts, Batch
-from collector.store.database_target import DatabaseTarget
 from collector.store.group_commit import GroupCommit
 
 IDS = {("p0", "temperature"): 1, ("p0", "humidity"): 2, ("p0", "open"): 3}
