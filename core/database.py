@@ -17,7 +17,8 @@ PARAMETERS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
-    "options": "-c timezone=UTC",
+    # Whoever waits longer than this for a lock reports it and tries again, instead of hanging.
+    "options": "-c timezone=UTC -c lock_timeout=30s",
 }
 """Parameters of every connection, in addition to libpq's variables."""
 

@@ -93,6 +93,7 @@ def _create(connection: Connection, login: Login, password: str) -> Iterator[str
         for setting, value in (
             ("statement_timeout", login.statement_timeout),
             ("idle_in_transaction_session_timeout", login.idle_in_transaction),
+            ("lock_timeout", "30s"),
         ):
             connection.execute(sql.SQL("alter role {} set {} = {}").format(name, sql.Identifier(setting), value))
         for (role,) in connection.execute(_OTHER_ROLES, (login.name, list(ROLES), list(login.roles))).fetchall():

@@ -16,8 +16,13 @@ from timescale.retention import Retention
 from timescale.settings import TimescaleSettings
 from timescale.sql_files import HERE, VERSION_SCHEMA, VERSION_TABLE, define
 
-_LOCK = 7233911046158836
-"""Key of the advisory lock against concurrent migrations; an arbitrary unique number."""
+_LOCK_TABLE = """
+create schema if not exists telemetry;
+create table if not exists telemetry.lock (name text primary key, holder integer, holder_started timestamptz);
+insert into telemetry.lock (name) values ('migration') on conflict (name) do nothing
+"""
+_LOCK = "set local lock_timeout = '10min'; select from telemetry.lock where name = 'migration' for update"
+"""Of concurrent migrations the second waits and then has nothing to do."""
 
 
 _DEFAULTS = {
@@ -57,9 +62,13 @@ def migrate(to: str = "head") -> Migration:
     retention = Retention.of(settings)
     config = _config()
     scripts = ScriptDirectory.from_config(config)
-    with connect(application_name="timescale-migrate") as guard, wrapped_errors("migrate"):
-        # Held by a separate session to the end: a second migration waits here and then has nothing to do.
-        guard.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
+    with (
+        connect(application_name="timescale-migrate") as guard,
+        connect(autocommit=False, application_name="timescale-migrate") as lock,
+        wrapped_errors("migrate"),
+    ):
+        _create_lock(guard)
+        lock.execute(_LOCK)
         before = revision(guard)
         known_revisions = [script.revision for script in scripts.walk_revisions()]
         if before is not None and before not in known_revisions:
@@ -68,7 +77,6 @@ def migrate(to: str = "head") -> Migration:
                 f"{head()}): the database is newer than the code. Upgrade the code; nothing has been changed."
             )
         database_edition = edition(guard) if before is not None else _choose_edition(guard, settings.edition)
-        guard.execute("create schema if not exists telemetry")
         with _engine().connect() as connection, connection.begin():
             driver = connection.connection.driver_connection
             assert driver is not None
@@ -87,6 +95,18 @@ def migrate(to: str = "head") -> Migration:
         if (before or "") < script.revision <= after
     ]
     return Migration(database_edition, before, after, tuple(applied), retention, tuple(warnings))
+
+
+def _create_lock(connection: Connection) -> None:
+    """Create the row that migrations lock, unless a concurrent one does."""
+    for attempt in range(3):
+        try:
+            connection.execute(_LOCK_TABLE)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateSchema):
+            if attempt == 2:  # noqa: PLR2004 - the last one
+                raise
+        else:
+            return
 
 
 def _add_warning(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:

@@ -62,7 +62,7 @@ _RETIRE_SENSORS = """
 update telemetry.sensor set retired_at = now()
 where retired_at is null and not (sensor_id = any(%s::text[]))
 """
-_LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.registry'))"
+_LOCK = "select from telemetry.lock where name = 'registry' for update"
 _DISCOVERED = "select sensor_id, topic, device from telemetry.sensor where discovered"
 _DISCOVERED_SERIES = "select sensor_id, quantity from telemetry.series where sensor_id = any(%s::text[])"
 _IN_SERVICE = """
@@ -97,7 +97,7 @@ def synchronise(connection: psycopg.Connection[Any], registry: Registry) -> Sync
 
     A changed sensor keeps its series_id. Sensors and series that the registry no longer has are retired, never deleted.
     Discovered sensors stay in service where a pattern still covers them, with the present values of its entry.
-    Collectors that start at the same time take turns (advisory lock).
+    Collectors that start at the same time take turns.
     """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_LOCK)

@@ -123,7 +123,7 @@ class GroupCommit(Generic[Batch, Counts]):
         self._before_batch = before_batch
         self._wrote = wrote
         self.writing_since: float | None = None
-        """Start of the current write, by time.monotonic(); None: no write is running."""
+        """Start of the current write, or of what comes before a batch, by time.monotonic(); None: none is running."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._progress = Progress(target.new_counts())
@@ -185,7 +185,9 @@ class GroupCommit(Generic[Batch, Counts]):
         try:
             while True:
                 self._added.wait(timeout=0 if self._stopping.is_set() else _IDLE_SECONDS)
+                self.writing_since = time.monotonic()
                 self._before_batch()
+                self.writing_since = None
                 batch = self._take_batch()
                 if batch is not None:
                     if not self._write(batch):

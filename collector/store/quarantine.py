@@ -65,7 +65,7 @@ group by selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited, r
 order by selected.id
 """  # noqa: S608
 # Only one replay at a time: two would both find a message open.
-_LOCK = "select pg_advisory_xact_lock(hashtext('telemetry.quarantine'))"
+_LOCK = "select from telemetry.lock where name = 'quarantine' for update"
 # The key is that of the index quarantine_arrival_unknown.
 _SELECT_ARRIVAL_UNKNOWN = f"""
 select id, md5(topic || encode(payload, 'hex')), received_at, waited

@@ -271,6 +271,7 @@ class Writer:
             # A process that is frozen in a transaction must not block the one that takes over its messages. No running
             # process is idle in a transaction for so long.
             self._connection.execute("set idle_in_transaction_session_timeout = '5s'")
+            self._connection.execute("set lock_timeout = '10s'")
         return self._connection
 
     def take_ignored(self) -> dict[str, int]:

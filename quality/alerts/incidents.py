@@ -12,15 +12,15 @@ from datetime import datetime
 import structlog
 from psycopg.rows import dict_row
 
-from core.database import Connection, wrapped_errors
+from core.database import Connection, connect, wrapped_errors
 from quality.alerts.alert import Alert
 from quality.alerts.notifiers import Notifier
 from quality.errors import NotifyError, ScanError
 
 log = structlog.get_logger()
 
-_LOCK = 7233911046158838
-"""Key of the advisory lock that lets one process at a time send notifications; an arbitrary unique number."""
+_LOCK = "select from quality.lock where name = 'notifications' for update"
+"""Lets one process at a time send notifications."""
 
 
 def require_schema(connection: Connection) -> None:
@@ -73,22 +73,15 @@ def close_unchecked(
 def send_pending(connection: Connection, notifiers: Sequence[Notifier], remind_hours: float | None) -> None:
     """Send the pending notifications of each of ``notifiers``; ``connection`` must be in autocommit mode.
 
-    Open incidents that were last notified more than ``remind_hours`` ago are notified again. An advisory lock lets one
-    process at a time send.
+    Open incidents that were last notified more than ``remind_hours`` ago are notified again. One process at a time
+    sends; another waits for it.
     """
-    with wrapped_errors("incidents"):
-        connection.execute("select pg_catalog.pg_advisory_lock(%s)", (_LOCK,))
-    try:
+    with connect(autocommit=False, application_name="quality-notify") as lock, wrapped_errors("incidents"):
+        lock.execute(_LOCK)
         if remind_hours is not None:
-            with wrapped_errors("incidents"):
-                connection.execute(
-                    _REMIND, {"hours": remind_hours, "notifiers": [notifier.name for notifier in notifiers]}
-                )
+            connection.execute(_REMIND, {"hours": remind_hours, "notifiers": [notifier.name for notifier in notifiers]})
         for notifier in notifiers:
             _send_pending(connection, notifier)
-    finally:
-        with wrapped_errors("incidents"):
-            connection.execute("select pg_catalog.pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def try_send(notifier: Notifier, alerts: Sequence[Alert]) -> bool:

@@ -11,7 +11,7 @@ begin
     loop
         if not has_schema_privilege(reader, '{{ this.schema }}', 'usage') then
             -- Two models that are built at the same time must not change the schema at the same time.
-            perform pg_advisory_xact_lock(hashtext('grant_to_readers'));
+            perform from quality.lock where name = 'grants' for update;
             execute format('grant usage on schema {{ this.schema }} to %I', reader);
             -- Tables that someone creates beside the models, with the same login, get the same readers.
             execute format('alter default privileges in schema {{ this.schema }} grant select on tables to %I', reader);

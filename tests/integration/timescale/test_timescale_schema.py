@@ -30,7 +30,7 @@ UNCOMMENTED = """
     join schemas as s on p.pronamespace = s.oid where pg_catalog.obj_description(p.oid, 'pg_proc') is null
 """
 # Procedures that commit can't have settings; they qualify every name instead.
-COMMITTING = {"refresh_rollups", "apply_retention"}
+COMMITTING = {"refresh_rollups", "apply_retention", "lock_rollups"}
 COLUMNS = [
     "bucket", "series_id", "mean", "minimum", "maximum", "first_value", "last_value", "sum_value", "sample_count",
 ]  # fmt: skip

@@ -23,6 +23,54 @@ as $$
     where user_view_schema = 'telemetry'
 $$;
 
+-- The lock of refresh and retention, which take several transactions: held by a session, and free when that has ended.
+create or replace procedure telemetry.lock_rollups()
+language plpgsql
+as $$
+declare
+    give_up_at constant timestamptz := pg_catalog.clock_timestamp() + interval '10 minutes';
+begin
+    loop
+        update telemetry.lock set
+            holder = pg_catalog.pg_backend_pid(),
+            holder_started = (
+                select session.backend_start
+                from pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) as session
+            )
+        where
+            lock.name = 'rollups'
+            and (
+                lock.holder is null or lock.holder = pg_catalog.pg_backend_pid()
+                -- The start of another role's session may not be visible.
+                or not exists (
+                    select from pg_catalog.pg_stat_get_activity(lock.holder) as session
+                    where session.backend_start is null or session.backend_start = lock.holder_started
+                )
+            );
+        exit when found;
+        if pg_catalog.clock_timestamp() > give_up_at then
+            raise lock_not_available using message = 'another session has refreshed the means for 10 minutes';
+        end if;
+        commit;
+        perform pg_catalog.pg_sleep(0.1);
+    end loop;
+    commit;
+end
+$$;
+
+comment on procedure telemetry.lock_rollups is
+'Waits until no other session refreshes means or drops readings, and keeps others from it; see telemetry.lock.';
+
+create or replace procedure telemetry.unlock_rollups()
+language sql
+set search_path = pg_catalog
+as $$
+    update telemetry.lock set holder = null, holder_started = null
+    where name = 'rollups' and holder = pg_backend_pid()
+$$;
+
+comment on procedure telemetry.unlock_rollups is 'Ends telemetry.lock_rollups.';
+
 -- Dropping a chunk marks its time range as changed. A refresh of that range would find no raw readings and delete the
 -- means; therefore the lowest level is refreshed only from dropped_before on, and both procedures take the same lock.
 -- PostgreSQL does not allow a fixed search_path on procedures that commit: all names are qualified.
@@ -30,11 +78,10 @@ create or replace procedure telemetry.refresh_rollups(job_id integer default nul
 language plpgsql
 as $$
 declare
-    lock_key constant bigint := 7233911046158837;
     kept_from timestamptz;
     until timestamptz := pg_catalog.now() - coalesce(config ->> 'end_offset', '10 minutes')::interval;
 begin
-    perform pg_catalog.pg_advisory_lock(lock_key);
+    call telemetry.lock_rollups();
     -- A refresh rewrites buckets whose chunk is in the columnstore: without a limit, not at most the default 100,000
     -- rows.
     perform pg_catalog.set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false);
@@ -73,7 +120,8 @@ begin
     commit;
     call public.refresh_continuous_aggregate('telemetry.reading_1d', null, until);
     commit;
-    perform pg_catalog.pg_advisory_unlock(lock_key);
+    call telemetry.unlock_rollups();
+    commit;
 end
 $$;
 
@@ -117,7 +165,6 @@ create or replace procedure telemetry.apply_retention(job_id integer default nul
 language plpgsql
 as $$
 declare
-    lock_key constant bigint := 7233911046158837;
     begins timestamptz[];
     ends timestamptz[];
     readings bigint[];
@@ -127,7 +174,7 @@ begin
         return;
     end if;
     call telemetry.refresh_rollups();
-    perform pg_catalog.pg_advisory_lock(lock_key);
+    call telemetry.lock_rollups();
     select
         pg_catalog.array_agg(gate.begins order by gate.begins),
         pg_catalog.array_agg(gate.ends order by gate.begins),
@@ -151,7 +198,8 @@ begin
         call telemetry.close_empty_days();
     end if;
     commit;
-    perform pg_catalog.pg_advisory_unlock(lock_key);
+    call telemetry.unlock_rollups();
+    commit;
 end
 $$;
 

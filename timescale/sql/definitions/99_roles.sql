@@ -87,6 +87,7 @@ begin
     grant update (unit, minimum, maximum, interval_seconds, kind, updated_at, retired_at)
     on telemetry.series to collector_writer;
     grant update (received_at, payload) on telemetry.birth to collector_writer;
+    grant update (holder) on telemetry.lock to collector_writer;
     grant update (noted_at) on telemetry.late_hour to collector_writer;
     grant update (messages, files, size_bytes, verified_at, slots) on telemetry.archived to collector_writer;
     grant update (messages) on telemetry.arrived to collector_writer;
@@ -99,6 +100,7 @@ begin
     grant select on all tables in schema quality to transformer, quality_scanner;
     grant insert, delete on quality.check_result to quality_scanner;
     grant insert, update on quality.incident to quality_scanner;
+    grant update (holder) on quality.lock to quality_scanner, transformer;
 
     grant select on telemetry.reading_1m, telemetry.reading_1h, telemetry.reading_1d
     to bi_reader, data_scientist, access_api, monitoring;

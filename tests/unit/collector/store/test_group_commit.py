@@ -301,3 +301,19 @@ def test_before_each_batch():
     until(lambda: writer.written)
     assert calls[0] == ("writer", 0)
     assert sink.stop(10)
+
+
+def test_what_comes_before_a_batch_counts_as_a_write(start):
+    """A step before a batch that hangs is visible like a write that hangs: readiness ends."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def before_batch() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    running = start(before_batch=before_batch)
+    running.send(1)
+    assert begun.wait(10)
+    assert running.sink.writing_since is not None
+    assert running.sink.uncommitted()[1] == running.sink._gathering.messages[0].received
+    go_on.set()
