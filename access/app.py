@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access import problems
+from access.auth.audit import Audit
 from access.auth.bearer import TokenGate
 from access.auth.tokens import TokenFile
 from access.database import Database
@@ -78,6 +79,7 @@ def create_app(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
     app.state.broker = broker
     app.state.database = database
     app.state.metrics = metrics
+    app.state.audit = Audit()
     app.state.gate = TokenGate(TokenFile(settings.tokens_file), settings.requests_per_token)
     for router in (read.router, write.router, health.router):
         app.include_router(router)
@@ -85,6 +87,7 @@ def create_app(settings: AccessSettings, mqtt: MqttSettings) -> ASGIApp:
     app.add_exception_handler(ProblemError, _problem_response)
     app.add_exception_handler(RequestValidationError, _validation_response)
     app.add_exception_handler(HTTPException, _http_response)
+    app.add_exception_handler(Exception, _defect_response)
     return _RequestObserver(app, metrics)
 
 
@@ -136,7 +139,11 @@ class _RequestObserver:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                refusal = problems.response(_NUL, scope["path"].replace("\0", ""))
+                await refusal(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, receive, send_with_headers)
         except ProblemError as error:
             # In a streamed list. Closing the connection shows the client that rows are missing.
             log.warning("response aborted", route=_route(scope), reason=error.detail)
@@ -148,6 +155,7 @@ class _RequestObserver:
             self._metrics.record_request(scope["method"], _route(scope), status, time.perf_counter() - started)
 
 
+_NUL = ProblemError("invalid", "The path or a parameter contains a NUL character (%00); remove it.")
 _INTERNAL_ERROR = ProblemError("defect", "Unexpected error; the log of the server has the details.")
 
 
@@ -156,8 +164,16 @@ def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "none")
 
 
+async def _defect_response(request: Request, _error: Exception) -> Response:
+    return problems.response(_INTERNAL_ERROR, request.url.path)
+
+
 async def _problem_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
+    if error.kind.status in (401, 403):
+        client = request.client.host if request.client else ""
+        audit: Audit = request.app.state.audit
+        audit.refused(error.kind.status, error.detail, client=client, method=request.method, path=request.url.path)
     return problems.response(error, request.url.path)
 
 

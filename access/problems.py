@@ -37,6 +37,7 @@ KINDS = _kinds(
     Kind("not-found", 404, "Not found", "No resource has this name."),
     Kind("wrong-method", 405, "Wrong method", "The path has other methods: see the header Allow."),
     Kind("not-acceptable", 406, "No such format", "Ask for application/json, application/x-ndjson or text/csv."),
+    Kind("timeout", 408, "Request timeout", "Send the body faster, or in several requests."),
     Kind("too-large", 413, "Too large", "Split the body into several requests."),
     Kind("wrong-media-type", 415, "Wrong media type", "Send application/json or application/x-ndjson, uncompressed."),
     Kind("invalid", 422, "Invalid", "`errors` lists each mistake and its place. The request had no effect."),

@@ -6,12 +6,14 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
+from typing import cast
 
 import structlog
 import uvicorn
 
 from access import app
 from access.auth.tokens import TokenFile
+from access.connections import ConnectionLimit, allowed
 from access.problems import ServeError
 from access.settings import AccessSettings
 from core.errors import SettingError
@@ -47,8 +49,12 @@ def run(settings: AccessSettings, mqtt: MqttSettings) -> None:
         )
     application = app.create_app(settings, mqtt)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    limit = ConnectionLimit(allowed(settings.max_connections))
     config = uvicorn.Config(
         application,
+        # uvicorn calls it as it calls a class of its own.
+        http=cast(type[asyncio.Protocol], limit.protocol),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

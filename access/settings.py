@@ -33,6 +33,14 @@ class AccessSettings(EnvironmentSettings):
     max_body_kilobytes: int = Field(1024, ge=1, le=65_536, description="Maximum size of a request body.")
     connections: int = Field(8, ge=1, le=100, description="Maximum number of database connections.")
     query_seconds: float = Field(30, gt=0, le=3600, description="Timeout of one query.")
+    max_connections: int = Field(
+        1000,
+        ge=20,
+        le=50_000,
+        description="Maximum number of connections of clients. Further ones replace those that wait for a request; the "
+        "limit of open files may lower it.",
+    )
+    body_seconds: float = Field(30, gt=0, le=3600, description="Maximum time for the body of a request.")
     requests_per_token: int = Field(8, ge=1, le=1000, description="Maximum number of concurrent requests per token.")
 
     @field_validator("publish_topic")

@@ -144,11 +144,19 @@ def _pointer(name: str) -> str:
 
 def _parse_json(text: str, subject: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        document = json.loads(text, parse_constant=_reject_constant)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ProblemError("malformed", f"{subject} has half a surrogate pair, which is no text.") from error
     except RecursionError as error:
         raise ProblemError("malformed", f"{subject} is nested too deeply.") from error
     except ValueError as error:
         raise ProblemError("malformed", f"{subject} is not JSON: {error}") from error
+    return document
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _reject_constant(name: str) -> NoReturn:

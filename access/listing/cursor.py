@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from access.problems import ProblemError
 
 Key = tuple[Any, ...]
 """Strings, integers, datetimes and dates."""
+_LARGEST = 2**63
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def fingerprint(path: str, filters: Mapping[str, Any]) -> str:
@@ -37,12 +40,20 @@ def decode(text: str, list_fingerprint: str, types: Sequence[type]) -> Key:
         encoded_fingerprint, *values = json.loads(raw)
         key = tuple(_from_json(value) for value in values)
         valid = encoded_fingerprint == list_fingerprint and [type(value) for value in key] == list(types)
+        valid = valid and all(map(_is_storable, key))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error):
         valid = False
     if not valid:
         detail = "The cursor does not belong to this request: use `next` unchanged, or omit the cursor."
         raise ProblemError("malformed", detail, [{"parameter": "cursor", "detail": "does not belong to this request"}])
     return key
+
+
+def _is_storable(value: Any) -> bool:
+    """Return whether the database can have ``value``: a cursor can be forged."""
+    if isinstance(value, str):
+        return not _UNSTORABLE.search(value)
+    return not isinstance(value, int) or abs(value) < _LARGEST
 
 
 def _to_json(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Route that accepts readings: publishes them to the broker, from which the collector stores them like any device's."""
 
+import asyncio
 from typing import Annotated, Any
 
 import structlog
@@ -47,7 +48,7 @@ _BODY = {
     "/readings",
     tags=["readings"],
     status_code=202,
-    responses=responses(models.Accepted, 400, 401, 403, 413, 415, 422, 429, 503, status=202),
+    responses=responses(models.Accepted, 400, 401, 403, 408, 413, 415, 422, 429, 503, status=202),
     openapi_extra=_BODY,
     response_model=None,
 )
@@ -64,7 +65,12 @@ async def post_readings(request: Request, token: Annotated[Token, Depends(requir
     """
     settings: AccessSettings = request.app.state.settings
     kind = payload.media_type(request.headers.get("content-type"), request.headers.get("content-encoding"))
-    body = await _read_body(request, settings.max_body_kilobytes * 1024)
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            body = await _read_body(request, settings.max_body_kilobytes * 1024)
+    except TimeoutError:
+        detail = f"The body was not complete within {settings.body_seconds:g} s."
+        raise ProblemError("timeout", detail, headers={"Connection": "close"}) from None
     items, is_list = await run_in_threadpool(payload.parse, body, kind)
     messages = payload.group_by_device(items)
     await _check_devices(request.app.state.database, settings, messages, is_list=is_list)

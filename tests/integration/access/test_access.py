@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
 import pytest
+from fix_collector import until
 from fix_database import EDITIONS, Database
 from fix_http import Access, login, problem, validate
 from hypothesis import HealthCheck, example, given, settings
@@ -438,3 +440,40 @@ def test_documentation_page_loads_only_local_assets(access, browser):
     loaded = browser.evaluate("JSON.stringify(performance.getEntriesByType('resource').map(entry => entry.name))")
     assert loaded
     assert [name for name in json.loads(loaded) if not name.startswith((access.url, "data:"))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/readings?sensor_id=%00", 422),
+        ("/sensors/%00", 422),
+        ("/readings?cursor=WyJ4Il0", 400),
+        ("/readings?cursor=%00", 422),
+    ],
+)
+def test_texts_that_the_database_refuses(access, path, status):
+    """NUL characters and forged cursors get a problem document."""
+    response = access.client.get(path, headers=access.headers("read"))
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_half_a_surrogate_pair(access):
+    """A body with half a surrogate pair gets a problem document."""
+    body = b'{"device_id": "t0", "timestamp": "2026-03-01T12:00:00Z", "\\ud800": "x"}'
+    problem(access.post(body, content_type="application/json"), 400, "malformed")
+
+
+def test_invented_methods_are_one_label(access):
+    """Methods that the server does not have are counted together."""
+    for method in ("PROPFIND", "MKCOL", "INVENTED"):
+        assert access.client.request(method, "/readings", headers=access.headers("read")).status_code in (400, 405)
+    metrics = access.get("/metrics", scope="metrics").text
+    assert 'method="other"' in metrics
+    assert not re.search("PROPFIND|MKCOL|INVENTED", metrics)
+
+
+def test_refused_requests_are_logged(access):
+    """A request with an unknown token is a line of the log, with client and path."""
+    access.client.get("/readings?sensor=a", headers={"Authorization": "Bearer wrong"})
+    expected = {"event": "request refused", "status": 401, "client": "127.0.0.1", "method": "GET", "path": "/readings"}
+    until(lambda: any(expected.items() <= line.items() for line in access.lines))

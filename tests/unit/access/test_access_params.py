@@ -119,7 +119,7 @@ def test_filters_exclude_presentation_and_unset_parameters():
 
 
 KEYS = st.tuples(
-    st.text(),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
     st.integers(-(2**60), 2**60),
     TIMES,
     st.dates(),
@@ -256,3 +256,10 @@ def test_every_setting_is_in_the_example():
     for name, field in AccessSettings.model_fields.items():
         default = "" if field.default is None else field.default
         assert f"#ACCESS_{name.upper()}={default}\n" in text
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", 2**63, -(2**70)], ids=["NUL", "surrogate", "large", "small"])
+def test_forged_keys_are_refused(value):
+    """A key that the database refuses can only be forged."""
+    with pytest.raises(ProblemError):
+        cursor.decode(cursor.encode((value,), "q"), "q", (type(value),))

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = {"warehouse": ROOT / "airflow" / "dags" / "warehouse", "quality": ROOT / "quality", "access": ROOT / "access"}
-BASE = {"problems", "times", "settings", "metrics"}
+BASE = {"problems", "times", "settings", "metrics", "connections"}
 ACCESS = {
     **{name: set() for name in BASE},
     "auth": {"problems"},
@@ -18,7 +18,7 @@ ACCESS = {
     "listing": {"problems", "times", "database", "openapi"},
     "routes": {*BASE, "auth", "database", "ingest", "openapi", "listing"},
     "app": {*BASE, "auth", "database", "ingest", "openapi", "routes"},
-    "server": {"app", "auth", "problems", "settings"},
+    "server": {"app", "auth", "connections", "problems", "settings"},
     "cli": {"server", "auth", "settings"},
 }
 """Module or package of ``access`` → those that it may import."""
