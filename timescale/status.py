@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from psycopg.rows import dict_row
 from rich.console import Console
@@ -44,9 +44,20 @@ class Job:
     every_seconds: float
     last_run: datetime | None
     last_status: str | None
+    """Success or Failed; None: it has not run."""
     runs: int
     failures: int
     last_error: str | None
+    note: str | None = None
+    """A message of TimescaleDB about a run whose work is done."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return the job of a row of the query; its run is done where only the check of the portal failed."""
+        error = row["last_error"]
+        if error is not None and error.startswith(_PORTAL):
+            return cls(**{**row, "last_status": "Success", "last_error": None, "note": error})
+        return cls(**row)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def status(connection: Connection, *, exact: bool = False) -> Status:
             readings_exact=readings_exact,
             chunks=Chunks(**_row(connection, _CHUNKS)) if timescaledb else None,
             aggregates=_aggregates(connection, timescaledb=timescaledb),
-            jobs=tuple(Job(**row) for row in _rows(connection, _JOBS)) if timescaledb else (),
+            jobs=tuple(map(Job.of, _rows(connection, _JOBS))) if timescaledb else (),
             accounts=accounts,
             balanced=balanced,
             due=retention.expired_chunks(connection),
@@ -165,7 +176,7 @@ def show(state: Status, console: Console) -> None:
 
 
 def _result(job: Job) -> str:
-    if job.last_error and job.last_error.startswith(_PORTAL):
+    if job.note is not None:
         return _DONE_WITH_NOTE
     return job.last_error or job.last_status or "-"
 
@@ -289,7 +300,10 @@ _JOBS = """
         case when isfinite(stats.last_run_started_at) then stats.last_run_started_at end as last_run,
         stats.last_run_status as last_status,
         coalesce(stats.total_runs, 0) as runs,
-        coalesce(stats.total_failures, 0) as failures,
+        greatest(coalesce(stats.total_failures, 0) - (
+            select count(*) from timescaledb_information.job_errors as errors
+            where errors.job_id = jobs.job_id and errors.err_message like 'cannot drop portal ""%'
+        ), 0) as failures,
         case
             when stats.last_run_status = 'Failed' then (
                 select errors.err_message from timescaledb_information.job_errors as errors
