@@ -44,7 +44,8 @@ def scan_(
 ) -> None:
     """Run the contracts, store and print the results, send notifications of new failures and recoveries.
 
-    Exit status 0: passed, 1: failed, 2: warned, 3: the scan, or a part of it, could not run.
+    Exit status 0: passed, 1: failed, 2: warned, 3: the scan, or a part of it, could not run,
+    4: there are no readings to check.
     """
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     with _as_scan_error():

@@ -13,7 +13,7 @@ from quality.result import number, table
 TREND = 12
 """Number of scans in a trend, the newest last."""
 
-_SYMBOLS = {"passed": "·", "failed": "F", "warned": "W"}
+_SYMBOLS = {"passed": "·", "failed": "F", "warned": "W", "nothing to check": "-"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Line:
     threshold: str | None
     checked_at: datetime
     trend: str
-    """One symbol per scan, the newest last: · passed, F failed, W warned, ? not evaluated, blank: not checked."""
+    """One symbol per scan, the newest last: · passed, F failed, W warned, ? not evaluated,
+    - nothing to check, blank: not checked."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ class Report:
             if line.sensor is None:
                 check = f"{line.column}: {line.check}" if line.column else line.check
                 rows.append((line.contract, check, *_figures(line)))
-            elif line.trend.strip("· ?"):
+            elif line.trend.strip("· ?-"):
                 rows.append(("", f"  {line.sensor}", *_figures(line)))
-        parts = [table(rows), "trend: newest scan last; · passed, F failed, W warned, ? not evaluated"]
+        parts = [
+            table(rows),
+            "trend: newest scan last; · passed, F failed, W warned, ? not evaluated, - nothing to check",
+        ]
         if self.incidents:
             open_rows: list[Sequence[str]] = [("open", "since (UTC)", "measured")]
             open_rows += [

@@ -9,10 +9,13 @@ from uuid import UUID
 
 from quality.alerts.alert import Alert
 
-Status = Literal["passed", "failed", "warned", "not evaluated"]
-Outcome = Literal["passed", "failed", "warned", "error"]
+NOTHING: Literal["nothing to check"] = "nothing to check"
+"""Status of checks that would pass because the database has no readings, and outcome of their scan."""
 
-EXIT_STATUS: dict[Outcome, int] = {"passed": 0, "failed": 1, "warned": 2, "error": 3}
+Status = Literal["passed", "failed", "warned", "not evaluated", "nothing to check"]
+Outcome = Literal["passed", "failed", "warned", "error", "nothing to check"]
+
+EXIT_STATUS: dict[Outcome, int] = {"passed": 0, "failed": 1, "warned": 2, "error": 3, NOTHING: 4}
 """Exit status of ``quality scan``."""
 
 CONTRACT = "contract"
@@ -67,8 +70,8 @@ class Result:
         return f"{self.contract}.{self.column}: {self.check}" if self.column else f"{self.contract}: {self.check}"
 
     def alert(self, at: datetime, link: str | None) -> Alert | None:
-        """Return its alert; None for a summary of other results and for a series that was not evaluated."""
-        if self.is_summary or (self.status == "not evaluated" and not self.is_error):
+        """Return its alert; None: a summary of other results, nothing to check, or a series that was not evaluated."""
+        if self.is_summary or self.status == NOTHING or (self.status == "not evaluated" and not self.is_error):
             return None
         if self.status == "passed":
             return self.recovery(at, link)
@@ -109,12 +112,12 @@ class Scan:
 
     @property
     def outcome(self) -> Outcome:
-        """The overall outcome: the worst of not evaluated, failed, warned and passed, in this order."""
+        """The worst of error (a check was not evaluated), failed, warned, nothing to check and passed."""
         return _overall(self.results)
 
     @property
     def exit_status(self) -> int:
-        """0: passed, 1: failed, 2: warned, 3: a check could not be evaluated."""
+        """0: passed, 1: failed, 2: warned, 3: a check could not be evaluated, 4: there are no readings to check."""
         return EXIT_STATUS[self.outcome]
 
     def text(self, *, show_all: bool = False) -> str:
@@ -129,7 +132,7 @@ class Scan:
             check_counts = Counter(result.status for result in own if result.series_id is None)
             rows.append((contract, "", _counts(check_counts), _overall(own), "", ""))
             for result in own:
-                shown = show_all or len(contracts) == 1 or result.status != "passed"
+                shown = show_all or len(contracts) == 1 or result.status not in ("passed", NOTHING)
                 if result.series_id is None and shown:
                     rows.append(("", result.column or "", result.check, *_figures(result)))
                 elif result.status in ("failed", "warned"):
@@ -179,9 +182,10 @@ def _overall(results: Sequence[Result]) -> Outcome:
     statuses = {result.status for result in results}
     if not results or any(result.is_error for result in results):
         return "error"
-    return "failed" if "failed" in statuses else "warned" if "warned" in statuses else "passed"
+    worst: tuple[Outcome, ...] = ("failed", "warned", NOTHING)
+    return next((status for status in worst if status in statuses), "passed")
 
 
 def _counts(counts: Counter[Status]) -> str:
-    order: Iterable[Status] = ("passed", "failed", "warned", "not evaluated")
+    order: Iterable[Status] = ("passed", "failed", "warned", "not evaluated", NOTHING)
     return ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) or "no"

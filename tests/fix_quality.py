@@ -48,6 +48,10 @@ from (
 order by time
 on conflict do nothing
 """
+LIVE = """
+insert into telemetry.live_series values (%(series)s, now() - %(end)s::interval)
+on conflict (series_id) do update set last_arrived_at = greatest(live_series.last_arrived_at, excluded.last_arrived_at)
+"""
 # n is the number of intervals before now; two consecutive values always differ.
 WAVE = "20 + 5 * sin(n / 20.0) + mod(n, 7) / 10.0"
 INTAKE = """
@@ -86,8 +90,12 @@ class Warehouse:
     def insert_readings(
         self, series: int, *, begin: str, end: str = "0 s", interval: float = 600, value: str = WAVE
     ) -> None:
-        """Insert a reading every ``interval`` seconds, from ``begin`` ago to ``end`` ago; ``value`` is SQL over n."""
+        """Insert a reading every ``interval`` seconds, from ``begin`` ago to ``end`` ago; ``value`` is SQL over n.
+
+        The series is live, as if they came from a broker.
+        """
         self.execute(READINGS.format(value=value), series=series, begin=begin, end=end, interval=interval)
+        self.execute(LIVE, series=series, end=end)
 
     def refresh(self) -> None:
         """Refresh aggregates and statistics."""

@@ -122,7 +122,7 @@ class ChecksParams(ListParams):
 
     contract: Names = Field([], description="Contract; repeatable. Default: all.")
     sensor: Names = Field([], description="Only checks of this sensor; repeatable.")
-    outcome: Literal["passed", "failed", "warned", "not evaluated"] | None = Field(
+    outcome: Literal["passed", "failed", "warned", "nothing to check", "not evaluated"] | None = Field(
         None, description="Only results with this outcome."
     )
 

@@ -84,7 +84,9 @@ class Check(BaseModel):
     column_name: str | None = Field(description="Checked column; null: the whole table.")
     check_name: str = Field(description="Name of the check.", examples=["silent"])
     check_type: str = Field(description="Kind of check.", examples=["metric"])
-    outcome: str = Field(description="passed, failed, warned, or not evaluated with the reason.", examples=["passed"])
+    outcome: str = Field(
+        description="passed, failed, warned, nothing to check, or not evaluated with the reason.", examples=["passed"]
+    )
     measured_value: float | None = Field(description="Measured value of the check.", examples=[0])
     threshold: str | None = Field(description="Condition for passing.", examples=["at most 60 s"])
     sensor_id: str | None = Field(description="Checked sensor; null: all.", examples=["thermostat-1"])

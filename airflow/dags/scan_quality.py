@@ -17,7 +17,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, get_current_context, task
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from quality.contracts import names
 from warehouse import defaults
@@ -43,6 +43,8 @@ with DAG(
         print(result.text())
         if result.outcome == "error":
             raise AirflowException(f"{contract} could not be scanned")
+        if result.outcome == "nothing to check":
+            raise AirflowSkipException(f"{contract}: there are no readings to check")
         if result.outcome == "failed":
             raise CheckFailedError(f"{contract}: a check failed")
 

@@ -27,6 +27,18 @@ select to_timestamp(hour * 3600.0), %s, %s, slot, messages
 from unnest(%s::bigint[], %s::smallint[], %s::bigint[]) as counted (hour, slot, messages)
 on conflict (hour, source, collector, slot) do update set messages = recorded.messages + excluded.messages
 """
+_RECORD_LIVE = """
+insert into telemetry.live_series as recorded (series_id, last_arrived_at)
+select series_id, now() from unnest(%s::integer[]) as live (series_id)
+order by series_id
+on conflict (series_id) do update set last_arrived_at = excluded.last_arrived_at
+where recorded.last_arrived_at < excluded.last_arrived_at - interval '1 hour'
+"""
+
+
+def record_live(cursor: psycopg.Cursor[Any], series_ids: list[int]) -> None:
+    """Record that readings of ``series_ids`` have arrived from a broker: these series can be silent."""
+    cursor.execute(_RECORD_LIVE, (series_ids,))
 
 
 def topic_hash(topic: str) -> int:

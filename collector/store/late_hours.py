@@ -82,6 +82,14 @@ def has_before(rows: bytes | bytearray, time: int) -> bool:
     return bool((np.frombuffer(rows, np.dtype(_ROWS))["time"] < bound).any())
 
 
+def series_of(rows: bytes | bytearray) -> list[int]:
+    """Return the distinct series of ``rows``, as in :func:`hours_before`, sorted."""
+    np = _numpy()
+    if np is None:
+        return sorted({series for _, series in _TIME_AND_SERIES.iter_unpack(rows)})
+    return np.unique(np.frombuffer(rows, np.dtype(_ROWS))["series_id"]).tolist()  # type: ignore[no-any-return]
+
+
 def record(cursor: psycopg.Cursor[Any], rows: bytes | bytearray) -> None:
     """Record in ``telemetry.late_hour`` the hours of ``rows`` that ended two hours ago or earlier."""
     # One hour more than the statement's own bound, to tolerate a clock that differs from the database's.

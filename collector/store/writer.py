@@ -127,6 +127,9 @@ class Writer:
         self._ignored_topics = ignored.Topics()
         self._ignored: Counter[str] = Counter()
         self._ignored_uncommitted: Counter[str] = Counter()
+        self._live: dict[int, float] = {}
+        """Day since 1970 on which a series was last recorded as live."""
+        self._live_uncommitted: dict[int, float] = {}
         late_hours.load_numpy()
 
     def write(self, batch: Batch, decode: Decode) -> Accounts:
@@ -137,7 +140,9 @@ class Writer:
         registered before, and stay registered whether or not the batch is committed.
         """
         self._ignored_uncommitted = Counter()
+        self._live_uncommitted = {}
         accounts = self._write(batch, decode)
+        self._live |= self._live_uncommitted
         if self._ignored_uncommitted:
             self._ignored += self._ignored_uncommitted
         # In a transaction of the caller, which may be rolled back, births stay pending and go with the next batch too.
@@ -254,6 +259,7 @@ class Writer:
                 self._ignored_uncommitted += ignored.by_reason(batch.ignored)
             if batch.rows and self._source in arrived.SOURCES:
                 arrived.record(cursor, self._source, self._collector, batch, merged.new)
+                self._record_live(cursor, batch)
             # Last: collectors with the same name wait for each other from here to the commit. The lock of the readings
             # that are stored keeps a change of the retention waiting, so what is accepted here is seen by its gates.
             cursor.execute(_INTAKE, (self._source, self._collector, *vars(accounts).values()))
@@ -261,6 +267,13 @@ class Writer:
             if oldest is not None and late_hours.has_before(batch.rows, superseded.microseconds(oldest)):
                 raise _TooOldError(oldest)
         return accounts
+
+    def _record_live(self, cursor: psycopg.Cursor[Any], batch: Batch) -> None:
+        """Record once a day for each series of ``batch`` that it is live."""
+        today = time.time() // 86_400
+        if unmarked := [series for series in late_hours.series_of(batch.rows) if self._live.get(series) != today]:
+            arrived.record_live(cursor, unmarked)
+            self._live_uncommitted.update(dict.fromkeys(unmarked, today))
 
     def connection(self) -> database.Connection:
         """Return the connection; open it if there is none."""

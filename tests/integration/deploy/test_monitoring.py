@@ -63,6 +63,7 @@ def test_every_exporter_query_returns_its_metrics(name, database):
             values ('s', 'k', 'a', 'b', 't', '2020-01-01');
             insert into telemetry.series (sensor_id, quantity, unit, interval_seconds) values ('s', 'q', '1', 60);
             insert into telemetry.reading select now(), series_id, 1, now() from telemetry.series;
+            insert into telemetry.live_series select series_id, now() from telemetry.series;
             insert into telemetry.quarantine (received_at, source, topic, payload, retained, reason, detail, readings)
             values (now(), 'mqtt', 't', '1', false, 'malformed', '', 0)
         """)

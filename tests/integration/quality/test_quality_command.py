@@ -44,6 +44,10 @@ def contract(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+ANY_INTAKE = "insert into telemetry.intake (bucket, source, collector) values (now(), 'mqtt', 'test')"
+"""Without it a scan has nothing to check."""
+
+
 def quality(
     *arguments: str, trace: ConnectionTrace | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -58,6 +62,7 @@ def quality(
 def test_exit_statuses_and_the_report(warehouse, contract):
     """Exit status 0, 2, 1 and 3 as sensors are added and the table disappears; the report shows trend and incidents."""
     assert quality("report").stdout.strip() == "Nothing has been scanned yet: `quality scan`."
+    warehouse.execute(ANY_INTAKE)
     outcomes = []
     for number in range(1, 4):
         warehouse.register(f"t{number}")
@@ -111,6 +116,7 @@ def test_old_schema_is_reported(fresh_database, contract):
 def test_a_scan_connects_only_to_this_machine(warehouse, contract, connection_trace):
     """Soda's telemetry stays off even if the environment enables it: no connection, no datagram, no name lookup."""
     warehouse.register("t1")
+    warehouse.execute(ANY_INTAKE)
     process = quality("scan", trace=connection_trace, SODA_CORE_TELEMETRY_ENABLED="true")
     assert process.returncode == 0, process.stderr
     assert connection_trace.outside() == []
@@ -128,3 +134,15 @@ def test_a_scan_does_not_change_the_environment(warehouse, contract, tmp_path):
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
     )
     assert json.loads(process.stdout.splitlines()[-1]) == {"SODA_CORE_TELEMETRY_ENABLED": "false"}
+
+
+def test_an_empty_database_is_not_green(warehouse):
+    """Without any reading no check passes: there is nothing to check, and the scan does not end with 0."""
+    process = quality("scan", "--contract=reading", "--contract=intake")
+    assert process.returncode == 4, process.stderr
+    assert "NOTHING TO CHECK: " in process.stdout
+    rows = warehouse.execute("select distinct outcome from quality.check_result")
+    assert rows == [("nothing to check",)]
+    assert warehouse.execute("select count(*) from quality.incident") == [(0,)]
+    warehouse.insert_readings(warehouse.register("a", interval=60), begin="2 hours", end="1 hour", interval=60)
+    assert quality("scan", "--contract=reading").returncode == 1  # it is silent

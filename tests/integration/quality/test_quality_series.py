@@ -1,13 +1,16 @@
 """The views that check series: silent, flat-lined, out of range, drifting, or not evaluated."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fix_readings import write
 
+from collector.message import Decoded, Message
 from collector.registry import sensors_file
+from collector.store.batch import Batch
+from collector.store.writer import Writer
 from simulator import schedule
 
 ROOT = Path(__file__).parents[3]
@@ -50,17 +53,31 @@ def test_silence_counts_from_the_last_reading_or_the_registration(warehouse, vie
     assert view_result("silent", cases["stopped"])[3] == "at most 180 s without a reading"
 
 
-def test_a_series_whose_readings_are_loaded_is_not_silent(warehouse, view_result):
-    """A series with only late readings was loaded from a file; one with a timely reading that day is live."""
-    loaded, buffered = warehouse.register("loaded", interval=60), warehouse.register("buffered", interval=60)
-    for series in (loaded, buffered):
-        warehouse.insert_readings(series, begin="5 days", end="4 days", interval=600)
-    late = "update telemetry.reading set received_at = now() where series_id = %(series)s and time > %(after)s"
-    ((edge,),) = warehouse.execute("select now() - interval '4 days 1 hour'")
-    warehouse.execute(late, series=loaded, after=edge - timedelta(days=9))
-    warehouse.execute(late, series=buffered, after=edge)
-    assert view_result("silent", loaded)[::2] == (None, "its readings are loaded from files")
-    assert view_result("silent", buffered)[0] is True
+@pytest.mark.parametrize(("source", "is_live"), [("mqtt", True), ("kafka", True), ("file", False), ("archive", False)])
+def test_a_series_is_live_by_the_source_of_its_readings(warehouse, view_result, source, is_live):
+    """A sensor whose clock is five minutes slow is live and its silence is seen; one that is loaded is not judged."""
+    series = warehouse.register("slow", interval=60)
+    writer = Writer(source, "test")
+    received = time.time_ns() // 1000 - 3_600_000_000
+
+    def decode(message: Message) -> Decoded:
+        return Decoded([(series, message.received - 310_000_000, 1.0)], [])
+
+    writer.write(Batch.of([Message("t", b"", received)], decode), decode)
+    writer.close()
+    failed, _, reason, _ = view_result("silent", series)
+    assert (failed, reason) == ((True, None) if is_live else (None, "its readings are loaded from files"))
+
+
+def test_a_series_that_is_loaded_from_files_now_is_not_live(warehouse, view_result):
+    """A series that was live before its readings came from files is not judged any more."""
+    series = warehouse.register("a", interval=60)
+    warehouse.insert_readings(series, begin="9 days", end="8 days")
+    assert view_result("silent", series)[0] is True
+    warehouse.execute(
+        "insert into telemetry.reading values (now() - interval '1 day', %(series)s, 1, now())", series=series
+    )
+    assert view_result("silent", series)[0] is None
 
 
 def test_retired_series_are_not_checked(warehouse):

@@ -4,7 +4,6 @@ create or replace view quality.series_newest as
 with limits as (
     select
         series.series_id,
-        threshold.late_after_seconds,
         greatest(threshold.silent_minimum_seconds, threshold.silent_intervals * series.interval_seconds)
             as silent_after_seconds,
         greatest(threshold.flat_minimum_seconds, threshold.flat_intervals * series.interval_seconds)
@@ -28,7 +27,7 @@ select
     newest.value as last_value,
     extract(epoch from now() - coalesce(newest.time, greatest(sensor.since, series.registered_at)))::double precision
         as silent_seconds,
-    newest.time is null or timely.is_live is not null as is_live,
+    newest.time is null or coalesce(live.last_arrived_at >= newest.time - interval '2 days', false) as is_live,
     limits.silent_after_seconds,
     limits.flat_after_seconds
 from telemetry.series
@@ -43,17 +42,8 @@ left join lateral (
     order by reading.time desc
     limit 1
 ) as newest on true
-left join lateral (
-    select true as is_live
-    from telemetry.reading
-    where
-        reading.series_id = series.series_id
-        and reading.time > newest.time - interval '1 day'
-        and reading.received_at
-        <= reading.time + greatest(limits.late_after_seconds, limits.silent_after_seconds) * interval '1 second'
-    order by reading.time desc
-    limit 1
-) as timely on true
+-- Marked once a day. A series that was live before its readings were loaded from files is not live any more.
+left join telemetry.live_series as live on series.series_id = live.series_id
 where series.retired_at is null and sensor.retired_at is null;
 
 comment on view quality.series_newest is

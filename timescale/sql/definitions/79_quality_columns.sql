@@ -23,7 +23,7 @@ begin
             ('silent_seconds', 'Seconds since its newest reading; since its registration if it has none.'),
             (
                 'is_live',
-                'Whether any reading of its last day with readings arrived in time; false: its readings are loaded from files.'
+                'Whether its newest readings come from a broker, whatever their delay; false: they are loaded from files.'
             ),
             ('silent_after_seconds', 'Seconds without a reading after which the series is silent (telemetry.threshold).'),
             ('flat_after_seconds', 'Seconds without a change before which its line is not flat (telemetry.threshold).'),

@@ -74,7 +74,7 @@ begin
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
     telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.arrived, telemetry.superseded,
-    telemetry.ignored to collector_writer;
+    telemetry.ignored, telemetry.live_series to collector_writer;
     grant update (readings, repeats, last_received_at, replayed_at, discarded_at)
     on telemetry.quarantine to collector_writer;
     grant update (
@@ -88,6 +88,7 @@ begin
     on telemetry.series to collector_writer;
     grant update (received_at, payload) on telemetry.birth to collector_writer;
     grant update (holder) on telemetry.lock to collector_writer;
+    grant update (last_arrived_at) on telemetry.live_series to collector_writer;
     grant update (noted_at) on telemetry.late_hour to collector_writer;
     grant update (messages, files, size_bytes, verified_at, slots) on telemetry.archived to collector_writer;
     grant update (messages) on telemetry.arrived to collector_writer;
