@@ -326,7 +326,7 @@ as $$
 $$;
 
 comment on procedure telemetry.close_empty_days is
-'Moves telemetry.retention.dropped_before on over expired days without raw readings, and deletes old telemetry.arrived.';
+'Moves telemetry.retention.dropped_before on over expired days without readings; deletes old rows of arrived.';
 
 comment on procedure telemetry.drop_span is
 'Drops the raw readings of a span that may be dropped, and counts them; fails if they are not as many as expected.';

@@ -9,7 +9,8 @@ comment on column quality.check_result.dataset is 'The checked table or view, wi
 comment on column quality.check_result.column_name is 'The checked column; null: the check covers whole rows.';
 comment on column quality.check_result.check_name is 'Name of the check, for people.';
 comment on column quality.check_result.check_type is 'Kind of check, such as missing or freshness.';
-comment on column quality.check_result.outcome is 'passed, failed, warned, nothing to check (no readings), or not evaluated: and the reason.';
+comment on column quality.check_result.outcome is
+'passed, failed, warned, nothing to check (no readings), or not evaluated: and the reason.';
 comment on column quality.check_result.measured_value is 'Measured value, in the unit of the check; null: none.';
 comment on column quality.check_result.threshold is 'Values that pass, in words.';
 comment on column quality.check_result.sensor_id is 'The sensor of the result; null: all sensors.';

@@ -17,11 +17,11 @@ with bounds as (
 
 unsettled as materialized (
     select
-        series_id,
-        bucket
-    from quality.unsettled_hour
+        late.series_id,
+        late.bucket
+    from quality.unsettled_hour as late
     cross join bounds
-    where bucket < open_from and bucket >= dropped_before
+    where late.bucket < bounds.open_from and late.bucket >= bounds.dropped_before
 ),
 
 unsettled_day as materialized (
@@ -37,38 +37,48 @@ kept as (
     cross join bounds
     where
         days.bucket >= bounds.dropped_before and days.bucket < bounds.today
-        and (days.series_id, days.bucket) not in (select series_id, bucket from unsettled_day)
+        and (days.series_id, days.bucket) not in (
+            select
+                unsettled_day.series_id,
+                unsettled_day.bucket
+            from unsettled_day
+        )
     union all
     select coalesce(sum(hours.sample_count), 0)
     from telemetry.reading_1h as hours
     cross join bounds
     where
         hours.bucket >= bounds.today and hours.bucket < bounds.open_from
-        and (hours.series_id, hours.bucket) not in (select series_id, bucket from unsettled)
+        and (hours.series_id, hours.bucket) not in (
+            select
+                unsettled.series_id,
+                unsettled.bucket
+            from unsettled
+        )
     union all
     select count(*)
     from unsettled_day
-    cross join bounds
     inner join telemetry.reading
         on
             unsettled_day.series_id = reading.series_id
-            and reading.time >= unsettled_day.bucket
-            and reading.time < unsettled_day.bucket + interval '24 hours'
+            and unsettled_day.bucket <= reading.time
+            and unsettled_day.bucket + interval '24 hours' > reading.time
+    cross join bounds
     where unsettled_day.bucket < bounds.today
     union all
     select count(*)
     from unsettled
-    cross join bounds
     inner join telemetry.reading
         on
             unsettled.series_id = reading.series_id
-            and reading.time >= unsettled.bucket
-            and reading.time < unsettled.bucket + interval '1 hour'
+            and unsettled.bucket <= reading.time
+            and unsettled.bucket + interval '1 hour' > reading.time
+    cross join bounds
     where unsettled.bucket >= bounds.today
     union all
     select count(*)
     from telemetry.reading
-    where reading.time >= (select open_from from bounds)
+    where reading.time >= (select bounds.open_from from bounds)
 ),
 
 totals as (

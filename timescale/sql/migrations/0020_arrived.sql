@@ -9,4 +9,4 @@ create table telemetry.arrived (
     constraint arrived_pkey primary key (hour, source, collector, slot)
 ) with (fillfactor = 80);
 
-alter table telemetry.archived add column slots bigint [];
+alter table telemetry.archived add column slots bigint[];

@@ -1,5 +1,5 @@
--- Which series are live is a fact of their source. Up to now it was judged by the delay of their readings: those are taken
--- over, since a series that has stopped gets no further mark.
+-- Which series are live is a fact of their source. Up to now it was judged by the delay of their readings: those are
+-- taken over, since a series that has stopped gets no further mark.
 create table telemetry.live_series (
     series_id integer not null,
     last_arrived_at timestamptz not null,
@@ -11,11 +11,12 @@ select
     series.series_id,
     timely.received_at
 from telemetry.series
-cross join lateral (
-    select max(reading.time) as time
-    from telemetry.reading
-    where reading.series_id = series.series_id
-) as newest
+cross join
+    lateral (
+        select max(reading.time) as time
+        from telemetry.reading
+        where reading.series_id = series.series_id
+    ) as newest
 cross join lateral (
     select reading.received_at
     from telemetry.reading
