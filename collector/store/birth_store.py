@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from collector.formats.measurement import FormatOptions, Reader
-from collector.formats.sparkplug.nodes import Nodes
+from collector.formats.sparkplug.nodes import MOST_BYTES, Nodes, place
 from collector.formats.sparkplug.reader import SparkplugFormat, SparkplugReader
 from collector.message import Message
 from collector.registry.schema import UNSTORABLE
@@ -18,6 +18,16 @@ on conflict (topic) do update set received_at = excluded.received_at, payload = 
 where excluded.received_at >= b.received_at
 """
 _READ = "select topic, payload, received_at from telemetry.birth order by received_at"
+_PRUNE = """
+delete from telemetry.birth
+where topic in (
+    select topic
+    from (
+        select topic, sum(octet_length(payload)) over (order by received_at desc, topic) as bytes from telemetry.birth
+    ) as newest
+    where bytes > %s
+)
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LONGEST_TOPIC = 1000
@@ -47,6 +57,7 @@ class BirthStore:
 
     def __init__(self) -> None:
         self.nodes: tuple[Nodes, ...] = ()
+        self._registry: Registry | None = None
         self._saved: list[tuple[Nodes, list[Message]]] = []
         """Births of the transaction that has not been reported as committed."""
 
@@ -54,15 +65,18 @@ class BirthStore:
         self, connection: database.Connection, registry: Registry, known: Mapping[FormatOptions, Reader]
     ) -> dict[FormatOptions, Reader]:
         """Return ``known`` and a reader, with all stored births, for each new Sparkplug format of ``registry``."""
-        readers = dict(known)
-        new_formats = [form for form in sparkplug_formats(registry) if form not in readers]
-        stored = connection.execute(_READ).fetchall() if new_formats else []
-        for form in new_formats:
-            reader = form.reader()
-            for topic, payload, received_at in stored:
-                received = (received_at - _EPOCH) // timedelta(microseconds=1)
-                reader.nodes.prime(Message(topic, payload, received))
-            readers[form] = reader
+        readers: dict[FormatOptions, Reader] = dict(known)
+        new_readers = {form: form.reader() for form in sparkplug_formats(registry) if form not in known}
+        if new_readers:
+            # Row by row: all births together may be larger than the memory of a collector.
+            with connection.transaction(), connection.cursor("births") as cursor:
+                cursor.itersize = 10
+                for topic, payload, received_at in cursor.execute(_READ):
+                    received = (received_at - _EPOCH) // timedelta(microseconds=1)
+                    for reader in new_readers.values():
+                        reader.nodes.prime(Message(topic, payload, received))
+        readers |= {form: reader for form, reader in new_readers.items()}  # noqa: C416 - of a wider type
+        self._registry = registry
         self.nodes = tuple(reader.nodes for reader in readers.values() if isinstance(reader, SparkplugReader))
         return readers
 
@@ -74,10 +88,25 @@ class BirthStore:
             for _, births in self._saved
             for birth in births
             if not UNSTORABLE.search(birth.topic) and len(birth.topic.encode()) <= _LONGEST_TOPIC
+            if self._is_resolvable(birth.topic)
         ]
         if rows:
             with connection.cursor() as cursor:
                 cursor.executemany(_WRITE, sorted(rows))  # in a fixed order, so that collectors don't deadlock
+                cursor.execute(_PRUNE, (MOST_BYTES,))
+
+    def _is_resolvable(self, topic: str) -> bool:
+        """Return whether the registry has, or would discover, the sensor of a birth: anybody can invent nodes."""
+        if self._registry is None:
+            return True
+        match = self._registry.routes.find(topic)
+        if match is None:
+            return False
+        route, names = match
+        device = place(topic).name
+        if route.sensor_pattern is None:
+            return len(route.sensors) == 1 or any(sensor.device == device for sensor in route.sensors)
+        return route.sensor_pattern.find_sensor(topic, names, device) is not None
 
     def mark_committed(self) -> None:
         """Record that the births of the last :meth:`save` are committed."""

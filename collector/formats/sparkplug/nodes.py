@@ -33,6 +33,9 @@ _LONGEST_PAUSE = 600_000_000
 
 _MOST_BIRTHS = 4
 """Births of one device. A batch that the database refuses is decoded again, with the births of its time."""
+MOST_BYTES = 64_000_000
+"""Of the births that wait to be stored, and of the stored ones. Beyond it the oldest are forgotten: after a restart
+their nodes are asked for a rebirth."""
 _LARGEST_SIZE = 400_000
 """Nodes and metrics, about 100 MB. Beyond it the nodes with the oldest births are removed; they are asked for a rebirth
 when they send again."""
@@ -121,6 +124,7 @@ class Nodes:
         self.online: Publication | None = None
         self._nodes: dict[tuple[str, str, str], _Node] = {}
         self._unsaved: dict[str, Message] = {}
+        self._unsaved_bytes = 0
         self._lock = threading.RLock()
         self._size = 0
 
@@ -134,7 +138,7 @@ class Nodes:
         with self._lock:
             for birth in births:
                 if self._unsaved.get(birth.topic) is birth:
-                    del self._unsaved[birth.topic]
+                    self._forget_unsaved(birth.topic)
 
     def prime(self, birth: Message) -> None:
         """Add a stored birth. Its node counts as unknown until its next message: it may have changed since."""
@@ -159,7 +163,12 @@ class Nodes:
             self._add(where, birth)
             waiting = self._unsaved.get(message.topic)
             if waiting is None or waiting.received <= message.received:
+                if waiting is not None:
+                    self._forget_unsaved(message.topic)
                 self._unsaved[message.topic] = message
+                self._unsaved_bytes += len(message.payload)
+            while self._unsaved_bytes > MOST_BYTES and len(self._unsaved) > 1:
+                self._forget_unsaved(next(iter(self._unsaved)))
 
     def birth(self, where: Place, received: int) -> Birth | None:
         """Return the birth that defines the metrics of data that arrived at ``received``.
@@ -213,6 +222,9 @@ class Nodes:
             self.outbox.append(
                 Publication(f"{where.root}{NAMESPACE}/{where.group}/NCMD/{where.node}", rebirth_request(received))
             )
+
+    def _forget_unsaved(self, topic: str) -> None:
+        self._unsaved_bytes -= len(self._unsaved.pop(topic).payload)
 
     def _node(self, where: Place) -> _Node:
         key = (where.root, where.group, where.node)

@@ -86,7 +86,7 @@ begin
     ) on telemetry.sensor to collector_writer;
     grant update (unit, minimum, maximum, interval_seconds, kind, updated_at, retired_at)
     on telemetry.series to collector_writer;
-    grant update (received_at, payload) on telemetry.birth to collector_writer;
+    grant update (received_at, payload), delete on telemetry.birth to collector_writer;
     grant update (holder) on telemetry.lock to collector_writer;
     grant update (last_arrived_at) on telemetry.live_series to collector_writer;
     grant update (noted_at) on telemetry.late_hour to collector_writer;

@@ -257,3 +257,51 @@ def test_births_that_no_database_can_hold(database, topic):
         assert accounts.messages == 2
         assert connection.execute("select topic from telemetry.birth").fetchall() == [("spBv1.0/g/NBIRTH/n",)]
     writer.close()
+
+
+def birth_message(topic: str, size: int, received: int = 1) -> Message:
+    """Return a birth with one metric and a text of ``size`` bytes that no quantity is."""
+    metrics = [{"name": "x", "alias": 1, "dataType": "Int8", "value": 1}]
+    payload = encode({"timestamp": 5, "metrics": metrics}) + b"\x2a" + _length(size) + b"x" * size  # field 5: body
+    return Message(topic, payload, received)
+
+
+def _length(size: int) -> bytes:
+    """Return ``size`` as Protocol Buffers encode it."""
+    parts = []
+    while size > 127:
+        parts.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*parts, size])
+
+
+def test_births_of_invented_nodes_are_not_stored(database):
+    """The births of nodes that the registry does not list are read, and not kept in the database."""
+    listed = {**document()["sensors"][0], "discover": False, "members": {"g/n": {}}}
+    parsed = sensors_file.parse(json.dumps({**document(), "sensors": [listed]}).encode())
+    births = BirthStore()
+    writer = Writer("mqtt", "test", births=births)
+    with database.connect() as connection:
+        series_ids = synchronise(connection, parsed).series_ids
+        decoder = Decoder(parsed, series_ids, readers=births.load_readers(connection, parsed, {}))
+        messages = [birth_message(f"spBv1.0/g/NBIRTH/{node}", 10) for node in ("n", "invented", "other")]
+        writer.write(Batch.of(messages, decoder.decode), decoder.decode)
+        assert connection.execute(BIRTHS).fetchall() == [("spBv1.0/g/NBIRTH/n",)]
+    writer.close()
+
+
+def test_stored_births_are_bounded(database, monkeypatch):
+    """Beyond a number of bytes the oldest births are deleted; a start reads them row by row."""
+    monkeypatch.setattr("collector.store.birth_store.MOST_BYTES", 2_500)
+    parsed = sensors_file.parse(json.dumps(document()).encode())
+    births = BirthStore()
+    writer = Writer("mqtt", "test", births=births)
+    with database.connect() as connection:
+        series_ids = synchronise(connection, parsed).series_ids
+        decoder = Decoder(parsed, series_ids, readers=births.load_readers(connection, parsed, {}))
+        for number in range(5):
+            message = birth_message(f"spBv1.0/g/NBIRTH/n{number}", 1_000, number * 1_000_000 + 1)
+            writer.write(Batch.of([message], decoder.decode), decoder.decode)
+        assert connection.execute(BIRTHS).fetchall() == [("spBv1.0/g/NBIRTH/n3",), ("spBv1.0/g/NBIRTH/n4",)]
+        BirthStore().load_readers(connection, parsed, {})
+    writer.close()

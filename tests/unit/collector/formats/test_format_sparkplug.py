@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from collector import units
 from collector.formats.measurement import Topic
 from collector.formats.sparkplug import payload as wire
-from collector.formats.sparkplug.nodes import Nodes
+from collector.formats.sparkplug.metrics import Birth
+from collector.formats.sparkplug.nodes import Nodes, place
 from collector.formats.sparkplug.reader import SparkplugFormat
 from collector.message import Message, NoReadingError, Reason, UndecodableError
 
@@ -361,3 +362,15 @@ def test_anything(sent_messages, names):
         Nodes().prime(birth)
     for command in reader.nodes.outbox:
         assert requests_rebirth(command.payload)
+
+
+def test_births_that_wait_to_be_stored_are_bounded(monkeypatch):
+    """While the database is away births are kept up to a number of bytes; the oldest are forgotten."""
+    monkeypatch.setattr("collector.formats.sparkplug.nodes.MOST_BYTES", 2_500)
+    known = Nodes()
+    for number in range(5):
+        message = Message(f"spBv1.0/g/NBIRTH/n{number}", b"x" * 1_000, number)
+        known.add_birth(place(message.topic), message, Birth(number))
+    assert [birth.topic[-2:] for birth in known.pending()] == ["n3", "n4"]
+    known.saved(known.pending())
+    assert known.pending() == []
