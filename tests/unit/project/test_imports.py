@@ -5,6 +5,7 @@ Inside ``collector``: ``message, units, topics, settings ← formats ← registr
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,9 @@ def test_dags_call_quality_and_the_database_and_no_other_of_this_project(path):
 def test_no_dag_is_taken_for_a_plugin_of_dbt(path):
     """No DAG is named ``dbt_*``: dbt imports every top-level module with such a name."""
     assert not path.stem.startswith("dbt_")
+
+
+def test_test_files_have_unique_names():
+    """Pytest imports test files by their name alone: two with one name stop the whole suite."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")]
+    assert [name for name, number in Counter(names).items() if number > 1] == []
