@@ -146,6 +146,12 @@ class CollectorSettings(RegistrySettings):
         ge=0,
         description="Maximum number of discovered sensors; readings of others are quarantined.",
     )
+    quarantine_megabytes: float = Field(
+        1,
+        ge=0,
+        description="Payloads in quarantine per topic and day; of further ones only size, hash and number are kept. "
+        "0: no limit.",
+    )
     sparkplug_host_id: str | None = Field(
         None,
         min_length=1,

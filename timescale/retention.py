@@ -21,11 +21,18 @@ class Retention:
     """Sources whose messages must be archived first."""
     scanned: bool = True
     """Whether a quality scan must have run after their last change."""
+    quarantine_days: int | None = None
+    """Days after which open rows of the quarantine are deleted; None: never."""
 
     @classmethod
     def of(cls, settings: TimescaleSettings) -> Self:
         """Return the retention that ``settings`` define."""
-        return cls(settings.retention_days, settings.archived_sources, settings.retention_scanned == "yes")
+        return cls(
+            settings.retention_days,
+            settings.archived_sources,
+            settings.retention_scanned == "yes",
+            settings.quarantine_days,
+        )
 
     def __str__(self) -> str:
         if self.keep_days is None:
@@ -43,8 +50,9 @@ class Retention:
         with connection.transaction():
             connection.execute("lock table only telemetry.reading in share mode")
             connection.execute(
-                "update telemetry.retention set keep_days = %s, archived_sources = %s, scanned = %s",
-                (self.keep_days, list(self.archived_sources), self.scanned),
+                "update telemetry.retention set keep_days = %s, archived_sources = %s, scanned = %s, "
+                "quarantine_days = %s",
+                (self.keep_days, list(self.archived_sources), self.scanned, self.quarantine_days),
             )
 
 

@@ -30,6 +30,10 @@ class TimescaleSettings(EnvironmentSettings):
         "yes", description="Whether a quality scan must have run after the last change before readings are dropped."
     )
 
+    quarantine_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days after which open rows of the quarantine are deleted; unset: never."
+    )
+
     @field_validator("retention_archived")
     @classmethod
     def _known_sources(cls, text: str) -> str:

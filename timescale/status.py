@@ -254,7 +254,7 @@ _FACTS = """
         (select count(*) from telemetry.series where retired_at is null) as series,
         telemetry.oldest_accepted() as oldest_accepted
 """
-_RETENTION = "select keep_days, archived_sources, scanned from telemetry.retention"
+_RETENTION = "select keep_days, archived_sources, scanned, quarantine_days from telemetry.retention"
 _ESTIMATE = "select reltuples::bigint as number from pg_catalog.pg_class where oid = 'telemetry.reading'::regclass"
 _ESTIMATE_CHUNKS = "select public.approximate_row_count('telemetry.reading') as number"
 _QUARANTINE = """

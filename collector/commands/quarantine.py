@@ -36,6 +36,9 @@ def print_row(row_id: int) -> None:
     for name, value in row.items():
         if value is not None:
             print(f"{name:>14}  {tables.printable(str(value))}")
+    if row["omitted_bytes"] is not None:
+        print(f"{'payload':>14}  not kept: see COLLECTOR_QUARANTINE_MEGABYTES; the archive has the messages")
+        return
     print(f"{'payload':>14}  {len(payload)} bytes")
     try:
         print(tables.printable(payload.decode(), keep="\n\t"))

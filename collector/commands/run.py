@@ -60,7 +60,10 @@ class Collector(Program):
         self._settings = settings
         self._births = BirthStore()
         self._builder = DecoderBuilder(settings, self._births)
-        self._writer = Writer(name, settings.client_id, births=self._births)
+        self._writer = Writer(
+            name, settings.client_id, births=self._births,
+            payload_budget=round(settings.quarantine_megabytes * 1_000_000),
+        )  # fmt: skip
         self._host = host or SparkplugHost()
         self._sink: GroupCommit[Batch, Accounts] | None = None
         self._total = Accounts()

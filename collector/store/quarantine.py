@@ -25,14 +25,15 @@ select reason, count(*), sum(readings), min(received_at), max(received_at)
 from telemetry.quarantine where {_OPEN} group by reason order by count(*) desc, reason
 """  # noqa: S608 - constant text
 _LIST = f"""
-select id, received_at, source, topic, reason, detail, readings, octet_length(payload)
+select id, received_at, source, topic, reason, detail, readings, coalesce(omitted_bytes, octet_length(payload))
 from telemetry.quarantine
 where {_OPEN} and (%(reason)s::text is null or reason = %(reason)s)
 order by id desc limit %(limit)s
 """  # noqa: S608
 _SHOW = """
 select id, received_at, quarantined_at, source, topic, reason, detail, readings, retained, waited, replayed_at,
-    discarded_at, repeats, last_received_at, file_options, payload
+    discarded_at, repeats, last_received_at, file_options, omitted_bytes,
+    encode(omitted_sha256, 'hex') as omitted_sha256, payload
 from telemetry.quarantine where id = %s
 """
 _DISCARD_REASON = f"update telemetry.quarantine set discarded_at = now() where reason = %s and {_OPEN}"  # noqa: S608
@@ -45,7 +46,8 @@ with selected as (
     select id, source, topic, received_at, payload,
         sum(octet_length(payload)) over (order by id) - octet_length(payload) as before
     from telemetry.quarantine as q
-    where {_OPEN} and id > %(after)s and id <= %(last)s and (%(reason)s::text is null or reason = %(reason)s)
+    where {_OPEN} and omitted_bytes is null and id > %(after)s and id <= %(last)s
+        and (%(reason)s::text is null or reason = %(reason)s)
         and not exists (
             select from telemetry.quarantine as o
             where o.replayed_at is null and o.discarded_at is null and o.id < q.id
@@ -60,7 +62,8 @@ select selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited, r.f
     array_agg(r.readings / (r.repeats + 1) order by r.id)
 from selected
 inner join telemetry.quarantine as r using (received_at, source, topic, payload)
-where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.id <= %(last)s
+where selected.before < 32000000 and r.replayed_at is null and r.discarded_at is null and r.omitted_bytes is null
+    and r.id <= %(last)s
 group by selected.id, r.topic, r.received_at, r.payload, r.retained, r.waited, r.file_options
 order by selected.id
 """  # noqa: S608

@@ -54,9 +54,9 @@ where i.value <> r.value and i.time >= %(start)s and i.time < %(end)s and r.time
 _QUARANTINE = """
 insert into telemetry.quarantine (
     received_at, source, topic, payload, retained, reason, detail, readings, repeats, last_received_at, waited,
-    file_options
+    omitted_bytes, omitted_sha256, omitted_slot, file_options
 )
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _COUNTS = tuple(vars(Accounts()))
 _INTAKE = f"""
@@ -99,7 +99,8 @@ class Writer:
     ``source`` and ``collector`` are columns of ``telemetry.intake``: the way the readings came (mqtt, kafka, file,
     archive, replay) and the process that brought them. ``births`` holds the Sparkplug births that the decoder has read;
     new ones are written with every batch. ``file_options`` tells how a file is read, for its rows in
-    quarantine. ``also`` is called in the transaction of every batch, with its messages. For
+    quarantine. ``payload_budget`` limits the bytes in quarantine per topic and day, 0: without limit.
+    ``also`` is called in the transaction of every batch, with its messages. For
     one thread at a time.
     """
 
@@ -111,6 +112,7 @@ class Writer:
         *,
         births: BirthStore | None = None,
         file_options: str | None = None,
+        payload_budget: int = 0,
         also: Callable[[database.Connection, Sequence[Message]], None] = lambda *_: None,
     ) -> None:
         self._source = source
@@ -123,6 +125,7 @@ class Writer:
         self._births = births or BirthStore()
         self._also = also
         self._file_options = file_options
+        self._payload_budget = payload_budget
         self._begun = time.time_ns() // 1000
         self._ignored_topics = ignored.Topics()
         self._ignored: Counter[str] = Counter()
@@ -252,6 +255,8 @@ class Writer:
         with connection.cursor() as cursor:
             if quarantined:
                 rows = repeated.merge(cursor, self._source, quarantined)
+                if self._payload_budget and self._source in arrived.SOURCES:
+                    rows = repeated.within_budget(cursor, self._source, rows, self._payload_budget)
                 cursor.executemany(_QUARANTINE, [(*_row(self._source, row), self._file_options) for row in rows])
             late_hours.record(cursor, batch.rows)
             if batch.ignored:
@@ -323,6 +328,7 @@ def _row(source: str, row: repeated.Row) -> Sequence[Any]:
         row.repeats,
         None if row.last_received is None else superseded.instant(row.last_received),
         timedelta(microseconds=message.waited),
+        *(row.omitted or (None, None, None)),
     )
 
 

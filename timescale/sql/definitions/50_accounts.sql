@@ -57,9 +57,17 @@ create or replace function telemetry.purge_quarantine(settled_for interval defau
 language sql
 set search_path = pg_catalog
 as $$
-    with deleted as (
+    with used as (
+        delete from telemetry.quarantine_usage where day < current_date - 2
+    ),
+
+    deleted as (
         delete from telemetry.quarantine
-        where coalesce(replayed_at, discarded_at) < now() - settled_for
+        where
+            coalesce(replayed_at, discarded_at) < now() - settled_for
+            or greatest(quarantined_at, last_received_at) < now() - (
+                select make_interval(days => retention.quarantine_days) from telemetry.retention
+            )
         returning readings, repeats
     ),
 
@@ -102,8 +110,20 @@ comment on column telemetry.quarantine.repeats is
 'Further messages of the same hour, topic and detail, or further loads of the same row of a file, which have no '
 'separate row; readings includes theirs.';
 comment on column telemetry.quarantine.last_received_at is 'Arrival of the last of them; null: there is none.';
+comment on column telemetry.quarantine.omitted_bytes is
+'Size of the payloads of its messages, which are not kept: beyond the budget of their topic and day; null: it is kept.';
+comment on column telemetry.quarantine.omitted_sha256 is
+'SHA-256 of the last of these payloads, to find it in the archive.';
+comment on column telemetry.quarantine.omitted_slot is
+'Hash of the topic, 0 to 1023: topics with one hash share a budget.';
 comment on column telemetry.quarantine.replayed_at is 'When it was replayed into readings; null: it was not.';
 comment on column telemetry.quarantine.discarded_at is 'When it was discarded; null: it was not.';
+
+comment on table telemetry.quarantine_usage is
+'One row per day and hash of a topic: how much of its budget of payloads in quarantine is used.';
+comment on column telemetry.quarantine_usage.day is 'Day (UTC) on which the messages arrived.';
+comment on column telemetry.quarantine_usage.slot is 'Hash of the topic, 0 to 1023.';
+comment on column telemetry.quarantine_usage.bytes is 'Size of topics and payloads, and 200 bytes per row.';
 
 comment on table telemetry.quarantine_purged is
 'One row: totals of the rows deleted from telemetry.quarantine, so that the accounts still balance.';
@@ -148,4 +168,4 @@ comment on column telemetry.accounting.balanced is
 'True if every row of telemetry.intake adds up and telemetry.quarantine contains what it counts.';
 
 comment on function telemetry.purge_quarantine(interval) is
-'Deletes quarantine rows replayed or discarded longer than settled_for ago, keeps their totals, returns their number.';
+'Deletes rows settled longer than settled_for ago, or past the age limit; keeps their totals; returns their number.';

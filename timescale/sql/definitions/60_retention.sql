@@ -36,6 +36,8 @@ comment on column telemetry.retention.dropped_readings is
 comment on column telemetry.retention.archived_sources is
 'Sources of telemetry.intake whose messages must be in the archive before raw readings of these days are dropped.';
 comment on column telemetry.retention.scanned is 'Whether a quality scan must have run after the last change.';
+comment on column telemetry.retention.quarantine_days is
+'Days after which open rows of the quarantine are deleted; null: they are kept until they are settled.';
 comment on column telemetry.retention.only_row is 'Always true: there is one row.';
 
 comment on table telemetry.archived is

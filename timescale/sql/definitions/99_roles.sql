@@ -74,8 +74,10 @@ begin
     grant select on all tables in schema telemetry to collector_writer, transformer, quality_scanner;
     grant insert on telemetry.reading, telemetry.quarantine, telemetry.intake, telemetry.sensor, telemetry.series,
     telemetry.birth, telemetry.late_hour, telemetry.archived, telemetry.arrived, telemetry.superseded,
-    telemetry.ignored, telemetry.live_series to collector_writer;
-    grant update (readings, repeats, last_received_at, replayed_at, discarded_at)
+    telemetry.ignored, telemetry.live_series, telemetry.quarantine_usage to collector_writer;
+    grant update (
+        readings, repeats, last_received_at, replayed_at, discarded_at, omitted_bytes, omitted_sha256
+    )
     on telemetry.quarantine to collector_writer;
     grant update (
         messages, decoded, ignored, quarantined_messages, readings, stored, duplicate, replaced, quarantined_readings
@@ -89,6 +91,7 @@ begin
     grant update (received_at, payload), delete on telemetry.birth to collector_writer;
     grant update (holder) on telemetry.lock to collector_writer;
     grant update (last_arrived_at) on telemetry.live_series to collector_writer;
+    grant update (bytes) on telemetry.quarantine_usage to collector_writer;
     grant update (noted_at) on telemetry.late_hour to collector_writer;
     grant update (messages, files, size_bytes, verified_at, slots) on telemetry.archived to collector_writer;
     grant update (messages) on telemetry.arrived to collector_writer;
@@ -117,7 +120,7 @@ begin
     -- No payload, and no detail either: it quotes payloads.
     grant select (
         id, received_at, quarantined_at, source, topic, retained, waited, reason, readings, repeats, last_received_at,
-        replayed_at, discarded_at
+        replayed_at, discarded_at, omitted_bytes, omitted_sha256, omitted_slot
     ) on telemetry.quarantine to monitoring;
     grant select on telemetry.accounting, telemetry.intake, telemetry.ignored, telemetry.rollup_lag,
     telemetry.retention_overdue, quality.check_result, quality.incident, quality.series_newest to monitoring;
