@@ -87,7 +87,7 @@ def test_invented_topics_have_no_budgets_without_limit(database, send):
 def test_the_operators_own_loads_have_no_budget(database, send, source):
     """Files, archives and replays are read by a person, who can replay each row."""
     send("t", *[bytes([65 + number]) * 1000 for number in range(20)], source=source)
-    assert rows(database, "count(*), min(octet_length(payload))") == [(20, 1000)]
+    assert rows(database, "octet_length(payload)") == [(1000,)] * 20
 
 
 def test_omitted_payloads_are_not_replayed(database, send):
@@ -97,7 +97,7 @@ def test_omitted_payloads_are_not_replayed(database, send):
     results = list(quarantine.replay(writer, lambda _: Decoded([(1, NOON, 1.0)], [])))
     writer.close()
     assert sum(result.messages for result in results) == 8
-    assert rows(database, "count(*)") == [(9,)]
+    assert len(rows(database, "id")) == 9
     with database.connect() as connection:
         (row_id,) = connection.execute("select max(id) from telemetry.quarantine where repeats > 0").fetchone()
         assert quarantine.get_row(connection, row_id)["omitted_bytes"] == 4000
@@ -115,4 +115,4 @@ def test_open_rows_have_an_age_limit(database, send, monkeypatch):
         monkeypatch.setenv("TIMESCALE_QUARANTINE_DAYS", "30")
         migrate()
         assert connection.execute("select telemetry.purge_quarantine()").fetchone() == (9,)
-    assert rows(database, "count(*)") == [(0,)]
+    assert rows(database, "id") == []
