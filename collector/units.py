@@ -3,6 +3,7 @@
 Devices spell units in many ways: :func:`code` maps spellings to codes. :func:`conversion` converts between units.
 """
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -82,15 +83,15 @@ _SPELLINGS = {
     "Cel": "°C ℃ C C° celsius degC deg_C deg.C degreeC degreesC degreesCelsius degrees_celsius ºC ˚C",
     "[degF]": "°F ℉ F F° fahrenheit degF deg_F degreesFahrenheit ºF ˚F",
     "K": "kelvin degK",
-    "%": "percent pct %rH %RH %rh RH percentRH prc",
+    "%": "percent percentage pct %rH %RH %rh RH %r.H. %r.F. %rF r.H. percentRH prc",
     "[ppth]": "‰",
     "[ppm]": "ppm PPM ppmv",
     "[ppb]": "ppb PPB ppbv",
-    "hPa": "hectopascal hpa",
+    "hPa": "hectopascal hpa hPA HPA",
     "Pa": "pascal pa",
     "kPa": "kilopascal kpa",
     "MPa": "",
-    "mbar": "millibar mb mBar",
+    "mbar": "millibar millibars mb mBar MBAR",
     "bar": "Bar bars",
     "mm[Hg]": "mmHg mmhg torr Torr",
     "[in_i'Hg]": "inHg in.Hg",
@@ -108,8 +109,8 @@ _SPELLINGS = {
     "MW": "",
     "V.A": "VA var VAr VAR volt-ampere",
     "kV.A": "kVA kvar kVAr kVAR",
-    "W.h": "Wh wh WH watt-hour watthour Watt-hour VAh varh",
-    "kW.h": "kWh KWh KWH kwh kilowatt-hour kVAh kvarh",
+    "W.h": "Wh wh WH watt-hour watthour Watt-hour watthours watt-hours watt_hours VAh varh",
+    "kW.h": "kWh KWh KWH kwh kilowatt-hour kilowatthour kilowatthours kilowatt-hours kilowatt_hours kVAh kvarh",
     "MW.h": "MWh",
     "W.min": "Wmin watt-minute Watt-minute",
     "J": "joule joules Ws",
@@ -146,7 +147,7 @@ _SPELLINGS = {
     "L/h": "l/h",
     "[gal_us]": "gal gallon gallons",
     "[cft_i]": "ft³ ft^3 cf",
-    "lx": "lux Lux",
+    "lx": "lux Lux LUX Lx luxes",
     "lm": "lumen",
     "cd": "candela",
     "g": "gram grams",
@@ -199,6 +200,10 @@ _SHORTEST_WORD = 4
 _WORDS = {word.lower(): unit for word, unit in _CODES.items() if word.isalpha() and len(word) >= _SHORTEST_WORD}
 
 
+_PRODUCTS = str.maketrans({"\u00b7": ".", "\u22c5": ".", "*": ".", "\u00d7": ".", "\u00c2": None})
+"""Marks of products to that of UCUM; and the first half of a degree sign in UTF-8 that was read as Latin-1."""
+
+
 def code(spelling: str) -> str | None:
     """Return the UCUM code for a device's ``spelling`` of a unit; None where it is unknown.
 
@@ -207,7 +212,28 @@ def code(spelling: str) -> str | None:
     """
     # Two characters look like the micro sign, and "deg C" is written with several kinds of spaces.
     plain = "".join(spelling.replace("\u03bc", "µ").split())
-    return _CODES.get(plain) or _WORDS.get(plain.lower())
+    return _CODES.get(plain) or _WORDS.get(plain.lower()) or _CODES.get(plain.translate(_PRODUCTS))
+
+
+def is_known(spelling: str) -> bool:
+    """Return whether ``spelling`` is plainly a unit, or a product or quotient of units, without loading the grammar.
+
+    >>> is_known("°C"), is_known("mol/L"), is_known("h 5m"), is_known("of 10")
+    (True, True, False, False)
+    """
+    if code(spelling) is not None or spelling in _COMMON:
+        return True
+    parts = _OPERATORS.split(spelling)
+    return len(parts) > 1 and all(code(part.rstrip(_EXPONENTS)) is not None for part in parts)
+
+
+_OPERATORS = re.compile("[/.*\u00b7\u22c5]")
+_EXPONENTS = "0123456789\u00b2\u00b3"
+
+
+def exists(spelling: str) -> bool:
+    """Return whether ``spelling`` is a UCUM code or a known spelling of one."""
+    return is_known(spelling) or (len(spelling) <= _LONGEST and _parses(spelling))
 
 
 def check(unit: str) -> str:
@@ -343,7 +369,7 @@ def _registry() -> Any:
     return PintUcumRegistry()
 
 
-@cache
+@lru_cache(maxsize=4096)  # devices may send any text
 def _parses(unit: str) -> bool:
     # Imported when needed: it imports pint, which takes a second, and registries of common units do not need it.
     from lark.exceptions import LarkError  # noqa: PLC0415

@@ -51,6 +51,8 @@ class Series:
     """The earliest accepted time, in microseconds since 1970-01-01 UTC."""
     unit: str
     sent_unit: str
+    has_sent_unit: bool
+    """Whether the registry has a ``sent_unit``: then a unit that is unknown is another spelling of it."""
     plain_units: frozenset[str | None]
     """Units of a number that needs no conversion; empty where the only numbers are 0 and 1."""
     is_boolean: bool
@@ -100,6 +102,7 @@ class Series:
             since=since,
             unit=quantity.unit,
             sent_unit=sent_unit,
+            has_sent_unit=quantity.sent_unit is not None,
             plain_units=frozenset() if is_boolean else frozenset((quantity.unit, *without_unit)),
             is_boolean=is_boolean,
             is_strict=is_strict,
@@ -121,6 +124,8 @@ class Series:
         ``latest`` is the last time accepted. Times are in microseconds since 1970-01-01 UTC. Raises
         :class:`~collector.message.UnusableError`.
         """
+        if raw is None or raw == []:
+            return None
         if time is None:
             time = received
         else:
@@ -158,8 +163,19 @@ class Series:
         try:
             convert = units.conversion(unit, self.unit)
         except ValueError as error:
-            raise UnusableError(Reason.WRONG_UNIT, str(error)) from None
+            if self._is_sent_unit(unit):
+                return self._converted(value, self.sent_unit)
+            hint = "" if units.exists(unit) else '; if it is another spelling set "sent_unit" to its UCUM code'
+            raise UnusableError(Reason.WRONG_UNIT, f"{error}{hint}") from None
         return value if convert is None else number(convert(value))
+
+    def _is_sent_unit(self, unit: str) -> bool:
+        """Return whether ``unit`` can only mean the unit that the registry has: 21.5°, or an unknown spelling."""
+        if unit == self.sent_unit:
+            return False
+        if units.code(unit) == "deg":
+            return self.sent_unit in ("Cel", "[degF]")
+        return self.has_sent_unit and not units.exists(unit)
 
     def _text(self, text: str, unit: str | None) -> float | None:
         """Return the number of a state, or the one that ``text`` is; None: it is no reading."""
@@ -171,19 +187,26 @@ class Series:
             if value is not None:
                 return value
         if text[:1] in _NO_NUMBER_BEGINS:  # most states
-            if self.is_strict:
-                raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}")
-            return None
+            return self._unmapped(text)
         plain = numeric_text.number(text, self.decimal)
         if plain is not None:
             return self.value(plain, unit)
         if self.unit_suffix and (parts := numeric_text.number_and_unit(text, self.decimal)) is not None:
+            if not units.exists(parts[1]):  # sent_unit is not assumed here: 3h 5m is not three hours
+                raise UnusableError(Reason.WRONG_UNIT, f"no known unit follows the number in {quoted(text)}")
             return self.value(parts[0], parts[1])
         help_text = numeric_text.problem(text, self.decimal, unit_suffix=self.unit_suffix)
         if help_text is not None:
             raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}; {help_text}")
-        if self.is_strict:
-            raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}")
+        return self._unmapped(text)
+
+    def _unmapped(self, text: str) -> float | None:
+        """Return None for a text that is no reading; raises where the format quarantines it."""
+        if self.is_strict and text.lower() not in numeric_text.AVAILABILITY:
+            raise UnusableError(
+                Reason.WRONG_TYPE,
+                f'expected {self.expected_text}, got {quoted(text)}; map it under "states" if it is a state',
+            )
         return None
 
 

@@ -95,7 +95,8 @@ class SeriesDecoder:
         self._sensors: dict[str | None, _SensorSeries] = {}
         names_itself = one_sensor and options.has_pointers and not options.has_device_keys
         only = self._listed_sensor("") if names_itself else None
-        self._topic = Topic(names, self._listed_sensor, only)
+        has_comma = any(quantity.decimal == "," for quantities in listed for quantity in quantities.values())
+        self._topic = Topic(names, self._listed_sensor, only, has_comma)
         self._single: Callable[[Any, Message], list[Reading] | None] = self._any_single
         if isinstance(reader, PlainReader):
             self._read = reader.plain(self._topic) or reader.read
@@ -257,7 +258,7 @@ class SeriesDecoder:
         by_source = {
             quantity.source or name: Series.of(
                 name,
-                quantity,
+                quantity.model_copy(update={"unit_suffix": True}) if self._options.has_unit_suffix else quantity,
                 self._series_ids[sensor.sensor_id, name],
                 since,
                 is_strict=is_strict,

@@ -12,6 +12,9 @@ from collector.message import IgnoredReason, NoReadingError, Reason, Undecodable
 PADDING = b"\0 \t\r\n"
 """Bytes behind a payload that are no part of it: white space, and the end of a C string."""
 
+BOM = b"\xef\xbb\xbf"
+"""What .NET writes before UTF-8."""
+
 MISSING: Any = object()
 """Result of a pointer to a missing member; unlike ``null``, which is a value."""
 
@@ -19,12 +22,16 @@ ROUNDED = 2.0**63
 """From here on a float of :func:`load` may be an integer that lost digits; :func:`load_exactly` keeps them."""
 LEAST_ROUNDED = -ROUNDED
 
+NOT_FINITE = r"[+-]?(?:nan(?:\([a-z0-9_]*\))?|inf(?:inity)?|ovf|1\.?(?:#[a-z]{1,4}|\$)[0-9]*)"
+"""What C's printf writes for numbers that are not finite, on all platforms; compare ignoring case.
+
+Microsoft's rounds it like a number: 1.#QNAN has two decimals in 1.#R, and one in 1.$. Arduino's ``ovf`` is beyond 2^32.
+"""
 _NOT_FINITE = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"|(?<![\w.+-])(?P<token>'
-    rb"[+-]?(?:nan(?:\([a-z0-9_]*\))?|inf(?:inity)?|1\.?#(?:inf|qnan|snan|ind|nan)[0-9]*))(?=[\s,\]}]|\Z)",
+    rb'"(?:[^"\\]++|\\.)*+"|(?<![\w.+-])(?P<token>' + NOT_FINITE.encode() + rb")(?=[\s,\]}]|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Texts, which are skipped, and what C's printf writes for numbers that are not finite, on all platforms."""
+"""Texts, which are skipped, and numbers that are not finite."""
 
 _LONGEST_INTEGER = 400
 """More digits than the largest double has."""
@@ -47,7 +54,7 @@ def load_exactly(payload: bytes) -> Any:
 
     orjson turns integers beyond 64 bits into floats without an error.
     """
-    payload = payload.rstrip(PADDING)
+    payload = payload.rstrip(PADDING).removeprefix(BOM)
     if not payload:
         raise NoReadingError(IgnoredReason.EMPTY_PAYLOAD, "an empty payload, which deletes a retained message")
     try:
@@ -68,7 +75,7 @@ def _spelled(match: re.Match[bytes]) -> bytes:
     token = match["token"]
     if token is None:
         return match[0]
-    if b"inf" not in token.lower():
+    if b"inf" not in (token := token.lower()) and b"ovf" not in token:
         return b"NaN"
     return b"-Infinity" if token[:1] == b"-" else b"Infinity"
 

@@ -145,6 +145,8 @@ class Topic(NamedTuple):
     """
     only: ListedSensor | None = None
     """The sensor of all messages on this topic, where the topic alone determines it."""
+    decimal_comma: bool = False
+    """Whether the decimal mark of texts is a comma for one of its quantities: ``1.234`` may then be 1234."""
 
 
 Read = Callable[[Message, Topic], Sequence[Measured]]
@@ -198,6 +200,11 @@ class FormatOptions(BaseModel):
     def names_devices(self) -> bool:
         """Whether payloads may name the device that sent them."""
         return True
+
+    @property
+    def has_unit_suffix(self) -> bool:
+        """Whether all texts may have a unit behind the number."""
+        return False
 
     @property
     def has_device_keys(self) -> bool:

@@ -3,6 +3,7 @@
 import re
 from typing import Literal
 
+from collector import units
 from collector.formats import json_payload
 
 Decimal = Literal[",", "."]
@@ -11,7 +12,7 @@ Decimal = Literal[",", "."]
 PADDING = "\0 \t\r\n\v\f\u00a0\ufeff"
 """Characters around a value that are no part of it: white space, and the end of a C string."""
 
-NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a"})
+NO_VALUE = frozenset({"", "unavailable", "unknown", "none", "null", "undefined", "n/a", "n.a.", "-", "--", "---"})
 """What devices and home automation write where they have no value, in lower case."""
 AVAILABILITY = NO_VALUE | {"offline", "online"}
 """The same, and what they write of themselves."""
@@ -24,21 +25,29 @@ _LONGEST_BEFORE_UNIT = 32
 _DIGITS = r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+"
 _NUMBER = re.compile(rf"[+-]?{_DIGITS}")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-NOT_FINITE = r"[+-]?(?:nan(?:\([a-z0-9_]*\))?|inf(?:inity)?|1\.?#(?:inf|qnan|snan|ind|nan)[0-9]*)"
+NOT_FINITE = json_payload.NOT_FINITE
 """What C's printf writes for numbers that are not finite, on all platforms; compare ignoring case."""
-_NOT_FINITE = re.compile(NOT_FINITE, re.IGNORECASE)
-_BEGINS = re.compile(r"[+-]?[.,]?[0-9]")
+_NOT_FINITE = re.compile(rf"{NOT_FINITE}|[+-]?\u221e", re.IGNORECASE)
+_BEGINS = re.compile("[~<>=\u2264\u2265\u2248\u00b1]?\\s*[+-]?\\s*[.,]?\\d")
+"""What begins like a number: in any script, or with a mark such as that of a limit, ``<5``."""
 _MARKS: tuple[tuple[Decimal, Decimal], ...] = ((",", "."), (".", ","))
 _NO_UNIT = frozenset("0123456789,.:;+-_#'")
 """Characters that no unit begins with: what they begin is the rest of a number, a time or a date."""
 _GROUPS = "[ \u00a0\u202f\u2009'\u2019]"
-_LOCAL: dict[Decimal, re.Pattern[str]] = {
-    mark: re.compile(
-        rf"[+-]?(?:[0-9]{{1,3}}(?:(?:{re.escape(other)}[0-9]{{3}})++|(?:{_GROUPS}[0-9]{{3}})++)|[0-9]++)"
-        rf"(?:{re.escape(mark)}[0-9]*+)?(?:[eE][+-]?[0-9]++)?|[+-]?{re.escape(mark)}[0-9]++"
-    )
-    for mark, other in _MARKS
-}
+_MINUS = frozenset("\u2212\ufe63\uff0d")
+"""Minus signs of locales: JavaScript and ICU write them in Swedish, Norwegian, Finnish and others."""
+_QUOTES = frozenset("\"'")
+
+
+def _local(mark: str, other: str) -> re.Pattern[str]:
+    """Return the pattern of numbers with decimal mark ``mark``, which ``other`` may group."""
+    mark, other = re.escape(mark), re.escape(other)
+    groups = rf"[0-9]{{1,3}}(?:(?:{other}[0-9]{{3}})++|(?:{_GROUPS}[0-9]{{3}})++)"
+    indian = rf"[0-9]{{1,2}}(?:{other}[0-9]{{2}}(?={other}))++{other}[0-9]{{3}}"  # 12,34,567
+    return re.compile(rf"[+-]?(?:{groups}|{indian}|[0-9]++)(?:{mark}[0-9]*+)?(?:[eE][+-]?[0-9]++)?|[+-]?{mark}[0-9]++")
+
+
+_LOCAL: dict[Decimal, re.Pattern[str]] = {mark: _local(mark, other) for mark, other in _MARKS}
 """Numbers by their decimal mark, with or without groups of thousands."""
 
 
@@ -55,21 +64,37 @@ def number(text: str, decimal: Decimal | None = None) -> float | None:
     if len(text) > _LONGEST and not _INTEGER.fullmatch(text):
         return None
     if decimal is None and _NUMBER.fullmatch(text):  # most texts
-        return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
+        return _plain(text)
+    if (bare := _bare(text)) != text:
+        return number(bare, decimal)
     if _NOT_FINITE.fullmatch(text):
         return _infinite(text)
-    if decimal is not None and _LOCAL[decimal].fullmatch(text):
+    return None if decimal is None else _local_number(text, decimal)
+
+
+def _plain(text: str) -> float:
+    return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
+
+
+def _local_number(text: str, decimal: Decimal) -> float | None:
+    if _LOCAL[decimal].fullmatch(text):
         text = re.sub(_GROUPS, "", text.replace("." if decimal == "," else ",", "")).replace(",", ".")
     elif decimal == "," and "." in text:
         return None  # 21.5 where the comma is the decimal mark: ambiguous
-    if decimal is None or not _NUMBER.fullmatch(text):
-        return None
-    return json_payload.integer(text) if _INTEGER.fullmatch(text) else float(text)
+    return _plain(text) if _NUMBER.fullmatch(text) else None
+
+
+def _bare(text: str) -> str:
+    """Return ``text`` without quotation marks around it (a JSON text within a text), and with the minus of ASCII."""
+    text = text.strip(PADDING)
+    if text[:1] in _QUOTES and len(text) > 1 and text[-1] == text[0]:
+        text = text[1:-1].strip(PADDING + "\"'")
+    return "-" + text[1:] if text[:1] in _MINUS else text
 
 
 def _infinite(text: str) -> float:
     """Return NaN or the infinity that ``text`` is."""
-    if "inf" not in text.lower():
+    if not any(word in text.lower() for word in ("inf", "ovf", "\u221e")):
         return float("nan")
     return float("-inf") if text[0] == "-" else float("inf")
 
@@ -80,7 +105,7 @@ def number_and_unit(text: str, decimal: Decimal | None = None) -> tuple[float, s
     >>> number_and_unit("20.6 ℃")
     (20.6, '℃')
     """
-    text = text.strip(PADDING)
+    text = _bare(text)
     patterns = (_NUMBER,) if decimal is None else (_LOCAL[decimal], _NUMBER)
     end = max((match.end() for pattern in patterns if (match := pattern.match(text)) is not None), default=0)
     unit = text[end:].strip(PADDING)
@@ -92,17 +117,24 @@ def number_and_unit(text: str, decimal: Decimal | None = None) -> tuple[float, s
 
 def problem(text: str, decimal: Decimal | None, *, unit_suffix: bool) -> str | None:
     """Return why ``text``, which is no number, looks like one, and the setting that helps; None: it does not."""
-    text = text.strip(PADDING)
+    text = _bare(text)
     if not _BEGINS.match(text):
         return None
-    if decimal is None:
-        for mark in _LOCAL:
-            if number(text, mark) is not None or (unit_suffix and number_and_unit(text, mark) is not None):
-                return f'set "decimal": "{mark}" for the quantity or its type if that is its decimal mark'
+    others = tuple(mark for mark, _ in _MARKS if mark != decimal)
+    present = "" if decimal is None else f'"decimal" is "{decimal}"; '
+    for mark in others:
+        if number(text, mark) is not None or (unit_suffix and _has_unit(text, mark)):
+            return f'{present}set "decimal": "{mark}" for the quantity or its type if that is its decimal mark'
     if not unit_suffix:
-        if number_and_unit(text, decimal) is not None:
+        if _has_unit(text, decimal):
             return 'set "unit_suffix": true for the quantity or its type if a unit follows the number'
-        for other in _LOCAL if decimal is None else ():
-            if number_and_unit(text, other) is not None:
-                return f'set "unit_suffix": true and "decimal": "{other}" for the quantity or its type'
+        for mark in others:
+            if _has_unit(text, mark):
+                return f'{present}set "unit_suffix": true and "decimal": "{mark}" for the quantity or its type'
     return 'map it under "states" if it is a state'
+
+
+def _has_unit(text: str, decimal: Decimal | None) -> bool:
+    """Return whether ``text`` is a number and a unit that is known, not a time, a duration or a version."""
+    parts = number_and_unit(text, decimal)
+    return parts is not None and units.is_known(parts[1])

@@ -45,6 +45,11 @@ class ValueFormat(FormatOptions):
     unit_suffix: bool = Field(False, description="Whether a unit follows the number, as in 21.5 °C.")
 
     @property
+    def has_unit_suffix(self) -> bool:
+        """Whether a unit follows the number in texts."""
+        return self.unit_suffix
+
+    @property
     def names_devices(self) -> bool:
         """Return False: a payload is only a value."""
         return False
@@ -68,31 +73,41 @@ class _ValueReader:
         """Return the one measurement; see :class:`~collector.formats.measurement.Reader`."""
         if "/$" in message.topic:  # attributes of Homie's devices: https://homieiot.github.io, "Attributes"
             raise NoReadingError(IgnoredReason.NOT_TELEMETRY, "an attribute of a device")
-        value, unit = self._value(message.payload)
+        value, unit = self._value(message.payload, topic.decimal_comma)
         return (Measurement(self._quantity.fill(topic.names), value, unit=unit),)
 
-    def _value(self, payload: bytes) -> tuple[float | bool | str, str | None]:
-        if _PLAIN.fullmatch(payload):  # most payloads
+    def _value(self, payload: bytes, as_text: bool) -> tuple[float | bool | str, str | None]:  # noqa: FBT001
+        """Return value and unit; with ``as_text`` numbers stay texts, which the quantity's decimal mark decides."""
+        if not as_text and _PLAIN.fullmatch(payload):  # most payloads
             return float(payload) if b"." in payload else int(payload), None
-        if len(payload) > _LONGEST:
-            raise NoReadingError(IgnoredReason.UNMAPPED_TEXT, "longer than any value")
-        try:
-            text = payload.decode().strip(PADDING)
-        except UnicodeDecodeError as error:
-            raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
-        if text[:1] == '"':
-            text = _unquoted(text)
-        if text[:1] in ("{", "["):
-            raise NoReadingError(IgnoredReason.NOT_A_VALUE, "an object or a list, not a value")
-        if text.lower() in numeric_text.NO_VALUE:
-            raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "the text means that there is no value")
+        text = _text(payload)
         if text in ("true", "false"):
             return text == "true", None
+        if as_text:
+            return text, None
         if (value := numeric_text.number(text)) is not None:
             return value, None
         if self._unit_suffix and (parts := numeric_text.number_and_unit(text)) is not None:
-            return parts[0], units.code(parts[1]) or parts[1]
+            code = units.code(parts[1])
+            return (text, None) if code is None else (parts[0], code)
         return text, None
+
+
+def _text(payload: bytes) -> str:
+    """Return the text in ``payload``; raises where it is none, or means that there is no value."""
+    if len(payload) > _LONGEST:
+        raise NoReadingError(IgnoredReason.UNMAPPED_TEXT, "longer than any value")
+    try:
+        text = payload.decode().strip(PADDING)
+    except UnicodeDecodeError as error:
+        raise UndecodableError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from error
+    if text[:1] == '"':
+        text = _unquoted(text)
+    if text[:1] in ("{", "["):
+        raise NoReadingError(IgnoredReason.NOT_A_VALUE, "an object or a list, not a value")
+    if text.lower() in numeric_text.NO_VALUE:
+        raise NoReadingError(IgnoredReason.AVAILABILITY_TEXT, "the text means that there is no value")
+    return text
 
 
 def _unquoted(text: str) -> str:

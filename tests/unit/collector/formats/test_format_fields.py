@@ -110,7 +110,9 @@ def test_rejections_are_summed():
     """Readings rejected for one reason are one rejection with their number and the first detail."""
     items = [{"timestamp": TIME, "temperature": text} for text in ("a", "b", "c")]
     assert decode(PROBES, items).rejections == [
-        Rejection(Reason.WRONG_TYPE, "temperature: expected a number, got 'a'", 3)
+        Rejection(
+            Reason.WRONG_TYPE, "temperature: expected a number, got 'a'; map it under \"states\" if it is a state", 3
+        )
     ]
 
 
