@@ -23,7 +23,7 @@ from collector.formats.measurement import (
 from collector.formats.name_patterns import Names, matcher
 from collector.formats.numeric_text import AVAILABILITY
 from collector.formats.plain_objects import Members, plain_reader
-from collector.formats.times import ARRIVAL, Moment, arrival_of, moment
+from collector.formats.times import ARRIVAL, UNKNOWN_ARRIVAL, Arrival, Moment, arrival_of, is_likely, likely_unit, moment
 from collector.message import (
     LARGEST,
     IgnoredError,
@@ -187,7 +187,7 @@ class FieldsReader:
             raise UndecodableError(Reason.MALFORMED, f"nothing at /{'/'.join(self._readings)}")
         return items if type(items) is list else (items,)
 
-    def _all(self, document: Any, topic: Topic, received: int) -> Iterator[Measured]:
+    def _all(self, document: Any, topic: Topic, received: Arrival) -> Iterator[Measured]:
         """Yield the measurements in ``document``; one for all items that are no objects.
 
         All at once: a message may hold half a million of them, and other messages wait behind it.
@@ -206,7 +206,7 @@ class FieldsReader:
         for item in objects:
             yield from self._item(item, document, topic, received)
 
-    def _of_devices(self, items: Sequence[Any], document: Any, topic: Topic, received: int) -> Iterator[Measured]:
+    def _of_devices(self, items: Sequence[Any], document: Any, topic: Topic, received: Arrival) -> Iterator[Measured]:
         """Yield the measurements of objects whose members are devices."""
         for devices in items:
             for name, item in devices.items() if type(devices) is dict else ():
@@ -214,7 +214,7 @@ class FieldsReader:
                     yield from self._item(item, document, topic, received, name)
 
     def _item(
-        self, item: dict[str, Any], document: Any, topic: Topic, received: int, device: str | None = None
+        self, item: dict[str, Any], document: Any, topic: Topic, received: Arrival, device: str | None = None
     ) -> list[Measured]:
         """Return the measurements in ``item``, which is of ``device`` where its name is not in the item."""
         try:
@@ -230,7 +230,7 @@ class FieldsReader:
         return measured
 
     def _record(
-        self, item: dict[str, Any], document: Any, topic: Topic, received: int, of: tuple[str, ListedSensor]
+        self, item: dict[str, Any], document: Any, topic: Topic, received: Arrival, of: tuple[str, ListedSensor]
     ) -> list[Measured]:
         device, sensor = of
         try:
@@ -315,7 +315,7 @@ class FieldsReader:
             )
         return values
 
-    def _moment(self, item: dict[str, Any], document: Any, sensor: ListedSensor, received: int) -> Moment:
+    def _moment(self, item: dict[str, Any], document: Any, sensor: ListedSensor, received: Arrival) -> Moment:
         if self._time is None:
             return ARRIVAL
         raw = self._time.find_shared(item, document)
@@ -324,7 +324,26 @@ class FieldsReader:
             raw = self._time.find(around) if type(around) is dict else raw
         if raw is MISSING or raw is None:
             return None, UnusableError(Reason.MISSING_TIME, "no time in the payload")
-        return moment(raw, self._time_unit, sensor.zone, received, self._codes)
+        time, problem = moment(raw, self._time_unit, sensor.zone, received, self._codes)
+        if problem is None and (self._time_unit == "iso8601" or time is None or is_likely(time)):
+            return time, None
+        return self._helped(raw, time, problem)
+
+    def _helped(self, raw: Any, time: int | None, problem: UnusableError | None) -> Moment:
+        """Return a time, or its problem with the option that reads it."""
+        if problem is not None and problem.reason is not Reason.UNREADABLE_TIME:
+            return time, problem
+        unit = likely_unit(raw)
+        if unit is None and (problem is None or type(raw) is not str or not raw):
+            return time, problem
+        if unit is not None:
+            hint = f'set "time_unit": "{unit}" in the format'
+        elif self._time_unit != "iso8601" and moment(raw, "iso8601", None, UNKNOWN_ARRIVAL)[1] is None:
+            hint = 'set "time_unit": "iso8601" in the format'
+        else:
+            hint = 'set "time_format" in the format to its strptime codes'
+        detail = f"{quoted(raw)} is no number of {self._time_unit} since 1970" if problem is None else problem.detail
+        return None, UnusableError(Reason.UNREADABLE_TIME, f"{detail}; {hint}")
 
 
 def _listing(item: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from orjson import JSONDecodeError, loads
 
 from collector.formats.json_payload import LEAST_ROUNDED, ROUNDED, find
 from collector.formats.measurement import Column, ListedSensor, Measured, Read, Topic, unit_names
-from collector.formats.times import EPOCH, LONGEST_TIME, arrival_of, epoch, iso8601, since_1970
+from collector.formats.times import EPOCH, LONGEST_TIME, arrival_of, epoch, is_likely, iso8601, since_1970
 from collector.message import Message
 
 _parse_time = datetime.fromisoformat
@@ -172,7 +172,7 @@ def _time_reader(members: Members) -> Callable[[dict[str, Any], ZoneInfo | None,
     if member is None:
         return lambda _item, _zone, _message: None
     if unit != "iso8601":
-        return lambda item, _zone, _message: epoch(item[member], unit)
+        return lambda item, _zone, _message: _likely(epoch(item[member], unit))
 
     def iso(item: dict[str, Any], zone: ZoneInfo | None, message: Message) -> int:
         text = item[member]
@@ -185,6 +185,13 @@ def _time_reader(members: Members) -> Callable[[dict[str, Any], ZoneInfo | None,
         return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
     return iso
+
+
+def _likely(time: int) -> int:
+    """Return ``time``; raises ValueError where its unit is hardly the right one."""
+    if not is_likely(time):
+        raise ValueError(time)
+    return time
 
 
 def _one_quantity(members: Members, time_member: str, sensor: ListedSensor, objects: _Items, read: Read) -> Read:

@@ -15,7 +15,7 @@ from collector.formats import json_tree
 from collector.formats.json_tree import Tree
 from collector.formats.measurement import FormatOptions, Measurement, Topic
 from collector.formats.name_patterns import Names, matcher, take_objects
-from collector.formats.times import ARRIVAL, Moment, arrival_of, arrival_unless_set, moment
+from collector.formats.times import ARRIVAL, Arrival, Moment, arrival_of, arrival_unless_set, moment
 from collector.message import IgnoredReason, Message, NoReadingError, Reason, UndecodableError
 
 _UNITS: dict[str, dict[str, str]] = {
@@ -91,7 +91,7 @@ class TasmotaReader:
             document = {bridge: document}  # SetOption118
         return [tree for part in _parts(document) for tree in self._part(part, arrival_of(message))]
 
-    def _part(self, part: dict[str, Any], received: int) -> list[Tree]:
+    def _part(self, part: dict[str, Any], received: Arrival) -> list[Tree]:
         when = self._moment(part.pop("Time", None), part.pop("Epoch", None), received)
         trees: list[Tree] = []
         for key, members in _bridged(part).items():
@@ -103,7 +103,7 @@ class TasmotaReader:
         trees.append(_tree(part, when, ""))
         return trees
 
-    def _moment(self, time: Any, since_1970: Any, received: int) -> Moment:
+    def _moment(self, time: Any, since_1970: Any, received: Arrival) -> Moment:
         if type(since_1970) in (int, float, str):
             return arrival_unless_set(moment(since_1970, "s"))
         if type(time) is not str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from collector.formats import numeric_text
@@ -24,17 +24,33 @@ _CLOCK_SET = 946_684_800_000_000
 """2000-01-01 in microseconds since 1970. Clocks that were never set count from 1970, or from the device's start."""
 
 
+class Arrival(NamedTuple):
+    """When a message was sent, as far as its arrival tells, in microseconds since 1970: it may have waited."""
+
+    earliest: int
+    latest: int
+
+
+UNKNOWN_ARRIVAL = Arrival(-(2**63), 2**63)
+
+
+def arrival_of(message: Message) -> Arrival:
+    """Return the arrival that resolves local times of ``message``; a retained one was stored at any time before."""
+    received = message.received
+    return Arrival(-(2**63) if message.retained else received - message.waited, received)
+
+
 def moment(
     raw: Any,
     unit: str,
     zone: ZoneInfo | None = None,
-    received: int | None = None,
+    received: Arrival | None = None,
     codes: Sequence[str] = (),
 ) -> Moment:
     """Return the instant of ``raw``: ISO 8601 text (unit ``iso8601``), else a number of ``unit`` since 1970.
 
     null is no time. ``zone`` is the zone of text without an offset; without a zone such text is a problem.
-    ``received`` resolves local times that occur twice, see :func:`iso8601`. ``codes`` are strptime codes, of which the
+    ``received`` resolves local times that occur twice, see :func:`iso8601`; None: the format knows no zone. ``codes`` are strptime codes, of which the
     first that matches a text is used.
     """
     if raw is None:
@@ -44,6 +60,8 @@ def moment(
             return _resolved(instant, raw, zone, received), None
         return (iso8601(raw, zone, received) if unit == "iso8601" else epoch(raw, unit)), None
     except UnusableError as error:
+        if error.reason is Reason.TIME_WITHOUT_ZONE and received is None:
+            error = UnusableError(error.reason, f"{quoted(raw)} has no zone; let the device send Z or an offset")
         return None, error.with_traceback(None)
 
 
@@ -53,12 +71,11 @@ def arrival_unless_set(when: Moment) -> Moment:
     return ARRIVAL if time is not None and time < _CLOCK_SET else when
 
 
-def iso8601(raw: Any, zone: ZoneInfo | None, received: int | None = None) -> int:
+def iso8601(raw: Any, zone: ZoneInfo | None, received: Arrival | None = None) -> int:
     """Return the instant of ``raw`` (ISO 8601 text); raises :class:`~collector.message.UnusableError`.
 
     ``zone`` is the zone of times without an offset; without a zone they are refused. ``received``, when the message
-    arrived in microseconds since 1970, resolves a local time that occurs twice (:data:`UNKNOWN_ARRIVAL`: nothing does);
-    None: the caller does so, and the earlier instant is returned, for a time that does not exist that of the offset
+    arrived, resolves a local time that occurs twice (:data:`UNKNOWN_ARRIVAL`: nothing does); None: the caller does so, and the earlier instant is returned, for a time that does not exist that of the offset
     before the change.
     """
     return _resolved(parsed_iso8601(raw), raw, zone, received)
@@ -111,7 +128,7 @@ def _by_codes(raw: str, codes: Sequence[str]) -> datetime | None:
     return None
 
 
-def _resolved(instant: datetime, raw: Any, zone: ZoneInfo | None, received: int | None) -> int:
+def _resolved(instant: datetime, raw: Any, zone: ZoneInfo | None, received: Arrival | None) -> int:
     """Return ``instant`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`."""
     if instant.tzinfo is None:
         if zone is None:
@@ -128,26 +145,16 @@ def _resolved(instant: datetime, raw: Any, zone: ZoneInfo | None, received: int 
         raise UnusableError(Reason.UNREADABLE_TIME, f"{quoted(raw)} is out of the calendar") from None
 
 
-UNKNOWN_ARRIVAL = -(2**63)
-"""For messages that waited at the broker: their arrival does not resolve a local time that occurs twice."""
-
 _AHEAD = 300_000_000
-"""Microseconds that a device's clock may be ahead of the arrival."""
-
-_RESOLVABLE = 3_600_000_000 - _AHEAD
-"""A message that waited no longer than this does not arrive so late that it could be of the hour's second pass."""
+"""Microseconds that a device's clock may be ahead of the arrival, or behind it where the message may have waited."""
 
 
-def arrival_of(message: Message) -> int:
-    """Return the arrival that resolves local times of ``message``, in microseconds since 1970."""
-    return UNKNOWN_ARRIVAL if message.retained or message.waited > _RESOLVABLE else message.received
-
-
-def _local(instant: datetime, raw: Any, received: int) -> int:
+def _local(instant: datetime, raw: Any, received: Arrival) -> int:
     """Return the local time ``instant`` in microseconds since 1970; raises :class:`~collector.message.UnusableError`.
 
     When clocks are set back an hour occurs twice. A message of that hour is of its second pass if that is not after
-    the arrival; but whatever arrives more than the length of the hour later may be of either.
+    the arrival; but whatever arrives more than the length of the hour later may be of either, and so may one that
+    waited so long that it may have been sent in either.
     """
     try:
         first, later = since_1970(instant - EPOCH), instant.replace(fold=1)
@@ -160,10 +167,15 @@ def _local(instant: datetime, raw: Any, received: int) -> int:
         raise UnusableError(
             Reason.NONEXISTENT_TIME, f"{quoted(raw)} does not exist in {instant.tzinfo}: clocks were set forward"
         )
-    if first - _AHEAD <= received < second - _AHEAD:
-        return first
-    if second - _AHEAD <= received < second + (second - first):
-        return second
+    length = second - first
+    # Most messages are sent soon after their time; else before the second pass, or in the length of it.
+    for first_end, second_end in ((first + _AHEAD, second + _AHEAD), (second - _AHEAD, second + length)):
+        is_first = received.earliest < first_end and first - _AHEAD <= received.latest
+        is_second = received.earliest < second_end and second - _AHEAD <= received.latest
+        if is_first != is_second:
+            return first if is_first else second
+        if is_first:
+            break
     raise UnusableError(
         Reason.AMBIGUOUS_TIME,
         f"{quoted(raw)} occurs twice in {instant.tzinfo}, and the time of arrival does not tell which; "
@@ -174,6 +186,26 @@ def _local(instant: datetime, raw: Any, received: int) -> int:
 def since_1970(span: timedelta) -> int:
     """Return ``span`` in microseconds."""
     return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+
+
+_LIKELY = range(_CLOCK_SET, 4_102_444_800_000_000)
+"""Microseconds of the years 2000 to 2099."""
+
+
+def is_likely(microseconds: int) -> bool:
+    """Return whether a time is in the years 2000 to 2099, where a number of the right unit is."""
+    return microseconds in _LIKELY
+
+
+def likely_unit(raw: Any) -> str | None:
+    """Return the unit in which the number ``raw``, or a text that is one, is a time of this century; None: in none."""
+    for unit in ("s", "ms", "us", "ns"):
+        try:
+            if epoch(raw, unit) in _LIKELY:
+                return unit
+        except UnusableError:
+            return None
+    return None
 
 
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
