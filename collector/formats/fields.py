@@ -23,7 +23,16 @@ from collector.formats.measurement import (
 from collector.formats.name_patterns import Names, matcher
 from collector.formats.numeric_text import AVAILABILITY
 from collector.formats.plain_objects import Members, plain_reader
-from collector.formats.times import ARRIVAL, UNKNOWN_ARRIVAL, Arrival, Moment, arrival_of, is_likely, likely_unit, moment
+from collector.formats.times import (
+    ARRIVAL,
+    UNKNOWN_ARRIVAL,
+    Arrival,
+    Moment,
+    arrival_of,
+    is_likely,
+    likely_unit,
+    moment,
+)
 from collector.message import (
     LARGEST,
     IgnoredError,

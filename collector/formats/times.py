@@ -50,8 +50,8 @@ def moment(
     """Return the instant of ``raw``: ISO 8601 text (unit ``iso8601``), else a number of ``unit`` since 1970.
 
     null is no time. ``zone`` is the zone of text without an offset; without a zone such text is a problem.
-    ``received`` resolves local times that occur twice, see :func:`iso8601`; None: the format knows no zone. ``codes`` are strptime codes, of which the
-    first that matches a text is used.
+    ``received`` resolves local times that occur twice, see :func:`iso8601`; None: the format knows no zone. ``codes``
+    are strptime codes, of which the first that matches a text is used.
     """
     if raw is None:
         return ARRIVAL
@@ -75,8 +75,8 @@ def iso8601(raw: Any, zone: ZoneInfo | None, received: Arrival | None = None) ->
     """Return the instant of ``raw`` (ISO 8601 text); raises :class:`~collector.message.UnusableError`.
 
     ``zone`` is the zone of times without an offset; without a zone they are refused. ``received``, when the message
-    arrived, resolves a local time that occurs twice (:data:`UNKNOWN_ARRIVAL`: nothing does); None: the caller does so, and the earlier instant is returned, for a time that does not exist that of the offset
-    before the change.
+    arrived, resolves a local time that occurs twice (:data:`UNKNOWN_ARRIVAL`: nothing does); None: the caller does so,
+    and the earlier instant is returned, for a time that does not exist that of the offset before the change.
     """
     return _resolved(parsed_iso8601(raw), raw, zone, received)
 

@@ -38,7 +38,9 @@ def test_twice(arrival, expected) -> None:
     assert iso8601("2024-10-27 02:30:10", BERLIN, arrived(arrival)) == at(expected)
 
 
-@pytest.mark.parametrize("received", [arrived("2024-10-27T08:00:00Z"), UNKNOWN_ARRIVAL, arrived("2024-10-26T23:00:00Z")])
+@pytest.mark.parametrize(
+    "received", [arrived("2024-10-27T08:00:00Z"), UNKNOWN_ARRIVAL, arrived("2024-10-26T23:00:00Z")]
+)
 def test_ambiguous(received) -> None:
     """An arrival hours later or earlier, or an unknown one, does not tell."""
     with pytest.raises(UnusableError) as caught:
