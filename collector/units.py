@@ -221,6 +221,8 @@ def is_known(spelling: str) -> bool:
     >>> is_known("°C"), is_known("mol/L"), is_known("h 5m"), is_known("of 10")
     (True, True, False, False)
     """
+    if len(spelling) > _LONGEST:
+        return False
     if code(spelling) is not None or spelling in _COMMON:
         return True
     parts = _OPERATORS.split(spelling)

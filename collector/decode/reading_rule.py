@@ -36,6 +36,8 @@ _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0, "yes": 1.0, "no": 0.
 """Texts that are true or false, in lower case."""
 
 
+_DEGREES = frozenset(("\u00b0", "\u00ba", "\u02da", "deg"))
+"""Behind a temperature, as in 21.5\u00b0, its own unit; an angle elsewhere."""
 _NO_NUMBER_BEGINS = frozenset("abcdefghjklmopqrstuvwxyzABCDEFGHJKLMOPQRSTUVWXYZ")
 """Letters that no number begins with: all but those of NaN and infinity."""
 
@@ -170,12 +172,8 @@ class Series:
         return value if convert is None else number(convert(value))
 
     def _is_sent_unit(self, unit: str) -> bool:
-        """Return whether ``unit`` can only mean the unit that the registry has: 21.5°, or an unknown spelling."""
-        if unit == self.sent_unit:
-            return False
-        if units.code(unit) == "deg":
-            return self.sent_unit in ("Cel", "[degF]")
-        return self.has_sent_unit and not units.exists(unit)
+        """Return whether ``unit`` can only be another spelling of the unit that the registry has."""
+        return self.has_sent_unit and unit != self.sent_unit and not units.exists(unit)
 
     def _text(self, text: str, unit: str | None) -> float | None:
         """Return the number of a state, or the one that ``text`` is; None: it is no reading."""
@@ -194,7 +192,8 @@ class Series:
         if self.unit_suffix and (parts := numeric_text.number_and_unit(text, self.decimal)) is not None:
             if not units.exists(parts[1]):  # sent_unit is not assumed here: 3h 5m is not three hours
                 raise UnusableError(Reason.WRONG_UNIT, f"no known unit follows the number in {quoted(text)}")
-            return self.value(parts[0], parts[1])
+            is_temperature = parts[1] in _DEGREES and self.sent_unit in ("Cel", "[degF]")
+            return self.value(parts[0], None if is_temperature else parts[1])
         help_text = numeric_text.problem(text, self.decimal, unit_suffix=self.unit_suffix)
         if help_text is not None:
             raise UnusableError(Reason.WRONG_TYPE, f"expected {self.expected_text}, got {quoted(text)}; {help_text}")
@@ -202,7 +201,8 @@ class Series:
 
     def _unmapped(self, text: str) -> float | None:
         """Return None for a text that is no reading; raises where the format quarantines it."""
-        if self.is_strict and text.lower() not in numeric_text.AVAILABILITY:
+        # Tables, which take words, have markers of missing values of their own.
+        if self.is_strict and (self.takes_words or text.lower() not in numeric_text.AVAILABILITY):
             raise UnusableError(
                 Reason.WRONG_TYPE,
                 f'expected {self.expected_text}, got {quoted(text)}; map it under "states" if it is a state',

@@ -1,10 +1,12 @@
 """Numbers that devices send as text: ``"21.5"``, and by setting ``"21,5"`` and ``"21.5 °C"``. Pure."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from collector import units
 from collector.formats import json_payload
+from collector.message import IgnoredReason
 
 Decimal = Literal[",", "."]
 """The decimal mark of texts; the other of the two may then group thousands."""
@@ -115,26 +117,44 @@ def number_and_unit(text: str, decimal: Decimal | None = None) -> tuple[float, s
     return None if value is None or value - value != 0 else (value, unit)
 
 
+_SHORT = 32
+"""Bytes; no payload without a value is longer."""
+_EMPTY = {"null": IgnoredReason.NULL, "[]": IgnoredReason.EMPTY_LIST, "{}": IgnoredReason.NO_VALUE}
+
+
+def absent(payload: bytes) -> IgnoredReason | None:
+    """Return why ``payload``, which a format can't read, is no reading in any format; None: it may be one."""
+    if len(payload) > _SHORT:
+        return None
+    text = _bare(payload.decode(errors="replace")).lower()
+    return _EMPTY.get(text) or (IgnoredReason.AVAILABILITY_TEXT if text in AVAILABILITY else None)
+
+
 def problem(text: str, decimal: Decimal | None, *, unit_suffix: bool) -> str | None:
     """Return why ``text``, which is no number, looks like one, and the setting that helps; None: it does not."""
     text = _bare(text)
     if not _BEGINS.match(text):
         return None
+    rest = _BEFORE_UNIT.sub("", text, 1)
+    if rest and (rest[0] in _NO_UNIT or ":" in rest or not units.is_known(rest)):  # a time, a duration, a version
+        return _NO_HELP
     others = tuple(mark for mark, _ in _MARKS if mark != decimal)
     present = "" if decimal is None else f'"decimal" is "{decimal}"; '
     for mark in others:
-        if number(text, mark) is not None or (unit_suffix and _has_unit(text, mark)):
+        if number(text, mark) is not None or (unit_suffix and number_and_unit(text, mark) is not None):
             return f'{present}set "decimal": "{mark}" for the quantity or its type if that is its decimal mark'
-    if not unit_suffix:
-        if _has_unit(text, decimal):
-            return 'set "unit_suffix": true for the quantity or its type if a unit follows the number'
-        for mark in others:
-            if _has_unit(text, mark):
-                return f'{present}set "unit_suffix": true and "decimal": "{mark}" for the quantity or its type'
-    return 'map it under "states" if it is a state'
+    return _NO_HELP if unit_suffix or not rest else _suffix_help(text, decimal, others, present)
 
 
-def _has_unit(text: str, decimal: Decimal | None) -> bool:
-    """Return whether ``text`` is a number and a unit that is known, not a time, a duration or a version."""
-    parts = number_and_unit(text, decimal)
-    return parts is not None and units.is_known(parts[1])
+def _suffix_help(text: str, decimal: Decimal | None, others: Sequence[Decimal], present: str) -> str:
+    if number_and_unit(text, decimal) is not None:
+        return 'set "unit_suffix": true for the quantity or its type if a unit follows the number'
+    for mark in others:
+        if number_and_unit(text, mark) is not None:
+            return f'{present}set "unit_suffix": true and "decimal": "{mark}" for the quantity or its type'
+    return _NO_HELP
+
+
+_NO_HELP = 'map it under "states" if it is a state'
+_BEFORE_UNIT = re.compile(rf"[+-]?(?:[0-9.,']|{_GROUPS})*+(?:[eE][+-]?[0-9]++)?+\s*+")
+"""Characters of numbers with any decimal mark and any groups."""

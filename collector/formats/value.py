@@ -89,7 +89,7 @@ class _ValueReader:
             return value, None
         if self._unit_suffix and (parts := numeric_text.number_and_unit(text)) is not None:
             code = units.code(parts[1])
-            return (text, None) if code is None else (parts[0], code)
+            return (text, None) if code in (None, "deg") else (parts[0], code)
         return text, None
 
 
