@@ -177,7 +177,8 @@ def rebuild(database, broker, registry: Path, archive: Path) -> str:
 def test_rebuilt_from_the_archive(database, servers, archiver, broker, collectors, unique, tmp_path):
     """A database rebuilt from the archive has the readings, quarantine and accounts of the live one."""
     collectors.registry.write_bytes(registry_with_pattern(unique))
-    live = collectors.start({**broker.environment(), **database.environment})
+    unlimited = {"COLLECTOR_QUARANTINE_MEGABYTES": "0"}
+    live = collectors.start({**broker.environment(), **database.environment, **unlimited})
     archiving = archiver()
     messages = given(unique)
     send(broker, messages)

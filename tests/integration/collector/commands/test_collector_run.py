@@ -242,7 +242,7 @@ def test_bad_messages_through_the_broker(database, broker, collectors, publisher
     topics = ["it's", '"quoted"', "50%s%d%%", "σήμα/水", "x" * (65_535 - len(head))]
     payloads = [b"not json", b'{"timestamp":', b"\xff\xfe", b"\0x", b"NaN", b"[" * 5000, b"x" * 1_000_000]
     bad = [(head + topic, b"{}") for topic in topics] + [(f"{unique}/t0", payload) for payload in payloads]
-    collectors.start(broker.environment())
+    collectors.start({**broker.environment(), "COLLECTOR_QUARANTINE_MEGABYTES": "0"})
     for number, (topic, payload) in enumerate(bad):
         publisher.send([(2 * number, f"{unique}/t1", reading(number)), (2 * number + 1, topic, payload)])
     with database.connect() as connection:
